@@ -1,0 +1,77 @@
+"""Rotary positions without a limit, in integers.
+
+The angle of pair i at position p is p * base^(-2i/d) radians. Here it is a fraction of a turn in 64-bit fixed point,
+where multiplication by p wraps as angles do, so a stream can be of any length. Cosine and sine come from a table of one
+turn, computed in integers and pinned by hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal, localcontext
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+TABLE_BITS = 14  # entries of one turn; the angle's rounding error is at most pi / 2^14
+FRACTION_BITS = 15  # of the table's values
+_PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211707")
+_TABLE_SHA256 = "3f34b45169012275ef210195f8a3ff7a1eb3dd798acfbaa9d876e4f224ff7ae0"
+
+
+@cache
+def turn_table() -> NDArray[np.int32]:
+    """cos(2 pi i / 2^14) in units of 2^-15, rounded to nearest, int32 [2^14]; sin is the same a quarter turn back.
+
+    Computed by Taylor series in 128-bit integers over an eighth of a turn and mirrored.
+    """
+    n = 1 << TABLE_BITS
+    one = 1 << 128
+    two_pi = int(_PI * 2 * one)
+
+    def cos_sin(i: int) -> tuple[int, int]:
+        x = two_pi * i // n
+        sums, term = [0, 0], one
+        for k in range(40):
+            sums[k % 2] += term if k % 4 < 2 else -term
+            term = term * x // one // (k + 1)
+        return sums[0], sums[1]
+
+    def rounded(v: int) -> int:
+        return (v + (1 << (127 - FRACTION_BITS))) >> (128 - FRACTION_BITS)
+
+    eighth, quarter = n // 8, n // 4
+    first = np.zeros(quarter + 1, dtype=np.int32)
+    for i in range(eighth + 1):
+        c, s = cos_sin(i)
+        first[i], first[quarter - i] = rounded(c), rounded(s)
+    half = np.concatenate([first, -first[quarter - 1 :: -1]])  # 0 .. n/2
+    table = np.concatenate([half, half[-2:0:-1]]).astype(np.int32)
+    if hashlib.sha256(table.astype("<i4").tobytes()).hexdigest() != _TABLE_SHA256:
+        raise AssertionError("the rotary table came out wrong on this machine")
+    return table
+
+
+@cache
+def turn_fractions(base: float, head_dim: int) -> NDArray[np.uint64]:
+    """Turns per position of each rotated pair, in units of 2^-64: uint64 [head_dim / 2]."""
+    half = head_dim // 2
+    with localcontext() as context:
+        context.prec = 60
+        log_base = Decimal(base).ln()
+        return np.array(
+            [int((-log_base * i / half).exp() / (2 * _PI) * (1 << 64)) for i in range(half)], dtype=np.uint64
+        )
+
+
+def rotation(positions: NDArray[np.int64], base: float, head_dim: int) -> NDArray[np.float32]:
+    """Cosines and sines for `positions` [n] >= 0: float32 [n, 2, head_dim / 2], multiples of 2^-15."""
+    with np.errstate(over="ignore"):
+        angle = positions.astype(np.uint64)[:, None] * turn_fractions(base, head_dim)  # wraps: whole turns drop out
+        nearest = (angle + np.uint64(1 << (63 - TABLE_BITS))) >> np.uint64(64 - TABLE_BITS)
+    index = nearest.astype(np.int64) & ((1 << TABLE_BITS) - 1)
+    table = turn_table()
+    quarter = 1 << (TABLE_BITS - 2)
+    sines = table[(index - quarter) & ((1 << TABLE_BITS) - 1)]
+    return np.stack([table[index], sines], axis=1).astype(np.float32) * np.float32(2.0**-FRACTION_BITS)

@@ -1,0 +1,105 @@
+"""The frozen transformer in exact arithmetic: tokens in, logits out, the same bits on every machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmzip.engine.cache import KVCache
+from llmzip.engine.gemm import Gemm
+from llmzip.engine.rope import rotation
+from llmzip.models.config import LlamaConfig
+from llmzip.models.convert import MATRICES, IntegerModel
+from llmzip.models.rotate import block_size
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Weights in the kernel's layout, and their scale per output, float32 [n]."""
+
+    weights: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The normed and quantised residual stream, ready for the head: int8 [n, width] and scales float32 [n]."""
+
+    q: Tensor
+    scale: Tensor
+
+    def rows(self, index: slice | Tensor) -> Hidden:
+        """Some of the rows."""
+        return Hidden(self.q[index], self.scale[index])
+
+
+class Transformer:
+    """The weights on a device, with a kernel for the products and operations for the rest.
+
+    Args:
+        model: integer weights.
+        gemm: a matrix product that passed the probe on this device.
+        ops: the operations between products (`torch_ops` or `numba_ops`).
+        device: where to compute.
+    """
+
+    def __init__(self, model: IntegerModel, gemm: Gemm, ops: Any, device: torch.device) -> None:
+        self.config: LlamaConfig = model.config
+        self.gemm, self.ops, self.device = gemm, ops, device
+        self.ffn_block = block_size(self.config.ffn)
+
+        def tensor(name: str) -> Tensor:
+            return torch.from_numpy(model.tensors[name]).to(device)
+
+        def matrix(name: str) -> Matrix:
+            return Matrix(gemm.prepare(tensor(name)), tensor(f"{name}.scale"))
+
+        self.embed, self.embed_scale = tensor("embed"), tensor("embed.scale")
+        self.head = matrix("head")
+        self.layers = [{part: matrix(f"{i}.{part}") for part in MATRICES} for i in range(self.config.layers)]
+
+    def cache(self, lanes: int, window: int, sinks: int, steps: int, chunk: int) -> KVCache:
+        """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time."""
+        return KVCache(self.config, lanes, window, sinks, steps, chunk, self.device)
+
+    @torch.inference_mode()
+    def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> Hidden:
+        """Feeds the next tokens of every lane, int32 [lanes, t]; hidden state of each, rows in lane-major order.
+
+        A call may have fewer lanes than the cache; they are its first ones, and those left out have ended.
+        """
+        t = tokens.shape[1]
+        c, ops = self.config, self.ops
+        slot = cache.make_room(t)
+        positions = np.arange(cache.position, cache.position + t, dtype=np.int64)
+        pinned = np.minimum(positions, cache.window + cache.sinks - 1)
+        cs, pinned_cs = (
+            torch.from_numpy(rotation(p, c.rope_base, c.head_dim)).to(self.device) for p in (positions, pinned)
+        )
+        index = torch.from_numpy(tokens.reshape(-1).astype(np.int64)).to(self.device)
+        x = self.embed[index].float() * self.embed_scale[index][:, None]
+        acc = col = row = None
+        for i, layer in enumerate(self.layers):
+            qkv, o, gate_up, down = (layer[part] for part in MATRICES)
+            q, row = ops.add_norm_quantise(x, acc, col, row, c.norm_eps)
+            acc = self.gemm.multiply(q, qkv.weights)
+            q, row = ops.attend(acc, qkv.scale, row, cs, pinned_cs, cache, i, slot)
+            acc, col = self.gemm.multiply(q, o.weights), o.scale
+            q, row = ops.add_norm_quantise(x, acc, col, row, c.norm_eps)
+            acc = self.gemm.multiply(q, gate_up.weights)
+            q, row = ops.swiglu_rotate_quantise(acc, gate_up.scale, row, self.ffn_block)
+            acc, col = self.gemm.multiply(q, down.weights), down.scale
+        cache.position += t
+        return Hidden(*ops.add_norm_quantise(x, acc, col, row, c.norm_eps))
+
+    @torch.inference_mode()
+    def logits(self, hidden: Hidden) -> Tensor:
+        """Logits in units of log2, float32 [n, vocab]."""
+        acc = self.gemm.multiply(hidden.q, self.head.weights)
+        logits: Tensor = self.ops.scale_logits(acc, self.head.scale, hidden.scale)
+        return logits

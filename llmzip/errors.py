@@ -1,0 +1,60 @@
+"""Every error a user of llmzip can do something about, one class each.
+
+Each message is one line: what is wrong, then what to do. The command line turns them into exit codes (`exit_code`).
+"""
+
+from __future__ import annotations
+
+
+class LLZError(Exception):
+    """Base of all errors raised by llmzip on purpose."""
+
+    exit_code = 1
+
+
+class NotAnArchiveError(LLZError):
+    """The input does not start with the magic of an llmzip archive."""
+
+
+class DamagedArchiveError(LLZError):
+    """A checksum or a bound does not hold: the archive was altered or cut short."""
+
+
+class UnsupportedArchiveError(LLZError):
+    """The archive is well formed, but of a version this llmzip does not know."""
+
+
+class ModelUnavailableError(LLZError):
+    """The model is not on this machine and could not be, or may not be, fetched."""
+
+    exit_code = 3
+
+
+class ModelMismatchError(LLZError):
+    """Weights or tokenizer are not those the archive, or the registry, names by digest."""
+
+    exit_code = 3
+
+
+class ModelFormatError(LLZError):
+    """A model file cannot be read, or is of an architecture or tokenizer llmzip does not run."""
+
+    exit_code = 3
+
+
+class InexactMachineError(LLZError):
+    """No matrix product available on this machine passed the probe, so nothing may be coded on it."""
+
+    exit_code = 3
+
+
+class DeviceError(LLZError):
+    """The device asked for is not there."""
+
+    exit_code = 3
+
+
+class ParameterError(LLZError, ValueError):
+    """A parameter is out of range."""
+
+    exit_code = 2

@@ -1,0 +1,1 @@
+"""Models: where they come from, how they become integers, and where the result is kept."""

@@ -1,0 +1,49 @@
+"""The shape of a Llama-family transformer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llmzip.errors import ModelFormatError
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """Hyperparameters; all the engine needs to know besides the tensors."""
+
+    layers: int
+    width: int  # of the residual stream
+    heads: int  # query heads
+    kv_heads: int  # key and value heads; divides `heads`
+    head_dim: int
+    ffn: int  # width of the feed-forward layer
+    vocab: int  # tokens the model predicts
+    rope_base: float
+    norm_eps: float
+    bos: int  # the token every lane starts with
+
+    def __post_init__(self) -> None:
+        sizes = (self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.ffn, self.vocab)
+        if min(sizes) < 1 or max(sizes) > 1 << 24 or self.layers > 1024:
+            raise ModelFormatError(f"model dimensions out of range: {sizes}; the file is damaged or not a Llama model")
+        if self.heads % self.kv_heads or self.head_dim % 2 or self.width % 4 or self.ffn % 4 or self.head_dim % 4:
+            raise ModelFormatError("heads, widths or head size do not fit llmzip's engine (multiples of 4, grouped heads)")
+        if not 0 <= self.bos < self.vocab:
+            raise ModelFormatError(f"start token {self.bos} lies outside the vocabulary of {self.vocab}")
+        if not (self.rope_base > 1.0 and 0.0 < self.norm_eps < 1.0):
+            raise ModelFormatError("rope base or norm epsilon out of range; the file is damaged or not a Llama model")
+
+    @property
+    def query_width(self) -> int:
+        """Columns of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Columns of all key heads together."""
+        return self.kv_heads * self.head_dim
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, in field order, for JSON."""
+        return asdict(self)

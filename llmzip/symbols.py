@@ -1,0 +1,90 @@
+"""Bytes to symbols and back, without loss.
+
+The alphabet is the model's vocabulary followed by 256 raw-byte symbols. Text that is valid UTF-8 goes through the
+tokenizer; every other byte becomes its one-byte token where the vocabulary has one, else its raw-byte symbol.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip.models.tokenizer import TokenizerSpec
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+RAW_BYTES = 256
+_INVALID_UTF8 = re.compile("([\udc80-\udcff]+)")
+
+
+class Alphabet:
+    """The symbols of one tokenizer.
+
+    Attributes:
+        vocab: number of tokens; symbol `vocab + b` is the raw byte b.
+        size: number of symbols.
+    """
+
+    def __init__(self, spec: TokenizerSpec) -> None:
+        self.spec = spec
+        self.vocab = len(spec.tokens)
+        self.size = self.vocab + RAW_BYTES
+        self._bytes = spec.token_bytes() + [bytes([b]) for b in range(RAW_BYTES)]
+        one_byte = {s: i for i, s in reversed(list(enumerate(self._bytes[: self.vocab]))) if len(s) == 1}
+        self._byte_symbol = np.array(
+            [one_byte.get(bytes([b]), self.vocab + b) for b in range(RAW_BYTES)], dtype=np.int32
+        )
+        missing = bytes(b for b in range(RAW_BYTES) if bytes([b]) not in one_byte)
+        self._missing = re.compile(b"([" + re.escape(missing) + b"]+)") if missing else None
+        self._library: Tokenizer | None = None
+
+    def encode(self, data: bytes) -> NDArray[np.int32]:
+        """Symbols of `data`, int32 [n]; `decode` of them is `data`, which is checked here."""
+        parts = [self._encode_part(part) for part in self._split(data)]
+        symbols = np.concatenate([*parts, np.zeros(0, np.int32)])
+        if self.decode(symbols) != data:  # no tokenizer is trusted to be lossless
+            symbols = self._encode_bytes(data)
+        return symbols
+
+    def decode(self, symbols: NDArray[np.int32]) -> bytes:
+        """The bytes that `symbols`, int32 [n] in [0, size), stand for."""
+        table = self._bytes
+        return b"".join([table[s] for s in symbols.tolist()])
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Bytes each symbol stands for, int64 [size]."""
+        return np.array([len(s) for s in self._bytes], dtype=np.int64)
+
+    def outside_text(self, data: bytes) -> int:
+        """How many bytes of `data` are neither valid UTF-8 nor in the vocabulary: the measure of binary input."""
+        text = data.decode("utf-8", "surrogateescape")
+        return sum(len(run) for run in _INVALID_UTF8.findall(text))
+
+    def _split(self, data: bytes) -> list[bytes | str]:
+        """Cuts `data` into str for the tokenizer and bytes for one symbol a byte."""
+        out: list[bytes | str] = []
+        pieces = self._missing.split(data) if self._missing else [data]
+        for i, piece in enumerate(pieces):
+            if i % 2:
+                out.append(piece)
+                continue
+            for j, run in enumerate(_INVALID_UTF8.split(piece.decode("utf-8", "surrogateescape"))):
+                if run:
+                    out.append(run.encode("utf-8", "surrogateescape") if j % 2 else run)
+        return out
+
+    def _encode_part(self, part: bytes | str) -> NDArray[np.int32]:
+        if isinstance(part, bytes):
+            return self._encode_bytes(part)
+        if self._library is None:
+            from tokenizers import Tokenizer
+
+            self._library = Tokenizer.from_str(self.spec.library_json())
+        return np.array(self._library.encode(part, add_special_tokens=False).ids, dtype=np.int32)
+
+    def _encode_bytes(self, data: bytes) -> NDArray[np.int32]:
+        return self._byte_symbol[np.frombuffer(data, dtype=np.uint8)]
