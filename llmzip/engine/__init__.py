@@ -1,0 +1,55 @@
+"""The exact inference engine: integer matrix products, and operations that round the same everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmzip.errors import DeviceError
+
+if TYPE_CHECKING:
+    from llmzip.engine.transformer import Transformer
+    from llmzip.models.convert import IntegerModel
+
+
+def build(
+    model: IntegerModel, device: str = "auto", threads: int | None = None, kernel: str | None = None, ops: str | None = None
+) -> Transformer:
+    """Puts a model on a device with the fastest exact kernel found there.
+
+    Args:
+        model: integer weights.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; all cores if None.
+        kernel: a name in `gemm.KERNELS` to insist on (for tests and experiments).
+        ops: "numba" or "torch"; numba on CPU if None.
+
+    Raises:
+        DeviceError: the device is not there.
+        InexactMachineError: no matrix product is exact on this machine.
+    """
+    import torch
+
+    from llmzip.engine import gemm
+    from llmzip.engine.transformer import Transformer
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("no CUDA device is available to this torch; use --device cpu")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    if threads is None:
+        threads = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    place = torch.device(device)
+    c = model.config
+    shapes = [(w.shape[0], w.shape[1]) for n, w in model.tensors.items() if n == "head" or n.startswith("0.") and w.ndim == 2]
+    operations: Any
+    if ops == "torch" or (ops is None and device != "cpu"):
+        from llmzip.engine.torch_ops import TorchOps
+
+        operations = TorchOps(c)
+    else:
+        from llmzip.engine.numba_ops import NumbaOps
+
+        operations = NumbaOps(c, threads)
+    return Transformer(model, gemm.choose(shapes, place, kernel), operations, place, threads)

@@ -33,10 +33,6 @@ class Hidden:
     q: Tensor
     scale: Tensor
 
-    def rows(self, index: slice | Tensor) -> Hidden:
-        """Some of the rows."""
-        return Hidden(self.q[index], self.scale[index])
-
 
 class Transformer:
     """The weights on a device, with a kernel for the products and operations for the rest.
@@ -46,10 +42,12 @@ class Transformer:
         gemm: a matrix product that passed the probe on this device.
         ops: the operations between products (`torch_ops` or `numba_ops`).
         device: where to compute.
+        threads: CPU threads its caller may use as well.
     """
 
-    def __init__(self, model: IntegerModel, gemm: Gemm, ops: Any, device: torch.device) -> None:
+    def __init__(self, model: IntegerModel, gemm: Gemm, ops: Any, device: torch.device, threads: int = 1) -> None:
         self.config: LlamaConfig = model.config
+        self.threads = threads
         self.gemm, self.ops, self.device = gemm, ops, device
         self.ffn_block = block_size(self.config.ffn)
 
@@ -98,8 +96,9 @@ class Transformer:
         return Hidden(*ops.add_norm_quantise(x, acc, col, row, c.norm_eps))
 
     @torch.inference_mode()
-    def logits(self, hidden: Hidden) -> Tensor:
-        """Logits in units of log2, float32 [n, vocab]."""
-        acc = self.gemm.multiply(hidden.q, self.head.weights)
-        logits: Tensor = self.ops.scale_logits(acc, self.head.scale, hidden.scale)
+    def logits(self, hidden: Hidden, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Logits in units of log2 of some rows of `hidden`, float32 [rows, vocab]."""
+        index = torch.from_numpy(rows).to(self.device)
+        acc = self.gemm.multiply(hidden.q[index], self.head.weights)
+        logits: NDArray[np.float32] = self.ops.scale_logits(acc, self.head.scale, hidden.scale[index]).cpu().numpy()
         return logits

@@ -1,0 +1,5 @@
+"""`python -m llmzip`."""
+
+from llmzip.cli import main
+
+main()

@@ -1,0 +1,124 @@
+"""One block through the model: the loop that encoder and decoder share, and its two ends.
+
+Step t codes symbol t of every lane. The loop feeds the transformer as many steps as the end knows the symbols of (all
+of them when encoding, one when decoding), turns each step's logits into frequencies and hands them to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip import frequencies
+from llmzip.lanes import LaneLayout
+from llmzip.rangecoder import RangeDecoder, RangeEncoder
+
+if TYPE_CHECKING:
+    from llmzip.engine.transformer import Transformer
+
+Progress = Callable[[int], None]  # called with the number of symbols just coded
+ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once
+HEAD_ROWS = 64  # tokens whose logits are held at once
+
+
+class _End(Protocol):
+    grid: NDArray[np.int32]  # [lanes, steps]: symbols known so far
+
+    def known(self, step: int) -> int:
+        """From `step` on, for how many steps the symbols before them are known."""
+        ...
+
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32]) -> None:
+        """Codes consecutive steps from `step` on; logits float32 [steps * lanes, vocab], rows in step order."""
+        ...
+
+
+class _Encoding:
+    def __init__(self, layout: LaneLayout, grid: NDArray[np.int32], alphabet: int, threads: int) -> None:
+        self.grid, self._alphabet, self._threads, self._steps = grid, alphabet, threads, layout.steps
+        self.coder = RangeEncoder(layout.lanes)
+
+    def known(self, step: int) -> int:
+        return self._steps - step
+
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32]) -> None:
+        steps = len(logits) // lanes
+        symbols = np.ascontiguousarray(self.grid[:lanes, step : step + steps].T).reshape(-1)
+        start, freq = frequencies.intervals(logits, self._alphabet, symbols, self._threads)
+        for i in range(0, len(symbols), lanes):
+            self.coder.encode(start[i : i + lanes], freq[i : i + lanes])
+
+
+class _Decoding:
+    def __init__(self, layout: LaneLayout, stream: bytes, alphabet: int, threads: int) -> None:
+        self.grid = np.zeros((layout.lanes, layout.steps), dtype=np.int32)
+        self._alphabet, self._threads = alphabet, threads
+        self.coder = RangeDecoder(layout.lanes, stream)
+
+    def known(self, step: int) -> int:
+        return 1
+
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32]) -> None:
+        targets = self.coder.targets(lanes)
+        symbols, start, freq = frequencies.find(logits, self._alphabet, targets, self._threads)
+        self.coder.advance(start, freq)
+        self.grid[:lanes, step] = symbols
+
+
+class BlockCoder:
+    """Codes blocks of symbols under one model.
+
+    Args:
+        transformer: the model on its device.
+        alphabet: number of symbols; those from the model's vocabulary on are raw bytes.
+        window, sinks: see `engine.cache.KVCache`; both affect every probability.
+        rows: tokens the encoder feeds at once; any number gives the same bits.
+    """
+
+    def __init__(
+        self, transformer: Transformer, alphabet: int, window: int, sinks: int, threads: int = 1, rows: int = ENCODER_ROWS
+    ) -> None:
+        self._transformer, self._alphabet = transformer, alphabet
+        self._window, self._sinks, self._threads, self._rows = window, sinks, threads, rows
+
+    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Progress | None = None) -> bytes:
+        """The bitstream of `symbols`, int32 [n], n >= lanes >= 1."""
+        layout = LaneLayout(len(symbols), lanes)
+        end = _Encoding(layout, layout.to_grid(symbols), self._alphabet, self._threads)
+        self._run(layout, end, progress)
+        return end.coder.finish()
+
+    def decode(self, stream: bytes, symbols: int, lanes: int, progress: Progress | None = None) -> NDArray[np.int32]:
+        """The inverse of `encode`; damaged streams give wrong symbols, never an error."""
+        layout = LaneLayout(symbols, lanes)
+        end = _Decoding(layout, stream, self._alphabet, self._threads)
+        self._run(layout, end, progress)
+        return layout.from_grid(end.grid)
+
+    def _run(self, layout: LaneLayout, end: _End, progress: Progress | None) -> None:
+        transformer = self._transformer
+        chunk = max(1, self._rows // layout.lanes)
+        cache = transformer.cache(layout.lanes, self._window, self._sinks, layout.steps, min(chunk, end.known(0)))
+        step = 0
+        while step < layout.steps:
+            lanes = layout.active(step)
+            last = layout.full_steps if step < layout.full_steps else layout.steps
+            steps = min(end.known(step), chunk, last - step)
+            hidden = transformer.advance(self._inputs(end.grid[:lanes], step, steps), cache)
+            rows = np.arange(lanes * steps).reshape(lanes, steps).T  # step order, from lane-major order
+            some = max(1, HEAD_ROWS // lanes)
+            for first in range(0, steps, some):
+                index = np.ascontiguousarray(rows[first : first + some]).reshape(-1)
+                end.code(step + first, lanes, transformer.logits(hidden, index))
+            step += steps
+            if progress:
+                progress(lanes * steps)
+
+    def _inputs(self, grid: NDArray[np.int32], step: int, steps: int) -> NDArray[np.int32]:
+        """The tokens before the symbols of `steps` steps: [lanes, steps]. Raw bytes look like the start token."""
+        config = self._transformer.config
+        before = grid[:, step - 1 : step + steps - 1] if step else np.pad(grid[:, : steps - 1], ((0, 0), (1, 0)), constant_values=config.bos)
+        return np.where(before < config.vocab, before, config.bos).astype(np.int32)

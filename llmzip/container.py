@@ -1,0 +1,302 @@
+"""The archive: frames of checked records. docs/format.md is the specification; this module reads and writes it.
+
+Nothing here knows the model or torch. Lengths are bounded before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
+
+MAGIC = b"\x89LLZ"
+FORMAT_VERSION = 1
+ARITHMETIC_VERSION = 1
+DIGEST_BYTES = 12  # of the weights' SHA-256
+TOKENIZER_BYTES = 8  # of the tokenizer's SHA-256
+WHOLE_BYTES = 8  # of the content's SHA-256
+MAX_BLOCK = 1 << 24  # bytes of content in one block
+MAX_RECORD = MAX_BLOCK + (1 << 16)
+MAX_ID = 200
+
+TAG_MODEL, TAG_CODED, TAG_STORED, TAG_XZ, TAG_END = b"M", b"C", b"S", b"X", b"E"
+
+_DAMAGED = "the archive is damaged or cut short; get another copy"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Which model codes the blocks that follow, and every parameter that affects a probability."""
+
+    model_id: str
+    digest: bytes
+    tokenizer: bytes
+    window: int
+    sinks: int
+    arithmetic: int = ARITHMETIC_VERSION
+
+    def body(self) -> bytes:
+        """The record's bytes."""
+        name = self.model_id.encode("utf-8")
+        head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks, len(name)])
+        return head + name + self.digest + self.tokenizer
+
+
+@dataclass(frozen=True)
+class CodedBlock:
+    """A block coded with the model."""
+
+    size: int
+    symbols: int
+    lanes: int
+    check: int  # CRC-32 of the content
+    stream: bytes = field(repr=False)
+
+    def body(self) -> bytes:
+        """The record's bytes."""
+        return varint(self.size) + varint(self.symbols) + varint(self.lanes) + struct.pack("<I", self.check) + self.stream
+
+
+@dataclass(frozen=True)
+class StoredBlock:
+    """A block as it is."""
+
+    content: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return len(self.content)
+
+    def body(self) -> bytes:
+        """The record's bytes."""
+        return self.content
+
+
+@dataclass(frozen=True)
+class XzBlock:
+    """A block as raw LZMA2."""
+
+    size: int
+    check: int
+    stream: bytes = field(repr=False)
+
+    def body(self) -> bytes:
+        """The record's bytes."""
+        return varint(self.size) + struct.pack("<I", self.check) + self.stream
+
+
+@dataclass(frozen=True)
+class EndRecord:
+    """Ends a frame: size and check of its whole content."""
+
+    size: int
+    check: bytes
+
+    def body(self) -> bytes:
+        """The record's bytes."""
+        return varint(self.size) + self.check
+
+
+Block = CodedBlock | StoredBlock | XzBlock
+Record = ModelRecord | Block | EndRecord
+_TAGS: dict[type[Record], bytes] = {
+    ModelRecord: TAG_MODEL, CodedBlock: TAG_CODED, StoredBlock: TAG_STORED, XzBlock: TAG_XZ, EndRecord: TAG_END,
+}  # fmt: skip
+
+
+class WholeCheck:
+    """Running size and check of a frame's content."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._hash = hashlib.sha256()
+
+    def update(self, content: bytes) -> None:
+        """Adds a block's content."""
+        self.size += len(content)
+        self._hash.update(content)
+
+    def record(self) -> EndRecord:
+        """The end record for what was added."""
+        return EndRecord(self.size, self._hash.digest()[:WHOLE_BYTES])
+
+
+def content_check(content: bytes) -> int:
+    """CRC-32 of a block's content."""
+    return zlib.crc32(content)
+
+
+def varint(value: int) -> bytes:
+    """Unsigned LEB128: 7 bits a byte, lowest first, the high bit set on all but the last."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def frame_start() -> bytes:
+    """Magic and version."""
+    return MAGIC + bytes([FORMAT_VERSION])
+
+
+def encode_record(record: Record) -> bytes:
+    """Tag, length, body and CRC-32 of the three."""
+    body = record.body()
+    framed = _TAGS[type(record)] + varint(len(body)) + body
+    return framed + struct.pack("<I", zlib.crc32(framed))
+
+
+class _Cursor:
+    """Takes fields off a record's body; any shortage means damage."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body, self._at = body, 0
+
+    def take(self, n: int) -> bytes:
+        """The next n bytes."""
+        if self._at + n > len(self._body):
+            raise DamagedArchiveError(_DAMAGED)
+        self._at += n
+        return self._body[self._at - n : self._at]
+
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self.take(len(self._body) - self._at)
+
+    def varint(self, limit: int) -> int:
+        """A varint of at most `limit`."""
+        value = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+            if shift > 63:
+                raise DamagedArchiveError(_DAMAGED)
+        if value > limit:
+            raise DamagedArchiveError(_DAMAGED)
+        return value
+
+    def word(self) -> int:
+        """Four bytes, little endian."""
+        return int(struct.unpack("<I", self.take(4))[0])
+
+    def end(self) -> None:
+        """Fails unless all was taken."""
+        if self._at != len(self._body):
+            raise DamagedArchiveError(_DAMAGED)
+
+
+def _decode_model(c: _Cursor) -> ModelRecord:
+    arithmetic = c.take(1)[0]
+    if arithmetic != ARITHMETIC_VERSION:
+        raise UnsupportedArchiveError(
+            f"the archive uses arithmetic version {arithmetic}, this llmzip knows {ARITHMETIC_VERSION}; use the llmzip that wrote it"
+        )
+    window, sinks = c.varint(1 << 20), c.take(1)[0]
+    try:
+        model_id = c.take(c.take(1)[0]).decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise DamagedArchiveError(_DAMAGED) from e
+    if not 1 <= len(model_id) <= MAX_ID or not model_id.isprintable() or window < 1:
+        raise DamagedArchiveError(_DAMAGED)
+    record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, arithmetic)
+    c.end()
+    return record
+
+
+def _decode_coded(c: _Cursor) -> CodedBlock:
+    size = c.varint(MAX_BLOCK)
+    symbols = c.varint(size)  # every symbol is at least one byte
+    lanes = c.varint(min(symbols, 4096))
+    if lanes < 1:
+        raise DamagedArchiveError(_DAMAGED)
+    return CodedBlock(size, symbols, lanes, c.word(), c.rest())
+
+
+def _decode_record(tag: bytes, body: bytes) -> Record:
+    c = _Cursor(body)
+    if tag == TAG_MODEL:
+        return _decode_model(c)
+    if tag == TAG_CODED:
+        return _decode_coded(c)
+    if tag == TAG_STORED:
+        return StoredBlock(c.rest())
+    if tag == TAG_XZ:
+        return XzBlock(c.varint(MAX_BLOCK), c.word(), c.rest())
+    if tag == TAG_END:
+        record = EndRecord(c.varint(1 << 63), c.take(WHOLE_BYTES))
+        c.end()
+        return record
+    raise UnsupportedArchiveError(f"the archive holds a record of unknown kind {tag!r}; use a newer llmzip")
+
+
+def _exactly(source: BinaryIO, n: int) -> bytes:
+    """n bytes from a stream that may give fewer at a time."""
+    parts = []
+    while n:
+        part = source.read(min(n, 1 << 20))
+        if not part:
+            raise DamagedArchiveError("the archive ends too early: it is cut short; get another copy")
+        parts.append(part)
+        n -= len(part)
+    return b"".join(parts)
+
+
+def _read_record(source: BinaryIO) -> Record:
+    head = _exactly(source, 2)
+    while head[-1] & 0x80:
+        if len(head) > 5:
+            raise DamagedArchiveError(_DAMAGED)
+        head += _exactly(source, 1)
+    length = _Cursor(head[1:]).varint(MAX_RECORD)
+    body = _exactly(source, length)
+    if struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) != _exactly(source, 4):
+        raise DamagedArchiveError(_DAMAGED)
+    return _decode_record(head[:1], body)
+
+
+def read_frames(source: BinaryIO) -> Iterator[Iterator[Record]]:
+    """The frames of an archive, each an iterator over its records up to and including the end record.
+
+    A frame must be read to its end before the next is asked for.
+
+    Raises:
+        NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+    """
+    first = True
+    while True:
+        start = source.read(len(MAGIC))
+        while 0 < len(start) < len(MAGIC):
+            more = source.read(len(MAGIC) - len(start))
+            if not more:
+                break
+            start += more
+        if not start and not first:
+            return
+        if start != MAGIC:
+            if not first:
+                raise DamagedArchiveError("what follows the archive's first part is not an llmzip archive; cut it off or get another copy")
+            raise NotAnArchiveError("not an llmzip archive; check that this is the right file")
+        version = _exactly(source, 1)[0]
+        if version != FORMAT_VERSION:
+            raise UnsupportedArchiveError(f"format version {version} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip")
+        yield _records(source)
+        first = False
+
+
+def _records(source: BinaryIO) -> Iterator[Record]:
+    while True:
+        record = _read_record(source)
+        yield record
+        if isinstance(record, EndRecord):
+            return

