@@ -14,8 +14,17 @@ from numba import config as numba_config
 from torch import Tensor, from_numpy
 
 from llmzip.engine import numerics as nm
-from llmzip.engine.cache import KVCache
-from llmzip.engine.simd import make_dot
+from llmzip.engine.cache import KEY_BLOCK, KVCache
+from llmzip.engine.simd import (
+    VECTOR,
+    bits_from_float,
+    float_from_bits,
+    hadamard64,
+    largest,
+    largest_magnitude,
+    mix,
+    scores,
+)
 from llmzip.models.config import LlamaConfig
 from llmzip.models.rotate import block_size
 
@@ -33,19 +42,24 @@ _ATTEND_BIAS = i32((127 + nm.ATTEND_BITS) << nm.MANTISSA)
 _CLAMP, _NEG_LOG2E = f32(nm.EXP_CLAMP), f32(-nm.LOG2_E)
 _C1, _C2, _C3 = f32(nm.EXP_C1), f32(nm.EXP_C2), f32(nm.EXP_C3)
 _MANTISSA, _MAGIC = i32(nm.MANTISSA), i32(nm.RSQRT_MAGIC)
+_UNSEEN = f32(-3e38)
 _HALF, _THREE_HALVES = f32(0.5), f32(1.5)
-_STRIP = 64  # values of one dot product over keys
 
 
-_dot_strip = make_dot(_STRIP)
+@_jit
+def _magnitude(x):
+    """Row maximum of float32 x [d], at least TINY."""
+    whole = x.shape[0] // VECTOR
+    m = max(_TINY, largest_magnitude(x.ctypes.data, whole))
+    for j in range(whole * VECTOR, x.shape[0]):
+        m = max(m, abs(x[j]))
+    return m
 
 
 @_jit
 def _quantise(x, q):
     """Rounds float32 x [d] to integers q [d] in [-127, 127]; returns (row maximum, 127 / maximum)."""
-    m = _TINY
-    for j in range(x.shape[0]):
-        m = max(m, abs(x[j]))
+    m = _magnitude(x)
     r = _ACT_MAX / m
     for j in range(x.shape[0]):
         q[j] = i8(i32(np.rint(x[j] * r)))
@@ -55,11 +69,7 @@ def _quantise(x, q):
 @_jit
 def _reciprocal_sqrt(v):
     """1 / sqrt(v), as in `reference`."""
-    bits = np.empty(1, f32)
-    bits[0] = v
-    as_int = bits.view(i32)
-    as_int[0] = _MAGIC - (as_int[0] >> 1)
-    y = bits[0]
+    y = float_from_bits(i32(_MAGIC - (bits_from_float(v) >> 1)))
     half = v * _HALF
     for _ in range(nm.RSQRT_STEPS):
         y = y * (_THREE_HALVES - half * (y * y))
@@ -96,9 +106,7 @@ def _rotated(acc, col, cs, out):
 @_jit
 def _quantise_head(x, row, top, q):
     """Rounds x float32 [d] to q [d] in [-top, top]; returns the scale."""
-    m = _TINY
-    for j in range(x.shape[0]):
-        m = max(m, abs(x[j]))
+    m = _magnitude(x)
     r = top / m
     for j in range(x.shape[0]):
         q[j] = i32(np.rint(x[j] * r))
@@ -108,7 +116,7 @@ def _quantise_head(x, row, top, q):
 @_jit
 def _store(acc, col, row, cs, heads, k, ks, v, vs, slot):
     """Writes one token's keys and values into its lane's cache."""
-    kv, d = k.shape[0], k.shape[2]
+    kv, d = k.shape[0], v.shape[2]
     y, z = np.empty(d, f32), np.empty(d, i32)
     first_k, first_v = heads * d, (heads + kv) * d
     for h in range(kv):
@@ -116,13 +124,13 @@ def _store(acc, col, row, cs, heads, k, ks, v, vs, slot):
         _rotated(acc[at : at + d], col[at : at + d], cs, y)
         ks[h, slot] = _quantise_head(y, row, _ACT_MAX, z)
         for j in range(d):
-            k[h, slot, j] = z[j]
+            k[h, slot // KEY_BLOCK, j // 2, slot % KEY_BLOCK, j % 2] = z[j]
         at = first_v + h * d
         for j in range(d):
             y[j] = f32(acc[at + j]) * col[at + j]
         vs[h, slot] = _quantise_head(y, row, _ACT_MAX, z)
         for j in range(d):
-            v[h, j, slot] = z[j]
+            v[h, slot // 2, j, slot % 2] = z[j]
 
 
 @_parallel
@@ -135,99 +143,121 @@ def _store_kernel(acc, col, row, cs, heads, k, ks, v, vs, slot, parts):
             _store(acc[i], col, row[i], cs[step], heads, k[lane], ks[lane], v[lane], vs[lane], slot + step)
 
 
+# Loops run from 0 over slices: only then does the compiler know that no index is negative, and vectorises.
+
+
 @_jit
-def _weigh(u, lo, hi, sinks, scale, sink_scale, vs, w):
-    """Scores u float32 (key scale included) to attention weights w int16; returns the output's scale.
-
-    Keys seen are [0, sinks) and [lo, hi).
-    """
-    top, v_top = f32(-3e38), _ZERO
-    for j in range(sinks):
-        u[j] *= sink_scale
-        top = max(top, u[j])
-        v_top = max(v_top, vs[j])
-    for j in range(lo, hi):
-        s = u[j] * scale
-        u[j] = s
-        top = max(top, s)
-    for j in range(lo, hi):
-        v_top = max(v_top, vs[j])
-    a = u.view(i32)
+def _exponentials(u, top, a):
+    """Unnormalised integer weights a of scores u float32 [n]; their sum."""
     total = i32(0)
-    for j in range(sinks):
-        a[j] = i32(max(u[j] - top, _FLOOR) * _LINE) + _ATTEND_BIAS
-    for j in range(lo, hi):
-        a[j] = i32(max(u[j] - top, _FLOOR) * _LINE) + _ATTEND_BIAS
-    for j in range(sinks):
-        a[j] = i32(u[j])
-        total = i32(total + a[j])
-    for j in range(lo, hi):
-        a[j] = i32(u[j])
-        total = i32(total + a[j])
-    r = _WEIGHT_SUM / (f32(total) * v_top)
-    for j in range(sinks):
+    for j in range(u.shape[0]):
+        e = i32(float_from_bits(i32(i32(max(u[j] - top, _FLOOR) * _LINE) + _ATTEND_BIAS)))
+        a[j] = e
+        total = i32(total + e)
+    return total
+
+
+@_jit
+def _largest_scale(vs, lo, hi, top):
+    """Maximum of vs[lo:hi] and `top`."""
+    inner, outer = (lo + VECTOR - 1) // VECTOR * VECTOR, hi // VECTOR * VECTOR
+    if inner < outer:
+        top = max(top, largest(vs[inner:].ctypes.data, (outer - inner) // VECTOR))
+    else:
+        inner = outer = hi
+    for j in range(lo, inner):
+        top = max(top, vs[j])
+    for j in range(outer, hi):
+        top = max(top, vs[j])
+    return top
+
+
+@_jit
+def _normalised(a, vs, r, w):
+    """Attention weights w as int16 from unnormalised ones, all [n]."""
+    for j in range(a.shape[0]):
         w[j] = i16(i32(np.rint((f32(a[j]) * vs[j]) * r)))
-    for j in range(lo, hi):
-        w[j] = i16(i32(np.rint((f32(a[j]) * vs[j]) * r)))
-    return v_top / _WEIGHT_SUM
 
 
-def _make_attend(head_dim: int) -> Any:
-    dot_head = make_dot(head_dim)
-
-    @_jit
-    def attend_head(q, scale, pinned, pinned_scale, k, ks, v, vs, window, sinks, slot, u, w, out):
-        """One query head of one token: q and pinned int16 [d] -> out float32 [d]. w is zero on entry and on return."""
-        hi = slot + 1
-        sinks = min(sinks, hi)
-        lo = max(sinks, hi - window)
-        d = q.shape[0]
-        pq, pp, pk, pw, pv = q.ctypes.data, pinned.ctypes.data, k.ctypes.data, w.ctypes.data, v.ctypes.data
-        for j in range(sinks):
-            u[j] = f32(dot_head(pp, pk + j * d)) * ks[j]
-        for j in range(lo, hi):
-            u[j] = f32(dot_head(pq, pk + j * d)) * ks[j]
-        o_scale = _weigh(u, lo, hi, sinks, scale, pinned_scale, vs, w)
-        first = lo // _STRIP * _STRIP
-        slots = v.shape[1]
+@_jit
+def _sum_into(sums, out, scale, first):
+    """Adds a mix of values to out (or starts it) and applies the scale at the end; both parts are integers < 2^24."""
+    for g in range(sums.shape[0]):
+        d = sums.shape[1]
         for j in range(d):
-            s = i32(0)
-            if first:
-                s = _dot_strip(pw, pv + j * slots)
-            for at in range(first, hi, _STRIP):
-                s = i32(s + _dot_strip(pw + 2 * at, pv + j * slots + at))
-            out[j] = f32(s) * o_scale
-        w[:sinks] = 0
-        w[lo:hi] = 0
+            s = f32(sums[g, j])
+            if not first:
+                s += out[g * d + j]
+            out[g * d + j] = s * scale
+
+
+@_jit
+def _rotate_group(acc, col, row, cs, top, score, y, q, scales):
+    """Quantised queries of one token's group: acc int32 [group*d] -> q int16 [group, d], scales [group]."""
+    group, d = q.shape
+    for g in range(group):
+        at = g * d
+        _rotated(acc[at : at + d], col[at : at + d], cs, y)
+        scales[g] = _quantise_head(y, row, top, q[g]) * score
+
+
+def _make_attend(head_dim: int, group: int) -> Any:
+    """The attention kernel for these sizes. It closes over nothing but integers, so that numba can cache it."""
 
     @_parallel
-    def attend_kernel(acc, col, row, cs, pinned_cs, heads, top, score, k, ks, v, vs, window, sinks, slot, pin, out, parts):
+    def attend_kernel(acc, col, row, cs, pinned_cs, heads, top, score, k, ks, v, vs, window, sinks, slot, out, parts):
         t = cs.shape[0]
         kv, slots = ks.shape[1], ks.shape[2]
-        group = heads // kv
         lanes = acc.shape[0] // t
-        n = lanes * heads
+        n = lanes * kv
+        k_block = KEY_BLOCK * head_dim
         for part in nb.prange(parts):
-            u, w = np.empty(slots, f32), np.zeros(slots, i16)
-            y, q, p = np.empty(head_dim, f32), np.empty(head_dim, i16), np.empty(head_dim, i16)
-            for i in range(part * n // parts, (part + 1) * n // parts):
-                lane, head = i // heads, i % heads
-                h = head // group
-                at = head * head_dim
-                for step in range(t):
-                    line = lane * t + step
-                    _rotated(acc[line, at : at + head_dim], col[at : at + head_dim], cs[step], y)
-                    scale = _quantise_head(y, row[line], top, q) * score
-                    pinned_scale = scale
-                    if pin:
-                        _rotated(acc[line, at : at + head_dim], col[at : at + head_dim], pinned_cs[step], y)
-                        pinned_scale = _quantise_head(y, row[line], top, p) * score
-                    else:
-                        p[:] = q
-                    attend_head(
-                        q, scale, p, pinned_scale, k[lane, h], ks[lane, h], v[lane, h], vs[lane, h],
-                        window, sinks, slot + step, u, w, out[line, at : at + head_dim],
-                    )  # fmt: skip
+            u, a, w = np.empty((group, slots), f32), np.empty(slots, i32), np.empty((group, slots), i16)
+            y, q, qs = np.empty(head_dim, f32), np.empty((group, head_dim), i16), np.empty(group, f32)
+            sums, far = np.empty((group, head_dim), i32), np.empty((group, KEY_BLOCK), f32)
+            pu, pw = u.ctypes.data, w.ctypes.data
+            for i in range(part * n * t // parts, (part + 1) * n * t // parts):
+                lane, h, step = i // (kv * t), i // t % kv, i % t
+                line = lane * t + step
+                at = h * group * head_dim
+                end = at + group * head_dim
+                pk, pks, scale_v = k[lane, h].ctypes.data, ks[lane, h].ctypes.data, vs[lane, h]
+                hi = slot + step + 1
+                few = min(sinks, hi)
+                lo = max(few, hi - window)
+                first, last = lo // KEY_BLOCK, (hi + KEY_BLOCK - 1) // KEY_BLOCK
+                start, stop = first * KEY_BLOCK, last * KEY_BLOCK
+                _rotate_group(acc[line, at:end], col[at:end], row[line], cs[step], top, score, y, q, qs)
+                for b in range(first, last):
+                    scores(head_dim, group, q.ctypes.data, qs.ctypes.data, pk + b * k_block, pks + 4 * KEY_BLOCK * b, pu + 4 * KEY_BLOCK * b, 4 * slots)
+                if few:
+                    _rotate_group(acc[line, at:end], col[at:end], row[line], pinned_cs[step], top, score, y, q, qs)
+                    scores(head_dim, group, q.ctypes.data, qs.ctypes.data, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
+                v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, _ZERO))
+                for g in range(group):
+                    # Whole blocks are worked on: what is not seen scores so low that its weight is 0.
+                    u[g, start:lo] = _UNSEEN
+                    u[g, hi:stop] = _UNSEEN
+                    m = _UNSEEN
+                    if few:
+                        u[g, :few] = far[g, :few]
+                        if start:
+                            u[g, few:KEY_BLOCK] = _UNSEEN
+                        m = largest(pu + 4 * slots * g, 1)
+                    m = max(m, largest(pu + 4 * (slots * g + start), last - first))
+                    total = _exponentials(u[g, start:stop], m, a[start:stop])
+                    if few and start:
+                        total = i32(total + _exponentials(u[g, :KEY_BLOCK], m, a[:KEY_BLOCK]))
+                    r = _WEIGHT_SUM / (f32(total) * v_top)
+                    _normalised(a[start:stop], scale_v[start:stop], r, w[g, start:stop])
+                    if few and start:
+                        _normalised(a[:KEY_BLOCK], scale_v[:KEY_BLOCK], r, w[g, :KEY_BLOCK])
+                pv, o, o_scale = v[lane, h].ctypes.data, out[line, at:end], v_top / _WEIGHT_SUM
+                if few and start:
+                    mix(head_dim, group, pw, 2 * slots, pv, KEY_BLOCK // 2, sums.ctypes.data)
+                    _sum_into(sums, o, _ONE, True)
+                mix(head_dim, group, pw + 2 * start, 2 * slots, pv + start * head_dim, (stop - start) // 2, sums.ctypes.data)
+                _sum_into(sums, o, o_scale, not (few and start))
 
     return attend_kernel
 
@@ -243,8 +273,11 @@ def _quantise_kernel(x, q, scale, parts):
 
 @_jit
 def _hadamard(x, block, norm):
-    """In-place butterflies on each run of `block` values of x float32 [d]."""
+    """Walsh-Hadamard transform of each run of `block` values of x [d], in place."""
     for start in range(0, x.shape[0], block):
+        if block == 64:
+            hadamard64(x[start:].ctypes.data)
+            continue
         stride = 1
         while stride < block:
             for base in range(start, start + block, 2 * stride):
@@ -262,23 +295,23 @@ def _swiglu_kernel(acc, col, row, block, norm, q, scale, parts):
     n, f = q.shape
     for part in nb.prange(parts):
         h = np.empty(f, f32)
-        power = np.empty(f, i32)
-        powers = power.view(f32)
         for i in range(part * n // parts, (part + 1) * n // parts):
+            r = row[i]
             for j in range(f):
-                g = (f32(acc[i, j]) * col[j]) * row[i]
-                t = min(max(g * _NEG_LOG2E, -_CLAMP), _CLAMP)
+                g = (f32(acc[i, j]) * col[j]) * r
+                up = (f32(acc[i, f + j]) * col[f + j]) * r
+                t = g * _NEG_LOG2E
+                if t < -_CLAMP:
+                    t = -_CLAMP
+                if t > _CLAMP:
+                    t = _CLAMP
                 whole = np.floor(t)
                 fraction = t - whole
                 p = fraction * _C3 + _C2
                 p = p * fraction + _C1
                 p = p * fraction + _ONE
-                power[j] = (i32(whole) + i32(127)) << _MANTISSA
-                h[j] = p
-            for j in range(f):
-                g = (f32(acc[i, j]) * col[j]) * row[i]
-                up = (f32(acc[i, f + j]) * col[f + j]) * row[i]
-                h[j] = (g / (h[j] * powers[j] + _ONE)) * up
+                power = float_from_bits(i32(i32(i32(whole) + i32(127)) << _MANTISSA))
+                h[j] = (g / (p * power + _ONE)) * up
             _hadamard(h, block, norm)
             m, _ = _quantise(h, q[i])
             scale[i] = m / _ACT_MAX
@@ -304,7 +337,7 @@ class NumbaOps:
 
     def __init__(self, config: LlamaConfig, threads: int) -> None:
         self.config, self.threads = config, threads
-        self._attend = _make_attend(config.head_dim)
+        self._attend = _make_attend(config.head_dim, config.heads // config.kv_heads)
         self._norm = f32(block_size(config.ffn) ** -0.5)
         nb.set_num_threads(min(threads, nb.config.NUMBA_NUM_THREADS))
 
@@ -328,10 +361,9 @@ class NumbaOps:
         a, co, r, rot = acc.numpy(), col.numpy(), row.numpy(), cs.numpy()
         k, ks, v, vs = (x[layer].numpy() for x in (cache.k, cache.ks, cache.v, cache.vs))
         _store_kernel(a, co, r, rot, c.heads, k, ks, v, vs, slot, self.threads)
-        pin = cache.position + cs.shape[0] > cache.window + cache.sinks
         self._attend(
             a, co, r, rot, pinned.numpy(), c.heads, f32(nm.query_max(c.head_dim)), f32(nm.score_scale(c.head_dim)),
-            k, ks, v, vs, cache.window, cache.sinks, slot, pin, out, self.threads,
+            k, ks, v, vs, cache.window, cache.sinks, slot, out, self.threads,
         )  # fmt: skip
         q, scale = np.empty(out.shape, i8), np.empty(out.shape[0], f32)
         _quantise_kernel(out, q, scale, self.threads)

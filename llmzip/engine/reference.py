@@ -79,7 +79,7 @@ def attend(q: Tensor, qs: Tensor, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor, 
     """Integer softmax attention of one lane.
 
     q int16 [2, t, heads, d] and qs [2, t, heads]: queries for near keys and, pinned, for sinks. k int8 [kv, keys, d],
-    ks [kv, keys], v int8 [kv, d, keys], vs [kv, keys]. mask int8 [t, keys]: 0 unseen, 1 near, 2 sink.
+    ks [kv, keys], v int8 [kv, keys, d], vs [kv, keys]. mask int8 [t, keys]: 0 unseen, 1 near, 2 sink.
     Returns float32 [t, heads, d].
     """
     _, t, heads, d = q.shape
@@ -104,7 +104,7 @@ def attend(q: Tensor, qs: Tensor, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor, 
     r = torch.full_like(total, nm.WEIGHT_SUM) / (total * v_max)
     w = torch.round((a.float() * vs[:, None, None]) * r)
     # Weights sum to at most 2^15 + keys/2, times int8: exact in float64, and in float32 while below 2^24.
-    o = w.view(kv, -1, keys).double() @ v.double().transpose(1, 2)
+    o = w.view(kv, -1, keys).double() @ v.double()
     o = o.view(kv, heads // kv, t, d).float() * _over(v_max, nm.WEIGHT_SUM)
     return o.permute(2, 0, 1, 3).reshape(t, heads, d)
 

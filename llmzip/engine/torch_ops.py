@@ -49,22 +49,20 @@ class TorchOps:
         def by_lane(x: Tensor) -> Tensor:  # [lanes*t, kv, ...] -> [lanes, kv, t, ...]
             return x.view(lanes, t, c.kv_heads, -1).transpose(1, 2)
 
-        cache.k[layer, :lanes, :, slot:end] = by_lane(k).to(torch.int8)
-        cache.v[layer, :lanes, :, :, slot:end] = by_lane(v).to(torch.int8).transpose(2, 3)
-        cache.ks[layer, :lanes, :, slot:end] = by_lane(ks).squeeze(-1)
-        cache.vs[layer, :lanes, :, slot:end] = by_lane(vs).squeeze(-1)
+        cache.put(layer, lanes, slot, by_lane(k), by_lane(ks).squeeze(-1), by_lane(v), by_lane(vs).squeeze(-1))
 
         here = torch.arange(slot, end, device=acc.device)[:, None]
         there = torch.arange(end, device=acc.device)
         near = (there <= here) & (there > here - cache.window)
         mask = torch.where((there < cache.sinks) & (there <= here), 2, near.to(torch.int8))
+        keys, values = cache.keys(layer, lanes, end), cache.values(layer, lanes, end)
         o = [
             reference.attend(
                 q.view(2, lanes, t, c.heads, -1)[:, i],
                 qs.view(2, lanes, t, c.heads)[:, i],
-                cache.k[layer, i, :, :end],
+                keys[i],
                 cache.ks[layer, i, :, :end],
-                cache.v[layer, i, :, :, :end],
+                values[i],
                 cache.vs[layer, i, :, :end],
                 mask,
             )
