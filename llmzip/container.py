@@ -17,8 +17,8 @@ from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArc
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
 ARITHMETIC_VERSION = 1
-DIGEST_BYTES = 12  # of the weights' SHA-256
-TOKENIZER_BYTES = 8  # of the tokenizer's SHA-256
+DIGEST_BYTES = 10  # of the weights' SHA-256
+TOKENIZER_BYTES = 6  # of the tokenizer's SHA-256
 WHOLE_BYTES = 8  # of the content's SHA-256
 MAX_BLOCK = 1 << 24  # bytes of content in one block
 MAX_RECORD = MAX_BLOCK + (1 << 16)

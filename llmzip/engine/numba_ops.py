@@ -26,6 +26,7 @@ from llmzip.engine.simd import (
     scores,
 )
 from llmzip.models.config import LlamaConfig
+from llmzip.models.convert import VALUE_BASE
 from llmzip.models.rotate import block_size
 
 numba_config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
@@ -35,7 +36,7 @@ _jit = nb.njit(cache=True, nogil=True, fastmath=_NO_NAN)
 _parallel = nb.njit(cache=True, nogil=True, parallel=True, fastmath=_NO_NAN)
 
 f32, i32, i16, i8 = np.float32, np.int32, np.int16, np.int8
-_ZERO, _ONE = f32(0.0), f32(1.0)
+_ZERO, _ONE, _VALUE_BASE = f32(0.0), f32(1.0), f32(VALUE_BASE)
 _TINY, _ACT_MAX, _WEIGHT_SUM = f32(nm.TINY), f32(nm.ACT_MAX), f32(nm.WEIGHT_SUM)
 _FLOOR, _LINE = f32(nm.ATTEND_FLOOR), f32(2.0**nm.MANTISSA)
 _ATTEND_BIAS = i32((127 + nm.ATTEND_BITS) << nm.MANTISSA)
@@ -127,7 +128,7 @@ def _store(acc, col, row, cs, heads, k, ks, v, vs, slot):
             k[h, slot // KEY_BLOCK, j // 2, slot % KEY_BLOCK, j % 2] = z[j]
         at = first_v + h * d
         for j in range(d):
-            y[j] = f32(acc[at + j]) * col[at + j]
+            y[j] = (f32(acc[at + j]) * _VALUE_BASE + f32(acc[at + kv * d + j])) * col[at + j]
         vs[h, slot] = _quantise_head(y, row, _ACT_MAX, z)
         for j in range(d):
             v[h, slot // 2, j, slot % 2] = z[j]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from llmzip.engine import numerics as nm
+from llmzip.models.convert import VALUE_BASE
 
 _ROW = -1
 
@@ -64,9 +65,11 @@ def rotate_queries(acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, heads: int
     return _scaled(y, row, top, scale)
 
 
-def plain_heads(acc: Tensor, col: Tensor, row: Tensor, heads: int, top: int) -> tuple[Tensor, Tensor]:
-    """As `rotate_queries`, without rotation."""
-    return _scaled((acc.float() * col).view(acc.shape[0], heads, -1), row, top, 1.0)
+def value_heads(acc: Tensor, col: Tensor, row: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Joins high and low parts, scales and quantises heads: acc int32 [n, 2 * heads*d] -> as `rotate_queries`."""
+    high, low = acc.chunk(2, dim=_ROW)
+    y = (high.float() * float(VALUE_BASE) + low.float()) * col
+    return _scaled(y.view(acc.shape[0], heads, -1), row, nm.ACT_MAX, 1.0)
 
 
 def _scaled(y: Tensor, row: Tensor, top: int, scale: float) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ class TorchOps:
     def attend(
         self, acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, pinned: Tensor, cache: KVCache, layer: int, slot: int
     ) -> tuple[Tensor, Tensor]:
-        """Rotates, stores and attends: acc int32 [lanes*t, q+2kv] -> int8 [lanes*t, q] and scales [lanes*t].
+        """Rotates, stores and attends: acc int32 [lanes*t, q+3kv] -> int8 [lanes*t, q] and scales [lanes*t].
 
         cs and pinned: float32 [t, 2, head_dim/2], rotations at the queries' positions and as the sinks see them.
         slot: where the first of the t new keys goes.
@@ -44,7 +44,7 @@ class TorchOps:
         k, ks = reference.rotate_queries(
             acc[:, q_end:k_end], col[q_end:k_end], row, cs.repeat(lanes, 1, 1), c.kv_heads, nm.ACT_MAX, 1.0
         )
-        v, vs = reference.plain_heads(acc[:, k_end:], col[k_end:], row, c.kv_heads, nm.ACT_MAX)
+        v, vs = reference.value_heads(acc[:, k_end:], col[k_end:], row, c.kv_heads)
 
         def by_lane(x: Tensor) -> Tensor:  # [lanes*t, kv, ...] -> [lanes, kv, t, ...]
             return x.view(lanes, t, c.kv_heads, -1).transpose(1, 2)

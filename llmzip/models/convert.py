@@ -1,12 +1,14 @@
 """Float weights to the integer model the engine runs.
 
 Norm gains are folded into the matrices that follow, the residual stream is rotated (see `rotate`), and every matrix is
-rounded to int8 with one scale per output row. All of it is element-wise float32, so that conversion gives the same
+rounded to int8 with one scale per output row. Values get 14 bits, as two int8 matrices, VALUE_BASE * high + low:
+rounding them to 8 bits costs as much as all the other matrices together (the tokens that attention rests on have small
+values by cancellation of large terms), and they are few. All of it is element-wise float32, so that conversion gives the same
 integers on every machine. Layout of the result, by name:
 
     embed           int16 [vocab, width]      embed.scale      float32 [vocab]
     head            int8  [vocab, width]      head.scale       float32 [vocab]    (logits in units of log2)
-    {i}.qkv         int8  [q+2kv, width]      {i}.qkv.scale    float32 [q+2kv]
+    {i}.qkv         int8  [q+3kv, width]      {i}.qkv.scale    float32 [q+2kv]    (rows: queries, keys, values twice)
     {i}.o           int8  [width, q]          {i}.o.scale      float32 [width]
     {i}.gate_up     int8  [2 ffn, width]      {i}.gate_up.scale
     {i}.down        int8  [width, ffn]        {i}.down.scale   float32 [width]
@@ -29,7 +31,9 @@ from llmzip.models.sources import Float, FloatModel
 from llmzip.models.tokenizer import TokenizerSpec
 
 LOG2_E = np.float32(1.4426950408889634)
+TEMPERATURE = np.float32(0.985)  # logits are scaled by it: rounding makes the model a little too sure of itself
 SMALLEST = np.float32(2.0**-40)  # rows of zeros get this scale: far from denormals, far below any weight
+VALUE_BASE = 128  # weight of the high part of a value matrix
 MATRICES = ("qkv", "o", "gate_up", "down")
 
 
@@ -57,12 +61,10 @@ def tensor_names(config: LlamaConfig) -> list[str]:
     return [n for m in matrices for n in (m, f"{m}.scale")]
 
 
-def quantise_rows(weights: Float, bits: int) -> tuple[NDArray[Any], Float]:
-    """Rounds each row to signed integers of `bits` bits: (integers [n, k], float32 scales [n])."""
-    top = np.float32(2 ** (bits - 1) - 1)
-    scale = np.maximum(np.abs(weights).max(axis=1) / top, SMALLEST)
-    rounded = np.clip(np.rint(weights / scale[:, None]), -top, top)
-    return rounded.astype(np.int8 if bits <= 8 else np.int16), scale
+def quantise_rows(weights: Float, top: int) -> tuple[Float, Float]:
+    """Rounds each row to integers in [-top, top]: (integers as float32 [n, k], float32 scales [n])."""
+    scale = np.maximum(np.abs(weights).max(axis=1) / np.float32(top), SMALLEST)
+    return np.clip(np.rint(weights / scale[:, None]), -top, top), scale
 
 
 def convert(model: FloatModel, progress: Callable[[int, int], None] | None = None) -> IntegerModel:
@@ -71,8 +73,9 @@ def convert(model: FloatModel, progress: Callable[[int, int], None] | None = Non
     stream, head, ffn = block_size(c.width), block_size(c.head_dim), block_size(c.ffn)
     tensors: dict[str, NDArray[Any]] = {}
 
-    def put(name: str, weights: Float, bits: int = 8) -> None:
-        tensors[name], tensors[f"{name}.scale"] = quantise_rows(weights, bits)
+    def put(name: str, weights: Float, kind: type[np.signedinteger[Any]] = np.int8) -> None:
+        rounded, tensors[f"{name}.scale"] = quantise_rows(weights, int(np.iinfo(kind).max))
+        tensors[name] = rounded.astype(kind)
 
     def reads(gain: Float, *parts: Float) -> Float:
         """Rows that read the normed residual stream: gain folded in, input rotated."""
@@ -82,14 +85,19 @@ def convert(model: FloatModel, progress: Callable[[int, int], None] | None = Non
         """Columns that write to the residual stream: output rotated."""
         return np.ascontiguousarray(hadamard(np.ascontiguousarray(weights.T), stream).T)
 
-    put("embed", hadamard(model.tensor("embed"), stream), bits=16)
+    put("embed", hadamard(model.tensor("embed"), stream), np.int16)
     put("head", reads(model.tensor("norm"), model.tensor("head")))
-    tensors["head.scale"] = tensors["head.scale"] * LOG2_E
+    tensors["head.scale"] = tensors["head.scale"] * (LOG2_E * TEMPERATURE)
     for i in range(c.layers):
         q, k, v, o, gate, up, down = (model.tensor(f"{i}.{n}") for n in ("q", "k", "v", "o", "gate", "up", "down"))
         v = np.ascontiguousarray(hadamard(np.ascontiguousarray(v.T), head).T)  # each value head's output is rotated ...
-        put(f"{i}.qkv", reads(model.tensor(f"{i}.attn_norm"), q, k, v))
         put(f"{i}.o", writes(hadamard(o, head)))  # ... and undone where it is read
+        gain = model.tensor(f"{i}.attn_norm")
+        qk, qk_scale = quantise_rows(reads(gain, q, k), 127)
+        values, v_scale = quantise_rows(reads(gain, v), 127 * VALUE_BASE)
+        high = np.rint(values / np.float32(VALUE_BASE))
+        tensors[f"{i}.qkv"] = np.concatenate([qk, high, values - VALUE_BASE * high]).astype(np.int8)
+        tensors[f"{i}.qkv.scale"] = np.concatenate([qk_scale, v_scale])
         put(f"{i}.gate_up", reads(model.tensor(f"{i}.ffn_norm"), gate, up))
         put(f"{i}.down", writes(hadamard(down, ffn)))
         if progress:
