@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
 
 BLOCK_BYTES = 1 << 20
-WINDOW = 1024
+WINDOW = 1280
 SINKS = 4
 _XZ_IS_ENOUGH = 25  # where xz shrinks this much, the model's gain is not worth its time
 _BINARY_SHARE = 0.2  # of bytes that are not UTF-8, beyond which a block is not text
