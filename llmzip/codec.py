@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from llmzip import classic, container
 from llmzip.container import (
+    MAX_LANES,
     CodedBlock,
     EndRecord,
     ModelRecord,
@@ -21,7 +22,7 @@ from llmzip.container import (
     encode_record,
 )
 from llmzip.errors import DamagedArchiveError, ModelMismatchError, ModelUnavailableError, ParameterError
-from llmzip.lanes import MAX_LANES, default_lanes
+from llmzip.lanes import default_lanes
 
 if TYPE_CHECKING:
     from llmzip.blockcoder import BlockCoder

@@ -23,6 +23,9 @@ WHOLE_BYTES = 8  # of the content's SHA-256
 MAX_BLOCK = 1 << 24  # bytes of content in one block
 MAX_RECORD = MAX_BLOCK + (1 << 16)
 MAX_ID = 200
+MAX_LANES = 4096
+MAX_WINDOW = 8160  # with the sinks, below what the engine's sums allow
+MAX_SINKS = 16
 
 TAG_MODEL, TAG_CODED, TAG_STORED, TAG_XZ, TAG_END = b"M", b"C", b"S", b"X", b"E"
 
@@ -202,12 +205,12 @@ def _decode_model(c: _Cursor) -> ModelRecord:
         raise UnsupportedArchiveError(
             f"the archive uses arithmetic version {arithmetic}, this llmzip knows {ARITHMETIC_VERSION}; use the llmzip that wrote it"
         )
-    window, sinks = c.varint(1 << 20), c.take(1)[0]
+    window, sinks = c.varint(MAX_WINDOW), c.take(1)[0]
     try:
         model_id = c.take(c.take(1)[0]).decode("utf-8")
     except UnicodeDecodeError as e:
         raise DamagedArchiveError(_DAMAGED) from e
-    if not 1 <= len(model_id) <= MAX_ID or not model_id.isprintable() or window < 1:
+    if not 1 <= len(model_id) <= MAX_ID or not model_id.isprintable() or window < 1 or sinks > MAX_SINKS:
         raise DamagedArchiveError(_DAMAGED)
     record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, arithmetic)
     c.end()
@@ -217,7 +220,7 @@ def _decode_model(c: _Cursor) -> ModelRecord:
 def _decode_coded(c: _Cursor) -> CodedBlock:
     size = c.varint(MAX_BLOCK)
     symbols = c.varint(size)  # every symbol is at least one byte
-    lanes = c.varint(min(symbols, 4096))
+    lanes = c.varint(min(symbols, MAX_LANES))
     if lanes < 1:
         raise DamagedArchiveError(_DAMAGED)
     return CodedBlock(size, symbols, lanes, c.word(), c.rest())

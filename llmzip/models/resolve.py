@@ -21,7 +21,7 @@ from llmzip.models.fetch import fetch_repository, fetch_wheel
 from llmzip.models.registry import REGISTRY
 from llmzip.models.sources import load_float_model
 
-_HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)@([\w./-]+)")
+_HUB = re.compile(r"hf:(\w[\w.-]*/\w[\w.-]*)@(\w[\w./-]*)")
 
 
 def archive_id(name: str) -> str:

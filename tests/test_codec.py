@@ -1,0 +1,217 @@
+"""Archives end to end with the tiny model: whatever goes in comes back, whatever is damaged is refused."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import random
+from pathlib import Path
+
+import pytest
+from conftest import TEXT, FixedCodec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import llmzip
+from llmzip import container
+from llmzip.codec import Codec, Options, read_blocks
+from llmzip.errors import (
+    DamagedArchiveError,
+    LLZError,
+    ModelMismatchError,
+    ModelUnavailableError,
+    ParameterError,
+)
+from llmzip.models.convert import IntegerModel
+
+CASES = {
+    "empty": b"",
+    "one byte": b"a",
+    "one odd byte": b"\xff",
+    "all byte values": bytes(range(256)) * 4,
+    "invalid UTF-8": b"ordinary text \xc3( and \xe2\x82 then \xf0\x9f\x98 more text, " * 5,
+    "NULs": b"a\0b\0\0\0c" * 40,
+    "CRLF": b"line one\r\nline two\r\n\r\n" * 3 + b"\r\r\n\n",
+    "long line": b"word and the thing " * 3000,
+    "special tokens": b"<|im_start|>system\nthe thing<|im_end|>\n<|endoftext|>",
+    "UTF-16": "the thing and the other".encode("utf-16"),
+    "Latin-1": "Käse und Brötchen für ärmere Leute, daß es so sei".encode("latin-1"),
+    "many scripts": "naïve 漢字かな العربية हिन्दी 🙂👩‍👩‍👧 \u2028\ufeff\U0010ffff".encode() * 3,
+    "zeros": bytes(1 << 20),
+    "random": random.Random(1).randbytes(100_000),
+    "xz": lzma.compress(TEXT),
+}
+
+
+def records(archive: bytes) -> list[container.Record]:
+    return [r for frame in container.read_frames(io.BytesIO(archive)) for r in frame]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_round_trip(codec: Codec, name: str) -> None:
+    data = CASES[name]
+    archive = codec.compress(data)
+    assert codec.decompress(archive) == data
+    assert len(archive) <= len(data) + 64
+
+
+@pytest.mark.parametrize("name", ["random", "xz", "zeros", "empty"])
+def test_hopeless_input_needs_no_model(name: str) -> None:
+    no_model = Codec(Options(model="/nonexistent"))
+    archive = no_model.compress(CASES[name])
+    assert no_model.decompress(archive) == CASES[name]
+    assert not any(isinstance(r, container.CodedBlock) for r in records(archive))
+
+
+@given(data=st.binary(max_size=400) | st.text(max_size=300).map(str.encode) | st.lists(st.sampled_from(["the ", "and", "\r\n", "\0", "é", "🙂"])).map(lambda x: "".join(x).encode()))
+@settings(max_examples=120, deadline=None)
+def test_round_trip_of_anything(codec: Codec, data: bytes) -> None:
+    archive = codec.compress(data)
+    assert codec.decompress(archive) == data
+    assert len(archive) <= len(data) + 64
+
+
+def test_every_code_point(codec: Codec) -> None:
+    points = [*range(0xD800), *range(0xE000, 0x110000)]
+    data = "".join(map(chr, points)).encode()
+    assert codec.decompress(codec.compress(data)) == data
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 7, 64])
+def test_coded_blocks_and_lanes(tiny_model: IntegerModel, lanes: int) -> None:
+    codec = FixedCodec(tiny_model, lanes=lanes)
+    symbols = codec._own_model().alphabet.encode(TEXT[:3000])
+    coder = codec._own_model().coder(codec._own_model().record())
+    stream = coder.encode(symbols, lanes)
+    assert (coder.decode(stream, len(symbols), lanes) == symbols).all()
+
+
+def forced(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch, **options: object) -> FixedCodec:
+    """A codec that codes with the tiny model although it predicts badly."""
+    monkeypatch.setattr("llmzip.codec._smallest_classic", lambda content: container.StoredBlock(content + bytes(1 << 16)))
+    return FixedCodec(tiny_model, **options)
+
+
+def test_blocks_are_independent_of_how_input_arrives(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = forced(tiny_model, monkeypatch, block_bytes=1000, lanes=3)
+
+    class Dribble(io.RawIOBase):
+        def __init__(self) -> None:
+            self.rest = TEXT[:5000]
+
+        def read(self, n: int = -1) -> bytes:
+            part, self.rest = self.rest[: min(n, 7)], self.rest[min(n, 7) :]
+            return part
+
+    whole = codec.compress(TEXT[:5000])
+    sink = io.BytesIO()
+    codec.compress_stream(Dribble(), sink)  # type: ignore[arg-type]
+    assert sink.getvalue() == whole
+    assert sum(isinstance(r, container.CodedBlock) for r in records(whole)) >= 5
+    assert sum(isinstance(r, container.ModelRecord) for r in records(whole)) == 1
+    assert codec.decompress(whole) == TEXT[:5000]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100, 4096])
+def test_cutting_keeps_everything(size: int) -> None:
+    data = "naïve 漢字\n🙂 text\n".encode() * 20
+    blocks = list(read_blocks(io.BytesIO(data), size))
+    assert b"".join(blocks) == data
+    assert all(1 <= len(b) <= size for b in blocks)
+    if size >= 100:
+        for block in blocks:
+            block.decode()
+
+
+def test_concatenated_archives(codec: Codec) -> None:
+    a, b = codec.compress(TEXT[:1500]), codec.compress(b"\xff\0")
+    assert codec.decompress(a + b + a) == TEXT[:1500] + b"\xff\0" + TEXT[:1500]
+
+
+@pytest.fixture(scope="module")
+def small(tiny_model: IntegerModel) -> tuple[FixedCodec, bytes]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        codec = forced(tiny_model, monkeypatch, lanes=2)
+        return codec, codec.compress(TEXT[:120])
+
+
+def test_every_flipped_bit_is_an_error(small: tuple[FixedCodec, bytes]) -> None:
+    codec, archive = small
+    for bit in range(8 * len(archive)):
+        damaged = bytearray(archive)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(LLZError):
+            codec.decompress(bytes(damaged))
+
+
+def test_every_truncation_is_an_error(small: tuple[FixedCodec, bytes]) -> None:
+    codec, archive = small
+    for cut in range(len(archive)):
+        sink = io.BytesIO()
+        with pytest.raises(LLZError):
+            codec.decompress_stream(io.BytesIO(archive[:cut]), sink)
+
+
+def test_nothing_is_released_before_its_check(small: tuple[FixedCodec, bytes]) -> None:
+    """A block whose record is intact but whose content decodes wrongly."""
+    codec, archive = small
+    parts = records(archive)
+    block = next(r for r in parts if isinstance(r, container.CodedBlock))
+    for wrong in (
+        container.CodedBlock(block.size, block.symbols, block.lanes, block.check ^ 1, block.stream),
+        container.CodedBlock(block.size, block.symbols, block.lanes, block.check, block.stream[:-9]),
+        container.CodedBlock(block.size, block.symbols, block.lanes + 1, block.check, block.stream),
+        container.CodedBlock(block.size, block.symbols - 1, block.lanes, block.check, block.stream),
+    ):
+        rebuilt = container.frame_start() + b"".join(container.encode_record(wrong if r is block else r) for r in parts)
+        sink = io.BytesIO()
+        with pytest.raises(DamagedArchiveError, match="check"):
+            codec.decompress_stream(io.BytesIO(rebuilt), sink)
+        assert sink.getvalue() == b""
+
+
+def test_whole_check(small: tuple[FixedCodec, bytes]) -> None:
+    codec, archive = small
+    parts = records(archive)
+    twice = [parts[0], parts[1], parts[1], parts[2]]
+    with pytest.raises(DamagedArchiveError, match="as a whole"):
+        codec.decompress(container.frame_start() + b"".join(map(container.encode_record, twice)))
+    with pytest.raises(DamagedArchiveError, match="before its model"):
+        codec.decompress(container.frame_start() + b"".join(map(container.encode_record, parts[1:])))
+
+
+def test_model_that_is_not_here(small: tuple[FixedCodec, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path))
+    with pytest.raises(ModelUnavailableError, match=r"local:tiny .* --model"):
+        llmzip.decompress(small[1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_weights_or_tokenizer(small: tuple[FixedCodec, bytes], tiny_model: IntegerModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tiny
+
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
+    other = tiny.write_folder(tmp_path / "other", seed="other")
+    with pytest.raises(ModelMismatchError, match="weights"):
+        llmzip.decompress(small[1], model=str(other))
+    record = records(small[1])[0]
+    assert isinstance(record, container.ModelRecord)
+    changed = container.ModelRecord(record.model_id, record.digest, b"other!", record.window, record.sinks)
+    rebuilt = container.frame_start() + b"".join(map(container.encode_record, [changed, *records(small[1])[1:]]))
+    with pytest.raises(ModelMismatchError, match="tokenizer"):
+        small[0].decompress(rebuilt)
+
+
+@pytest.mark.parametrize("options", [{"lanes": 0}, {"lanes": 5000}, {"threads": 0}, {"block_bytes": 0}, {"block_bytes": 1 << 25}])
+def test_parameters_out_of_range(options: dict[str, int]) -> None:
+    with pytest.raises(ParameterError, match="between"):
+        Options(**options)  # type: ignore[arg-type]
+
+
+def test_importing_is_light() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, llmzip, llmzip.cli, llmzip.container; sys.exit(any(m in sys.modules for m in ('torch', 'numba', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
