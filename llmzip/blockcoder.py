@@ -120,5 +120,7 @@ class BlockCoder:
     def _inputs(self, grid: NDArray[np.int32], step: int, steps: int) -> NDArray[np.int32]:
         """The tokens before the symbols of `steps` steps: [lanes, steps]. Raw bytes look like the start token."""
         config = self._transformer.config
-        before = grid[:, step - 1 : step + steps - 1] if step else np.pad(grid[:, : steps - 1], ((0, 0), (1, 0)), constant_values=config.bos)
+        before = (
+            grid[:, step - 1 : step + steps - 1] if step else np.pad(grid[:, : steps - 1], ((0, 0), (1, 0)), constant_values=config.bos)
+        )
         return np.where(before < config.vocab, before, config.bos).astype(np.int32)

@@ -85,9 +85,7 @@ class LoadedModel:
         self.digest = model.digest()[: container.DIGEST_BYTES]
         self.tokenizer = model.tokenizer.hash[: container.TOKENIZER_BYTES]
         self.alphabet: Alphabet = Alphabet(model.tokenizer)
-        self.transformer: Transformer = engine.build(
-            model, options.device, options.threads, options.kernel, options.ops
-        )
+        self.transformer: Transformer = engine.build(model, options.device, options.threads, options.kernel, options.ops)
 
     def record(self, window: int = WINDOW, sinks: int = SINKS) -> ModelRecord:
         """The archive's record of this model."""
@@ -135,13 +133,13 @@ class Codec:
         """Reads `source` to its end and writes one frame, block after block."""
         whole, written = WholeCheck(), 0
         model_written = False
+        pending = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
 
         def write(data: bytes) -> None:
-            nonlocal written
-            sink.write(data)
-            written += len(data)
+            nonlocal written, pending
+            written += sink.write(pending + data)
+            pending = b""
 
-        write(container.frame_start())
         for content in read_blocks(source, self.options.block_bytes):
             done = whole.size
 
@@ -150,8 +148,8 @@ class Codec:
                     report(done + int(share * size), written)
 
             whole.update(content)
-            plain = _smallest_classic(content)
-            if _skip_model(content, plain):
+            plain, enough = self._without_model(content)
+            if enough:
                 write(encode_record(plain))
             else:
                 loaded = self._own_model()
@@ -192,6 +190,11 @@ class Codec:
                     sink.write(content)
                     total += len(content)
 
+    def _without_model(self, content: bytes) -> tuple[StoredBlock | XzBlock, bool]:
+        """The smallest block that needs no model, and whether it is not worth trying the model."""
+        plain = _smallest_classic(content)
+        return plain, _skip_model(content, plain)
+
     def _decode(self, record: container.Block, model: ModelRecord | None, progress: Callable[[float], None]) -> bytes:
         if isinstance(record, StoredBlock):
             return record.content
@@ -201,9 +204,7 @@ class Codec:
             raise DamagedArchiveError("a coded block comes before its model is named; get another copy")
         else:
             loaded = self._model_for(model)
-            symbols = loaded.coder(model).decode(
-                record.stream, record.symbols, record.lanes, _share(record.symbols, progress)
-            )
+            symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
             content = loaded.alphabet.decode(symbols)
         if len(content) != record.size or content_check(content) != record.check:
             raise DamagedArchiveError(

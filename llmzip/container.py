@@ -292,7 +292,9 @@ def read_frames(source: BinaryIO) -> Iterator[Iterator[Record]]:
             raise NotAnArchiveError("not an llmzip archive; check that this is the right file")
         version = _exactly(source, 1)[0]
         if version != FORMAT_VERSION:
-            raise UnsupportedArchiveError(f"format version {version} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip")
+            raise UnsupportedArchiveError(
+                f"format version {version} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip"
+            )
         yield _records(source)
         first = False
 

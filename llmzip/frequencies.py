@@ -144,9 +144,7 @@ def intervals(logits: Logits, symbols: int, coded: NDArray[np.int32], threads: i
     return start, freq
 
 
-def find(
-    logits: Logits, symbols: int, targets: Integers, threads: int = 1
-) -> tuple[NDArray[np.int32], Integers, Integers]:
+def find(logits: Logits, symbols: int, targets: Integers, threads: int = 1) -> tuple[NDArray[np.int32], Integers, Integers]:
     """`find_reference`, fast."""
     found = np.empty(len(targets), np.int32)
     start, freq = np.empty(len(targets), np.int64), np.empty(len(targets), np.int64)

@@ -35,9 +35,7 @@ class Alphabet:
         self.size = self.vocab + RAW_BYTES
         self._bytes = spec.token_bytes() + [bytes([b]) for b in range(RAW_BYTES)]
         one_byte = {s: i for i, s in reversed(list(enumerate(self._bytes[: self.vocab]))) if len(s) == 1}
-        self._byte_symbol = np.array(
-            [one_byte.get(bytes([b]), self.vocab + b) for b in range(RAW_BYTES)], dtype=np.int32
-        )
+        self._byte_symbol = np.array([one_byte.get(bytes([b]), self.vocab + b) for b in range(RAW_BYTES)], dtype=np.int32)
         missing = bytes(b for b in range(RAW_BYTES) if bytes([b]) not in one_byte)
         self._missing = re.compile(b"([" + re.escape(missing) + b"]+)") if missing else None
         self._library: Tokenizer | None = None

@@ -31,9 +31,7 @@ class FloatLlama:
     def __init__(self, model: FloatModel, window: int = 1024, sinks: int = 4) -> None:
         self.config: LlamaConfig = model.config
         self.window, self.sinks = window, sinks
-        self.layers = [
-            {part: torch.tensor(model.tensor(f"{i}.{part}")) for part in LAYER_PARTS} for i in range(self.config.layers)
-        ]
+        self.layers = [{part: torch.tensor(model.tensor(f"{i}.{part}")) for part in LAYER_PARTS} for i in range(self.config.layers)]
         self.embed, self.norm, self.head = (torch.tensor(model.tensor(n)) for n in ("embed", "norm", "head"))
         half = self.config.head_dim // 2
         self.frequencies = self.config.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
@@ -73,9 +71,7 @@ class FloatLlama:
         x = self.embed[tokens]
         for i, w in enumerate(self.layers):
             h = self.rms(x, w["attn_norm"])
-            q, k, v = (
-                (h @ w[n].T).view(t, -1, c.head_dim).transpose(0, 1) for n in ("q", "k", "v")
-            )  # [heads, T, head_dim]
+            q, k, v = ((h @ w[n].T).view(t, -1, c.head_dim).transpose(0, 1) for n in ("q", "k", "v"))  # [heads, T, head_dim]
             k = torch.cat([self.cache[i][0], self.rotate(k, here)], dim=1)
             v = torch.cat([self.cache[i][1], v], dim=1)
             group = c.heads // c.kv_heads

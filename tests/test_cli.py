@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import TEXT
 
-SHORT = TEXT[:700]
+SHORT = TEXT[:400]
 Result = subprocess.CompletedProcess[bytes]
 Run = Callable[..., Result]
 
@@ -127,20 +127,25 @@ def test_damaged_archive_leaves_nothing(run: Run, work: Path) -> None:
 
 
 def test_model_elsewhere(run: Run, work: Path, tmp_path: Path, tiny_folder: Path) -> None:
-    (work / "x").write_bytes(TEXT[:9000])
+    (work / "x").write_bytes(TEXT[:400])
     assert run("compress", "x").returncode == 0
     assert b"local:tiny" in run("info", "x.llz").stdout
     (work / "x").unlink()
     none = {"LLMZIP_MODEL": "", "LLMZIP_CACHE": str(tmp_path / "empty")}
     fails(run("decompress", "x.llz", extra=none), 3, "local:tiny", "not here", "--model")
     assert run("decompress", "x.llz", "--model", str(tiny_folder), extra=none).returncode == 0
-    assert (work / "x").read_bytes() == TEXT[:9000]
+    assert (work / "x").read_bytes() == TEXT[:400]
     fails(run("compress", "-c", "x", "--model", "nowhere"), 3, "nowhere")
 
 
 def test_usage_errors(run: Run, work: Path) -> None:
     (work / "x").write_bytes(b"x")
-    for args in (["compress", "-o", "a", "x", "x"], ["compress", "--lanes", "0", "x"], ["compress", "--what"], ["decompress", "--lanes", "2", "x"]):
+    for args in (
+        ["compress", "-o", "a", "x", "x"],
+        ["compress", "--lanes", "0", "x"],
+        ["compress", "--what"],
+        ["decompress", "--lanes", "2", "x"],
+    ):
         result = run(*args)
         assert result.returncode == 2
         assert b"Usage" in result.stderr or b"Error" in result.stderr
@@ -205,11 +210,20 @@ def test_reader_that_stops_early(run: Run, work: Path) -> None:
 
 
 def test_info(run: Run, work: Path) -> None:
-    (work / "x").write_bytes(TEXT[:9000])
+    (work / "x").write_bytes(TEXT[:400])
     assert run("compress", "--lanes", "2", "x").returncode == 0
     result = run("info", "x.llz")
     text = result.stdout.decode()
-    for words in ("x.llz:", "local:tiny", "8cb262ec87a14c075809", "window 1280, sinks 4", "1 coded", "9000 bytes", f"{(work / 'x.llz').stat().st_size} bytes", "ratio"):
+    for words in (
+        "x.llz:",
+        "local:tiny",
+        "830d085992b1a151f979",
+        "window 1280, sinks 4",
+        "1 coded",
+        "400 bytes",
+        f"{(work / 'x.llz').stat().st_size} bytes",
+        "ratio",
+    ):
         assert words in text, words
     code = "import sys, llmzip.cli; llmzip.cli.main(['info', 'x.llz'], standalone_mode=False)"
     probe = f"import sys\ntry:\n    exec({code!r})\nexcept SystemExit:\n    pass\nsys.exit('torch' in sys.modules)"
@@ -220,7 +234,7 @@ def test_models(run: Run, tiny_folder: Path) -> None:
     assert b"smollm2-135m-instruct  (not cached, 93 MB to download, default, Apache-2.0)" in run("models").stdout
     pulled = run("models", "pull", str(tiny_folder))
     assert pulled.returncode == 0
-    assert b"weights 8cb262ec87a14c075809" in pulled.stdout
+    assert b"weights 830d085992b1a151f979" in pulled.stdout
     assert b"local:tiny" in run("models").stdout
     fails(run("models", "pull", "hf:owner/name"), 3, "@REVISION")
 

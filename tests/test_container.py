@@ -114,5 +114,8 @@ def test_overhead_of_a_one_block_file() -> None:
     model = ct.ModelRecord(name, b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4)
     block = ct.CodedBlock(ct.MAX_BLOCK, ct.MAX_BLOCK, 4096, 0, b"")
     long = b"x" * (1 << 21)  # so that lengths take their most bytes
-    data = [ct.encode_record(r) for r in (model, ct.CodedBlock(block.size, block.symbols, block.lanes, 0, long), ct.EndRecord(ct.MAX_BLOCK, b"0" * 8))]
+    data = [
+        ct.encode_record(r)
+        for r in (model, ct.CodedBlock(block.size, block.symbols, block.lanes, 0, long), ct.EndRecord(ct.MAX_BLOCK, b"0" * 8))
+    ]
     assert len(ct.frame_start()) + sum(map(len, data)) - len(long) <= 96 + len(name)

@@ -31,7 +31,13 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     "torch held to AVX2": ({"ATEN_CPU_CAPABILITY": "avx2"}, []),
     "torch without vectors": ({"ATEN_CPU_CAPABILITY": "default"}, []),
     "everything held to AVX2": (
-        {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
+        {
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+            "NUMBA_CPU_NAME": "haswell",
+            "NUMBA_CPU_FEATURES": "+avx2,+fma",
+        },
         [],
     ),
     "numba for any x86-64": ({"NUMBA_CPU_NAME": "generic"}, []) if os.uname().machine == "x86_64" else ({}, []),

@@ -36,7 +36,9 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
 def test_real_vocabulary_size() -> None:
     logits = rows(7, 3, 49152, 5.0)
     coded = np.array([0, 49151, 49152 + 255], dtype=np.int32)
-    assert all((a == b).all() for a, b in zip(fq.intervals(logits, 49408, coded), fq.intervals_reference(logits, 49408, coded), strict=True))
+    assert all(
+        (a == b).all() for a, b in zip(fq.intervals(logits, 49408, coded), fq.intervals_reference(logits, 49408, coded), strict=True)
+    )
 
 
 def test_ties_and_literal_values() -> None:

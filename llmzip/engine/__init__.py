@@ -42,7 +42,7 @@ def build(
     torch.set_num_threads(threads)
     place = torch.device(device)
     c = model.config
-    shapes = [(w.shape[0], w.shape[1]) for n, w in model.tensors.items() if n == "head" or n.startswith("0.") and w.ndim == 2]
+    shapes = [(w.shape[0], w.shape[1]) for n, w in model.tensors.items() if n == "head" or (n.startswith("0.") and w.ndim == 2)]
     operations: Any
     if ops == "torch" or (ops is None and device != "cpu"):
         from llmzip.engine.torch_ops import TorchOps

@@ -26,9 +26,7 @@ class KVCache:
         position: of the next token.
     """
 
-    def __init__(
-        self, config: LlamaConfig, lanes: int, window: int, sinks: int, steps: int, chunk: int, device: torch.device
-    ) -> None:
+    def __init__(self, config: LlamaConfig, lanes: int, window: int, sinks: int, steps: int, chunk: int, device: torch.device) -> None:
         slots = min(2 * KEY_BLOCK + window + max(chunk, _SLACK), max(steps, chunk))
         self.slots = -(-slots // _ALIGN) * _ALIGN
         self.window, self.sinks, self.position, self.offset = window, sinks, 0, 0

@@ -230,7 +230,16 @@ def _make_attend(head_dim: int, group: int) -> Any:
                 start, stop = first * KEY_BLOCK, last * KEY_BLOCK
                 _rotate_group(acc[line, at:end], col[at:end], row[line], cs[step], top, score, y, q, qs)
                 for b in range(first, last):
-                    scores(head_dim, group, q.ctypes.data, qs.ctypes.data, pk + b * k_block, pks + 4 * KEY_BLOCK * b, pu + 4 * KEY_BLOCK * b, 4 * slots)
+                    scores(
+                        head_dim,
+                        group,
+                        q.ctypes.data,
+                        qs.ctypes.data,
+                        pk + b * k_block,
+                        pks + 4 * KEY_BLOCK * b,
+                        pu + 4 * KEY_BLOCK * b,
+                        4 * slots,
+                    )
                 if few:
                     _rotate_group(acc[line, at:end], col[at:end], row[line], pinned_cs[step], top, score, y, q, qs)
                     scores(head_dim, group, q.ctypes.data, qs.ctypes.data, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
@@ -342,9 +351,7 @@ class NumbaOps:
         self._norm = f32(block_size(config.ffn) ** -0.5)
         nb.set_num_threads(min(threads, nb.config.NUMBA_NUM_THREADS))
 
-    def add_norm_quantise(
-        self, x: Tensor, acc: Tensor | None, col: Tensor | None, row: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor]:
+    def add_norm_quantise(self, x: Tensor, acc: Tensor | None, col: Tensor | None, row: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
         """See `reference.add_norm_quantise`."""
         q, scale = np.empty(x.shape, i8), np.empty(x.shape[0], f32)
         if acc is None or col is None or row is None:

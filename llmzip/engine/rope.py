@@ -60,9 +60,7 @@ def turn_fractions(base: float, head_dim: int) -> NDArray[np.uint64]:
     with localcontext() as context:
         context.prec = 60
         log_base = Decimal(base).ln()
-        return np.array(
-            [int((-log_base * i / half).exp() / (2 * _PI) * (1 << 64)) for i in range(half)], dtype=np.uint64
-        )
+        return np.array([int((-log_base * i / half).exp() / (2 * _PI) * (1 << 64)) for i in range(half)], dtype=np.uint64)
 
 
 def rotation(positions: NDArray[np.int64], base: float, head_dim: int) -> NDArray[np.float32]:

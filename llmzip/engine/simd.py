@@ -89,9 +89,7 @@ def _literals(*sizes: Any) -> list[int]:
 
 
 @intrinsic(prefer_literal=True)
-def scores(
-    _typing: Any, head_dim: Any, group: Any, _q: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any
-) -> Any:
+def scores(_typing: Any, head_dim: Any, group: Any, _q: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any) -> Any:
     """scores(head_dim, group, q, qs, k, ks, out, stride): `group` queries against one block of KEY_BLOCK keys.
 
     Addresses of q int16 [group, head_dim], qs float32 [group], k int8 [head_dim/2, KEY_BLOCK, 2], ks float32
@@ -104,10 +102,7 @@ def scores(
         totals = [ir.Constant(_vector(_I32, VECTOR), [0] * VECTOR)] * heads
         for pair in range(d // 2):
             keys = _pairs_of_bytes(builder, k, _INTP(2 * KEY_BLOCK * pair))
-            totals = [
-                _multiply_add(builder, t, keys, _splat_pair(builder, q, _INTP(2 * d * g + 4 * pair)))
-                for g, t in enumerate(totals)
-            ]
+            totals = [_multiply_add(builder, t, keys, _splat_pair(builder, q, _INTP(2 * d * g + 4 * pair))) for g, t in enumerate(totals)]
         scale = _load(builder, ks, _INTP(0), _vector(_F32, VECTOR))
         for g, total in enumerate(totals):
             value = builder.fmul(builder.sitofp(total, _vector(_F32, VECTOR)), scale)
@@ -201,10 +196,7 @@ def hadamard64(_typing: Any, _address: Any) -> Any:
         even, odd = (ir.Constant(_vector(_I32, VECTOR), list(range(first, 2 * VECTOR, 2))) for first in (0, 1))
         values = [_load(builder, args[0], _INTP(4 * VECTOR * i), kind) for i in range(4)]
         for _ in range(6):
-            pairs = [
-                (builder.shuffle_vector(a, b, even), builder.shuffle_vector(a, b, odd))
-                for a, b in (values[:2], values[2:])
-            ]
+            pairs = [(builder.shuffle_vector(a, b, even), builder.shuffle_vector(a, b, odd)) for a, b in (values[:2], values[2:])]
             values = [builder.fadd(a, b) for a, b in pairs] + [builder.fsub(a, b) for a, b in pairs]
         for i, value in enumerate(values):
             _store(builder, value, args[0], _INTP(4 * VECTOR * i))

@@ -37,13 +37,10 @@ class TorchOps:
         q_end, k_end = c.query_width, c.query_width + c.kv_width
         top, scale = nm.query_max(c.head_dim), nm.score_scale(c.head_dim)
         queries = [
-            reference.rotate_queries(acc[:, :q_end], col[:q_end], row, r.repeat(lanes, 1, 1), c.heads, top, scale)
-            for r in (cs, pinned)
+            reference.rotate_queries(acc[:, :q_end], col[:q_end], row, r.repeat(lanes, 1, 1), c.heads, top, scale) for r in (cs, pinned)
         ]
         q, qs = torch.stack([a for a, _ in queries]), torch.stack([b for _, b in queries])
-        k, ks = reference.rotate_queries(
-            acc[:, q_end:k_end], col[q_end:k_end], row, cs.repeat(lanes, 1, 1), c.kv_heads, nm.ACT_MAX, 1.0
-        )
+        k, ks = reference.rotate_queries(acc[:, q_end:k_end], col[q_end:k_end], row, cs.repeat(lanes, 1, 1), c.kv_heads, nm.ACT_MAX, 1.0)
         v, vs = reference.value_heads(acc[:, k_end:], col[k_end:], row, c.kv_heads)
 
         def by_lane(x: Tensor) -> Tensor:  # [lanes*t, kv, ...] -> [lanes, kv, t, ...]

@@ -76,9 +76,7 @@ class Transformer:
         slot = cache.make_room(t)
         positions = np.arange(cache.position, cache.position + t, dtype=np.int64)
         pinned = np.minimum(positions, cache.window + cache.sinks - 1)
-        cs, pinned_cs = (
-            torch.from_numpy(rotation(p, c.rope_base, c.head_dim)).to(self.device) for p in (positions, pinned)
-        )
+        cs, pinned_cs = (torch.from_numpy(rotation(p, c.rope_base, c.head_dim)).to(self.device) for p in (positions, pinned))
         index = torch.from_numpy(tokens.reshape(-1).astype(np.int64)).to(self.device)
         x = self.embed[index].float() * self.embed_scale[index][:, None]
         acc = col = row = None

