@@ -64,7 +64,8 @@ def compress(
     def target(name: str) -> str:
         return name + SUFFIX
 
-    _run("compress", files, output, to_stdout, force, target, dict(model=model, lanes=lanes, threads=threads, device=device, quiet=quiet))
+    settings = {"model": model, "lanes": lanes, "threads": threads, "device": device, "quiet": quiet}
+    _run("compress", files, output, to_stdout, force, target, settings)
 
 
 @main.command()
@@ -81,7 +82,8 @@ def decompress(
             raise FileError(f"does not end in {SUFFIX}; name the output with -o, or use -c")
         return name[: -len(SUFFIX)]
 
-    _run("decompress", files, output, to_stdout, force, target, dict(model=model, threads=threads, device=device, quiet=quiet))
+    settings = {"model": model, "threads": threads, "device": device, "quiet": quiet}
+    _run("decompress", files, output, to_stdout, force, target, settings)
 
 
 def _run(

@@ -66,17 +66,18 @@ class RangeEncoder(_RangeCoder):
         """The bitstream of all lanes, without trailing zero bytes."""
         lanes = len(self.range)
         # Any value inside the interval will do: the one with most trailing zeros.
-        last = (self._low + (1 << (STATE_BITS - 1)) - 1) >> (STATE_BITS - 1)
-        steps = [*self._steps, (last << (STATE_BITS - 1), np.full(lanes, STATE_BITS, dtype=np.int64))]
+        half = 1 << (STATE_BITS - 1)
+        last: Lanes = (self._low + (half - 1)) & -half
+        steps: list[tuple[Lanes, Lanes]] = [*self._steps, (last, np.full(lanes, STATE_BITS, dtype=np.int64))]
         carry = np.zeros(lanes, dtype=np.int64)
         values = np.zeros((len(steps), lanes), dtype=np.int64)
         counts = np.zeros((len(steps), lanes), dtype=np.int64)
         for t in range(len(steps) - 1, -1, -1):
             out, shift = steps[t]
             n = len(out)
-            total = out + carry[:n]
-            carry[:n] = total >> shift
-            values[t, :n], counts[t, :n] = total & ((1 << shift) - 1), shift
+            whole = out + carry[:n]
+            carry[:n] = whole >> shift
+            values[t, :n], counts[t, :n] = whole & ((1 << shift) - 1), shift
         # Requests in the decoder's order: 32 bits a lane first, then what each step shifts.
         requests = np.concatenate([counts[-1:], counts[:-1]])
         offsets = np.cumsum(requests.reshape(-1)).reshape(requests.shape) - requests
@@ -105,7 +106,8 @@ class RangeDecoder(_RangeCoder):
     def targets(self, lanes: int) -> Lanes:
         """A cumulative frequency inside the symbol's interval, for each of the first `lanes` lanes."""
         code, width = self._code[:lanes], self.range[:lanes]
-        return np.minimum((((code + 1) << TOTAL_BITS) - 1) // width, (1 << TOTAL_BITS) - 1)
+        inside: Lanes = (((code + 1) << TOTAL_BITS) - 1) // width
+        return np.minimum(inside, (1 << TOTAL_BITS) - 1)
 
     def advance(self, start: Lanes, freq: Lanes) -> None:
         """Takes one symbol off each of the first len(start) lanes."""

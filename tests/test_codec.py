@@ -64,41 +64,6 @@ def test_hopeless_input_needs_no_model(name: str) -> None:
     assert not any(isinstance(r, container.CodedBlock) for r in records(archive))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_round_trip_through_the_model(eager: FixedCodec, name: str) -> None:
-    data = CASES[name][:20_000]
-    archive = eager.compress(data)
-    assert eager.decompress(archive) == data
-    assert bool(data) == any(isinstance(r, container.CodedBlock) for r in records(archive))
-
-
-@given(
-    data=st.binary(max_size=400)
-    | st.text(max_size=300).map(str.encode)
-    | st.lists(st.sampled_from(["the ", "and", "\r\n", "\0", "é", "🙂"])).map(lambda x: "".join(x).encode())
-)
-@settings(max_examples=120, deadline=None)
-def test_round_trip_of_anything(codec: Codec, eager: FixedCodec, data: bytes) -> None:
-    archive = codec.compress(data)
-    assert codec.decompress(archive) == data
-    assert len(archive) <= len(data) + 64
-    assert eager.decompress(eager.compress(data)) == data
-
-
-def test_every_code_point(codec: Codec) -> None:
-    data = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)])).encode()
-    assert codec.decompress(codec.compress(data)) == data
-
-
-@pytest.mark.parametrize("lanes", [1, 2, 7, 64])
-def test_coded_blocks_and_lanes(tiny_model: IntegerModel, lanes: int) -> None:
-    codec = FixedCodec(tiny_model, lanes=lanes)
-    symbols = codec._own_model().alphabet.encode(TEXT[:3000])
-    coder = codec._own_model().coder(codec._own_model().record())
-    stream = coder.encode(symbols, lanes)
-    assert (coder.decode(stream, len(symbols), lanes) == symbols).all()
-
-
 class EagerCodec(FixedCodec):
     """A codec that codes everything with the model, however badly it predicts."""
 

@@ -62,7 +62,7 @@ class KVCache:
     def put(self, layer: int, lanes: int, slot: int, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor) -> None:
         """Stores new keys and values [lanes, kv_heads, t, head_dim] and scales [lanes, kv_heads, t] from `slot` on."""
         at = torch.arange(slot, slot + k.shape[2], device=k.device)
-        halves = k.to(torch.int8).unflatten(3, (-1, 2))  # [lanes, kv, t, d/2, 2]
+        halves = k.to(torch.int8).view(*k.shape[:3], -1, 2)  # [lanes, kv, t, d/2, 2]
         # Advanced indices around a slice put their dimension first.
         self.k[layer, :lanes, :, at // KEY_BLOCK, :, at % KEY_BLOCK] = halves.permute(2, 0, 1, 3, 4)
         self.v[layer, :lanes, :, at // 2, :, at % 2] = v.to(torch.int8).permute(2, 0, 1, 3)

@@ -46,7 +46,7 @@ class TorchOps:
         def by_lane(x: Tensor) -> Tensor:  # [lanes*t, kv, ...] -> [lanes, kv, t, ...]
             return x.view(lanes, t, c.kv_heads, -1).transpose(1, 2)
 
-        cache.put(layer, lanes, slot, by_lane(k), by_lane(ks).squeeze(-1), by_lane(v), by_lane(vs).squeeze(-1))
+        cache.put(layer, lanes, slot, by_lane(k).contiguous(), by_lane(ks).squeeze(-1), by_lane(v), by_lane(vs).squeeze(-1))
 
         here = torch.arange(slot, end, device=acc.device)[:, None]
         there = torch.arange(end, device=acc.device)

@@ -53,10 +53,7 @@ def load_for_archive(model_id: str, digest: bytes, quiet: bool = False) -> Integ
             return store.load(cached)
     if model_id in REGISTRY:
         return load(model_id, quiet)
-    if _HUB.fullmatch(model_id):
-        how = f"run: llmzip models pull {model_id}"
-    else:
-        how = "give its path with --model"
+    how = f"run: llmzip models pull {model_id}" if _HUB.fullmatch(model_id) else "give its path with --model"
     raise ModelUnavailableError(f"the archive needs model {model_id} (weights {digest.hex()}), which is not here; {how}")
 
 

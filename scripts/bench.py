@@ -1,0 +1,81 @@
+"""Sizes and speeds of llmzip on given files, next to the float model on the same machine.
+
+    python scripts/bench.py [--lanes N] [--csv FILE] [--skip-float] TEXT...
+
+Runs `llmzip compress` and `llmzip decompress` as whole processes, model loading included, checks that the content comes
+back, and prints for each file: bytes, tokens, archive, bits per byte, archive / S, tokens per second both ways, peak
+memory. S and the yardstick come from the plain float32 implementation in `float_reference.py`; the yardstick is the
+tokens per second of its forward pass over the first 4,096 tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from float_reference import FloatLlama, float_model
+
+from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.symbols import Alphabet
+
+
+def timed(*args: str) -> tuple[float, int]:
+    """Seconds and peak memory so far (MB, over all children) of one run of llmzip."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "llmzip", *args], check=True)
+    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+
+
+def main() -> None:
+    """Runs and reports."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--lanes", type=int)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--skip-float", action="store_true", help="leave out S and the yardstick, which take minutes")
+    options = parser.parse_args()
+    model = float_model(DEFAULT_MODEL)
+    alphabet = Alphabet(model.tokenizer)
+    lanes = ["--lanes", str(options.lanes)] if options.lanes else []
+    rows = []
+    for file in options.files:
+        data = file.read_bytes()
+        tokens = alphabet.encode(data)
+        row: dict[str, object] = {"file": file.name, "bytes": len(data), "tokens": len(tokens)}
+        with tempfile.TemporaryDirectory() as folder:
+            archive, back = Path(folder) / "a.llz", Path(folder) / "a"
+            for action, arguments in (("compress", [*lanes, "-o", str(archive), str(file)]), ("decompress", ["-o", str(back), str(archive)])):
+                seconds, memory = timed(action, *arguments)
+                row[f"{action}_tokens_per_s"] = round(len(tokens) / seconds)
+                row[f"{action}_s"] = round(seconds, 1)
+                row["peak_mb"] = memory
+            if back.read_bytes() != data:
+                raise SystemExit(f"{file}: what came back differs")
+            size = archive.stat().st_size
+        row |= {"archive": size, "bits_per_byte": round(8 * size / len(data), 4)}
+        if not options.skip_float:
+            llama = FloatLlama(model)
+            start = time.perf_counter()
+            llama.bits(torch.from_numpy(tokens[:4096]).long())
+            row["yardstick_tokens_per_s"] = round(min(4096, len(tokens)) / (time.perf_counter() - start))
+            llama.reset()
+            s = float(llama.bits(torch.from_numpy(tokens).long()).sum()) / 8
+            row |= {"S": round(s, 1), "archive_over_S": round(size / s, 4)}
+        rows.append(row)
+        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    if options.csv:
+        with open(options.csv, "w", newline="", encoding="utf-8") as f:
+            writer = csv.DictWriter(f, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
