@@ -17,9 +17,12 @@ def pack(content: bytes) -> bytes:
 def unpack(stream: bytes, size: int) -> bytes:
     """The `size` bytes that `stream` holds, never more memory than that. Raises DamagedArchiveError."""
     try:
-        content = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS).decompress(stream, size + 1)
-    except lzma.LZMAError as e:
+        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+        content = decoder.decompress(stream, size + 1)
+        if not decoder.eof:
+            content += decoder.decompress(b"", 1)  # the end marker
+    except (lzma.LZMAError, EOFError) as e:
         raise DamagedArchiveError(f"a block cannot be unpacked ({e}); get another copy") from e
-    if len(content) != size:
+    if len(content) != size or not decoder.eof or decoder.unused_data:
         raise DamagedArchiveError("a block does not have the size it states; get another copy")
     return content

@@ -37,6 +37,7 @@ WINDOW = 1280
 SINKS = 4
 _XZ_IS_ENOUGH = 25  # where xz shrinks this much, the model's gain is not worth its time
 _BINARY_SHARE = 0.2  # of bytes that are not UTF-8, beyond which a block is not text
+_MISMATCH = "a block's content does not match its check: the archive is damaged, or this machine cannot reproduce it; get another copy"
 _CUT_SEARCH = 4096  # how far back from a block's end a line's end is looked for
 
 
@@ -205,11 +206,11 @@ class Codec:
         else:
             loaded = self._model_for(model)
             symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
+            if int(loaded.alphabet.lengths()[symbols].sum()) != record.size:
+                raise DamagedArchiveError(_MISMATCH)
             content = loaded.alphabet.decode(symbols)
         if len(content) != record.size or content_check(content) != record.check:
-            raise DamagedArchiveError(
-                "a block's content does not match its check: the archive is damaged, or this machine cannot reproduce it; get another copy"
-            )
+            raise DamagedArchiveError(_MISMATCH)
         return content
 
     def _own_model(self) -> LoadedModel:

@@ -22,7 +22,7 @@ TOKENIZER_BYTES = 6  # of the tokenizer's SHA-256
 WHOLE_BYTES = 8  # of the content's SHA-256
 MAX_BLOCK = 1 << 24  # bytes of content in one block
 MAX_RECORD = MAX_BLOCK + (1 << 16)
-MAX_ID = 200
+MAX_ID = 200  # characters of printable ASCII
 MAX_LANES = 4096
 MAX_WINDOW = 8160  # with the sinks, below what the engine's sums allow
 MAX_SINKS = 16
@@ -45,7 +45,7 @@ class ModelRecord:
 
     def body(self) -> bytes:
         """The record's bytes."""
-        name = self.model_id.encode("utf-8")
+        name = self.model_id.encode("ascii")
         head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks, len(name)])
         return head + name + self.digest + self.tokenizer
 
@@ -145,6 +145,11 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+def is_model_id(text: str) -> bool:
+    """Whether a model record can hold this ID."""
+    return 1 <= len(text) <= MAX_ID and text.isascii() and text.isprintable()
+
+
 def frame_start() -> bytes:
     """Magic and version."""
     return MAGIC + bytes([FORMAT_VERSION])
@@ -182,6 +187,8 @@ class _Cursor:
             value |= (byte & 0x7F) << shift
             shift += 7
             if not byte & 0x80:
+                if not byte and shift > 7:  # only the shortest form is allowed
+                    raise DamagedArchiveError(_DAMAGED)
                 break
             if shift > 63:
                 raise DamagedArchiveError(_DAMAGED)
@@ -206,11 +213,8 @@ def _decode_model(c: _Cursor) -> ModelRecord:
             f"the archive uses arithmetic version {arithmetic}, this llmzip knows {ARITHMETIC_VERSION}; use the llmzip that wrote it"
         )
     window, sinks = c.varint(MAX_WINDOW), c.take(1)[0]
-    try:
-        model_id = c.take(c.take(1)[0]).decode("utf-8")
-    except UnicodeDecodeError as e:
-        raise DamagedArchiveError(_DAMAGED) from e
-    if not 1 <= len(model_id) <= MAX_ID or not model_id.isprintable() or window < 1 or sinks > MAX_SINKS:
+    model_id = c.take(c.take(1)[0]).decode("latin-1")
+    if not is_model_id(model_id) or window < 1 or sinks > MAX_SINKS:
         raise DamagedArchiveError(_DAMAGED)
     record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, arithmetic)
     c.end()
@@ -233,7 +237,9 @@ def _decode_record(tag: bytes, body: bytes) -> Record:
     if tag == TAG_CODED:
         return _decode_coded(c)
     if tag == TAG_STORED:
-        return StoredBlock(c.rest())
+        if len(body) > MAX_BLOCK:
+            raise DamagedArchiveError(_DAMAGED)
+        return StoredBlock(body)
     if tag == TAG_XZ:
         return XzBlock(c.varint(MAX_BLOCK), c.word(), c.rest())
     if tag == TAG_END:

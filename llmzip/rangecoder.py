@@ -83,10 +83,10 @@ class RangeEncoder(_RangeCoder):
         offsets = np.cumsum(requests.reshape(-1)).reshape(requests.shape) - requests
         stream = np.zeros(int(requests.sum()), dtype=np.uint8)
         for lane in range(lanes):
-            n, v = counts[:, lane], values[:, lane]
-            ends = np.cumsum(n)
+            sizes, v = counts[:, lane], values[:, lane]
+            ends = np.cumsum(sizes)
             index = np.arange(ends[-1])
-            bits = (np.repeat(v, n) >> (np.repeat(ends, n) - 1 - index)) & 1
+            bits = (np.repeat(v, sizes) >> (np.repeat(ends, sizes) - 1 - index)) & 1
             m = requests[:, lane]
             begin = np.cumsum(m) - m
             stream[np.repeat(offsets[:, lane] - begin, m) + index] = bits

@@ -57,11 +57,6 @@ class Alphabet:
         """Bytes each symbol stands for, int64 [size]."""
         return np.array([len(s) for s in self._bytes], dtype=np.int64)
 
-    def outside_text(self, data: bytes) -> int:
-        """How many bytes of `data` are neither valid UTF-8 nor in the vocabulary: the measure of binary input."""
-        text = data.decode("utf-8", "surrogateescape")
-        return sum(len(run) for run in _INVALID_UTF8.findall(text))
-
     def _split(self, data: bytes) -> list[bytes | str]:
         """Cuts `data` into str for the tokenizer and bytes for one symbol a byte."""
         out: list[bytes | str] = []

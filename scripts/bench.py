@@ -26,6 +26,28 @@ from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.symbols import Alphabet
 
 
+COLUMNS = {
+    "file": "file",
+    "bytes": "bytes",
+    "archive": "archive",
+    "bits_per_byte": "bits/byte",
+    "archive_over_S": "archive / S",
+    "compress_tokens_per_s": "compress, tokens/s",
+    "decompress_tokens_per_s": "decompress, tokens/s",
+    "yardstick_tokens_per_s": "float32 forward, tokens/s",
+}
+
+
+def markdown(rows: list[dict[str, object]]) -> str:
+    """The README's table."""
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    body = [[f"{row[k]:,}" if isinstance(row[k], int) else str(row[k]) for k in COLUMNS] for row in rows]
+    return "\n".join([line(list(COLUMNS.values())), line(["---"] * len(COLUMNS)), *map(line, body)])
+
+
 def timed(*args: str) -> tuple[float, int]:
     """Seconds and peak memory so far (MB, over all children) of one run of llmzip."""
     start = time.perf_counter()
@@ -75,6 +97,8 @@ def main() -> None:
             writer = csv.DictWriter(f, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)
+    if not options.skip_float:
+        print(markdown(rows))
 
 
 if __name__ == "__main__":

@@ -234,3 +234,20 @@ def test_importing_is_light() -> None:
 
     code = "import sys, llmzip, llmzip.cli, llmzip.container; sys.exit(any(m in sys.modules for m in ('torch', 'numba', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
+def test_xz_blocks_must_end_where_they_end() -> None:
+    from llmzip import classic
+
+    stream = classic.pack(TEXT[:3000])
+    assert classic.unpack(stream, 3000) == TEXT[:3000]
+    for wrong, size in ((stream[:-1], 3000), (stream + b"x", 3000), (stream, 2999), (stream, 3001), (b"", 0), (b"\x00", 1)):
+        with pytest.raises(DamagedArchiveError):
+            classic.unpack(wrong, size)
+
+
+def test_local_names_fit_the_record(tmp_path: Path) -> None:
+    from llmzip.models import resolve
+
+    for name in ("plain", "näme with\u00a0spaces\t", "x" * 255, "\udc80"):
+        assert container.is_model_id(resolve.archive_id(str(tmp_path / name)))

@@ -36,7 +36,7 @@ def build(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("no CUDA device is available to this torch; use --device cpu")
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")  # products of integers in float32 must keep every bit
     if threads is None:
         threads = torch.get_num_threads()
     torch.set_num_threads(threads)

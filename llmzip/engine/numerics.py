@@ -12,7 +12,6 @@ TINY = 2.0**-40  # no row maximum is taken smaller, so scales stay clear of deno
 ATTEND_BITS = 18  # the largest softmax weight before normalisation is 2^18
 ATTEND_FLOOR = -30.0  # log2 of the smallest ratio of softmax weights that is told from zero
 WEIGHT_SUM = 32767  # normalised attention weights are int16 and sum to about this
-MAX_KEYS = 1 << 13  # so that sums of unnormalised weights stay below 2^31
 MANTISSA = 23  # fraction bits of a float32; 2^x is a straight line between powers of two
 EXP_CLAMP = 30.0  # |log2| beyond which the sigmoid is taken as saturated
 # 2^f for f in [0, 1) is ((C3 f + C2) f + C1) f + 1, each operation rounded on its own; relative error below 2e-4.

