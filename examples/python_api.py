@@ -1,11 +1,11 @@
 """llmzip from Python: bytes in, archive out, and back.
 
-    python examples/python_api.py
+python examples/python_api.py
 """
 
 import llmzip
 
-text = "The tide came in quietly, and the gauge said what the moon had promised.\n".encode()
+text = b"The tide came in quietly, and the gauge said what the moon had promised.\n"
 
 # Short texts: one model load serves many of them.
 codec = llmzip.Codec()

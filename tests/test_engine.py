@@ -199,6 +199,19 @@ def test_probe_refuses_inexact_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         gemm.choose([(64, 576)], CPU)
 
 
+def test_probe_refuses_operations_that_differ(monkeypatch: pytest.MonkeyPatch, tiny_model: IntegerModel) -> None:
+    assert engine.build(tiny_model, device="cpu").ops.name == "numba"
+    exact = NumbaOps.attend
+
+    def off_by_one(self: NumbaOps, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        q, scale = exact(self, *args)
+        q[-1, -1] += 1
+        return q, scale
+
+    monkeypatch.setattr(NumbaOps, "attend", off_by_one)
+    assert engine.build(tiny_model, device="cpu").ops.name == "torch"
+
+
 @pytest.mark.parametrize("k", [64, 1040, 1041, 1536, 5000])
 def test_float_kernels_split_long_rows(k: int) -> None:
     q, w = torch.full((3, k), 127, dtype=torch.int8), torch.full((5, k), -127, dtype=torch.int8)

@@ -21,7 +21,7 @@ def build(
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; all cores if None.
         kernel: a name in `gemm.KERNELS` to insist on (for tests and experiments).
-        ops: "numba" or "torch"; numba on CPU if None.
+        ops: "numba" or "torch"; numba on CPU if None and if it proves exact here.
 
     Raises:
         DeviceError: the device is not there.
@@ -30,6 +30,9 @@ def build(
     import torch
 
     from llmzip.engine import gemm
+    from llmzip.engine.cache import KEY_BLOCK
+    from llmzip.engine.probe import operations_agree
+    from llmzip.engine.torch_ops import TorchOps
     from llmzip.engine.transformer import Transformer
 
     if device == "auto":
@@ -43,13 +46,11 @@ def build(
     place = torch.device(device)
     c = model.config
     shapes = [(w.shape[0], w.shape[1]) for n, w in model.tensors.items() if n == "head" or (n.startswith("0.") and w.ndim == 2)]
-    operations: Any
-    if ops == "torch" or (ops is None and device != "cpu"):
-        from llmzip.engine.torch_ops import TorchOps
-
-        operations = TorchOps(c)
-    else:
+    operations: Any = TorchOps(c)
+    if ops == "numba" or (ops is None and device == "cpu" and c.head_dim % KEY_BLOCK == 0):
         from llmzip.engine.numba_ops import NumbaOps
 
-        operations = NumbaOps(c, threads)
+        compiled = NumbaOps(c, threads)
+        if ops or operations_agree(compiled, operations, c):
+            operations = compiled
     return Transformer(model, gemm.choose(shapes, place, kernel), operations, place, threads)
