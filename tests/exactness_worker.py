@@ -13,6 +13,14 @@ import sys
 from pathlib import Path
 
 from llmzip.codec import Codec, Options
+from llmzip.container import StoredBlock
+
+
+class EagerCodec(Codec):
+    """Codes everything with the model, however badly it predicts."""
+
+    def _without_model(self, content: bytes) -> tuple[StoredBlock, bool]:
+        return StoredBlock(content + bytes(1 << 16)), False
 
 
 def main() -> None:
@@ -20,7 +28,7 @@ def main() -> None:
     settings = dict(arg[2:].split("=", 1) for arg in rest)
     given = settings.pop("decode", None)
     numbers = {key: int(settings.pop(key)) for key in ("lanes", "threads", "rows") if key in settings}
-    codec = Codec(Options(model=model, **numbers, **settings))  # type: ignore[arg-type]
+    codec = EagerCodec(Options(model=model, **numbers, **settings))  # type: ignore[arg-type]
     data = Path(text).read_bytes()
     archive = codec.compress(data)
     transformer = codec._own_model().transformer

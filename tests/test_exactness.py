@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,36 +58,61 @@ def run(model: str, text: Path, env: dict[str, str], options: list[str]) -> dict
     return answer
 
 
-@pytest.fixture(scope="module")
-def reference(real_model: IntegerModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, bytes]:
-    """(text of a few hundred tokens, its archive as a file, the archive)."""
-    folder = tmp_path_factory.mktemp("exactness")
-    text, archive = folder / "text", folder / "archive.llz"
-    text.write_bytes(TEXT[:1200] + b"\xff\0 raw bytes too \x04\x05\r\n")
-    answer = run(DEFAULT_MODEL, text, {}, ["--lanes=3"])
+@dataclass
+class Case:
+    """A model, a text, and the archive the reference process made of it."""
+
+    model: str
+    text: Path
+    env: dict[str, str]
+    file: Path
+    archive: bytes = b""
+
+    def check(self, env: dict[str, str], options: list[str]) -> None:
+        answer = run(self.model, self.text, self.env | env, ["--lanes=3", f"--decode={self.file}", *options])
+        assert base64.b64decode(answer["archive"]) == self.archive
+        assert answer["decoded"]
+
+
+def prepare(model: str, text: bytes, env: dict[str, str], folder: Path) -> Case:
+    case = Case(model, folder / "text", env, folder / "archive.llz")
+    case.text.write_bytes(text + b"\xff\0 raw bytes too \x04\x05\r\n")
+    answer = run(model, case.text, env, ["--lanes=3"])
     assert answer["decoded"]
-    archive.write_bytes(base64.b64decode(answer["archive"]))
-    return text, archive, archive.read_bytes()
+    case.archive = base64.b64decode(answer["archive"])
+    case.file.write_bytes(case.archive)
+    return case
+
+
+@pytest.fixture(scope="module")
+def real(real_model: IntegerModel, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """A few hundred tokens on the real model."""
+    return prepare(DEFAULT_MODEL, TEXT[:1200], {}, tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture(scope="module")
+def small(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Ten thousand symbols on the tiny model, so lanes run through several windows."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return prepare(str(tiny_folder), TEXT, {"LLMZIP_CACHE": str(folder / "cache")}, folder)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_same_archive(reference: tuple[Path, Path, bytes], name: str) -> None:
-    text, file, archive = reference
-    env, options = CASES[name]
-    answer = run(DEFAULT_MODEL, text, env, ["--lanes=3", f"--decode={file}", *options])
-    assert base64.b64decode(answer["archive"]) == archive
-    assert answer["decoded"]
+def test_same_archive(real: Case, name: str) -> None:
+    real.check(*CASES[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_archive_tiny(small: Case, name: str) -> None:
+    small.check(*CASES[name])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_same_archive_on_cuda(reference: tuple[Path, Path, bytes]) -> None:
-    text, file, archive = reference
-    answer = run(DEFAULT_MODEL, text, {}, ["--lanes=3", f"--decode={file}", "--device=cuda"])
-    assert base64.b64decode(answer["archive"]) == archive
-    assert answer["decoded"]
+def test_same_archive_on_cuda(real: Case) -> None:
+    real.check({}, ["--device=cuda"])
 
 
-def test_close_to_the_float_model(real_model: IntegerModel, reference: tuple[Path, Path, bytes]) -> None:
+def test_close_to_the_float_model(real_model: IntegerModel) -> None:
     """Exactness costs little: the coded size is near the cross-entropy of the float32 reference implementation."""
     sys.path.insert(0, str(WORKER.parent.parent / "scripts"))
     from float_reference import FloatLlama, float_model

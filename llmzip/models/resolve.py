@@ -65,6 +65,7 @@ def pull(name: str, quiet: bool = False, force: bool = False) -> store.CachedMod
     cached = None if force else store.find(key)
     if cached is not None:
         return cached
+    quiet = quiet or not sys.stderr.isatty()
     root = store.cache_dir()
     try:
         root.mkdir(parents=True, exist_ok=True)
