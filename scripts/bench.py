@@ -69,11 +69,15 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--lanes", type=int)
     parser.add_argument("--csv", type=Path)
-    parser.add_argument("--skip-float", action="store_true", help="leave out S and the yardstick, which take minutes")
+    parser.add_argument("--skip-float", action="store_true", help="take S and the yardstick from the CSV, if it has them")
     options = parser.parse_args()
     model = float_model(DEFAULT_MODEL)
     alphabet = Alphabet(model.tokenizer)
     lanes = ["--lanes", str(options.lanes)] if options.lanes else []
+    before = {}
+    if options.skip_float and options.csv and options.csv.exists():  # S and the yardstick do not depend on llmzip's code
+        with open(options.csv, encoding="utf-8") as f:
+            before = {row["file"]: row for row in csv.DictReader(f)}
     rows = []
     for file in options.files:
         data = file.read_bytes()
@@ -101,6 +105,9 @@ def main() -> None:
             llama.reset()
             s = float(llama.bits(torch.from_numpy(tokens).long()).sum()) / 8
             row |= {"S": round(s, 1), "archive_over_S": round(size / s, 4)}
+        elif known := before.get(file.name):
+            row |= {"yardstick_tokens_per_s": int(known["yardstick_tokens_per_s"]), "S": float(known["S"])}
+            row["archive_over_S"] = round(size / float(known["S"]), 4)
         rows.append(row)
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     if options.csv:
@@ -108,7 +115,7 @@ def main() -> None:
             writer = csv.DictWriter(f, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)
-    if not options.skip_float:
+    if "S" in rows[0]:
         print(markdown(rows))
 
 

@@ -100,6 +100,8 @@ def test_bad_files(run: Run, work: Path) -> None:
     fails(run("decompress", "x.zip"), 1, ".llz", "-o")
     fails(run("info", "text.llz"), 1, "not an llmzip archive")
     fails(run("decompress", stdin=b""), 1, "standard input", "not an llmzip archive")
+    if os.path.exists("/proc/self/mem"):  # opens, but cannot be read
+        fails(run("compress", "-c", "/proc/self/mem"), 1, "/proc/self/mem", "input/output error")
     if os.geteuid():
         (work / "secret").write_bytes(b"x")
         os.chmod(work / "secret", 0)

@@ -13,6 +13,7 @@ import torch
 from llmzip import engine
 from llmzip.engine import gemm, reference
 from llmzip.engine.cache import KVCache
+from llmzip.engine.compiled_gemm import SmallBatchGemm
 from llmzip.engine.numba_ops import NumbaOps
 from llmzip.engine.rope import rotation, turn_fractions, turn_table
 from llmzip.engine.torch_ops import TorchOps
@@ -210,6 +211,17 @@ def test_probe_refuses_operations_that_differ(monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setattr(NumbaOps, "attend", off_by_one)
     assert engine.build(tiny_model, device="cpu").ops.name == "torch"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 12, 13, 40])
+@pytest.mark.parametrize("shape", [(32, 2), (96, 64), (1152, 576), (576, 1536), (40, 64), (64, 33)])
+def test_compiled_products(rows: int, shape: tuple[int, int]) -> None:
+    r = torch.Generator().manual_seed(rows)
+    q = torch.randint(-127, 128, (rows, shape[1]), generator=r, dtype=torch.int8)
+    w = torch.randint(-127, 128, shape, generator=r, dtype=torch.int8)
+    q[0], w[0] = 127, -127
+    kernel = SmallBatchGemm(gemm.KERNELS["float64"], 2)
+    assert torch.equal(kernel.multiply(q, kernel.prepare(w)).long(), q.long() @ w.long().T)
 
 
 @pytest.mark.parametrize("k", [64, 1040, 1041, 1536, 5000])

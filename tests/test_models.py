@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -156,6 +157,27 @@ def test_registered_model_must_match_its_pins(folder: Path, cache: Path) -> None
 def test_unknown_names(name: str, message: str, cache: Path) -> None:
     with pytest.raises(ModelUnavailableError, match=message):
         resolve.load(name)
+
+
+def test_hub_models(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the transfer itself, which needs a network."""
+    asked = []
+
+    def snapshot_download(repo: str, revision: str, local_dir: Path, allow_patterns: list[str]) -> str:
+        asked.append((repo, revision))
+        shutil.copytree(folder, local_dir, dirs_exist_ok=True)
+        return str(local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    name = "hf:owner/tiny@0123abc"
+    model = resolve.load(name)
+    assert model.digest() == convert(load_float_model(folder)).digest()
+    assert resolve.archive_id(name) == name
+    assert resolve.load_for_archive(name, model.digest()[:10]).digest() == model.digest()
+    assert asked == [("owner/tiny", "0123abc")]
+    store.find(name).folder.rename(cache / "gone")  # type: ignore[union-attr]
+    with pytest.raises(ModelUnavailableError, match=f"llmzip models pull {name}"):
+        resolve.load_for_archive(name, model.digest()[:10])
 
 
 def test_archive_names_are_never_fetched_from_a_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,11 +46,16 @@ def build(
     place = torch.device(device)
     c = model.config
     shapes = [(w.shape[0], w.shape[1]) for n, w in model.tensors.items() if n == "head" or (n.startswith("0.") and w.ndim == 2)]
+    product: gemm.Gemm = gemm.choose(shapes, place, kernel)
     operations: Any = TorchOps(c)
     if ops == "numba" or (ops is None and device == "cpu" and c.head_dim % KEY_BLOCK == 0):
+        from llmzip.engine.compiled_gemm import SmallBatchGemm
         from llmzip.engine.numba_ops import NumbaOps
 
         compiled = NumbaOps(c, threads)
         if ops or operations_agree(compiled, operations, c):
             operations = compiled
-    return Transformer(model, gemm.choose(shapes, place, kernel), operations, place, threads)
+        small = SmallBatchGemm(product, threads)
+        if kernel is None and gemm.is_exact(small, sorted(set(shapes)), place):
+            product = small
+    return Transformer(model, product, operations, place, threads)

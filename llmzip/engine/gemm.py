@@ -8,7 +8,7 @@ speed. None is trusted: some builds saturate (oneDNN's int8 product on AVX2), so
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,11 +23,11 @@ class Gemm(Protocol):
 
     name: str
 
-    def prepare(self, w: Tensor) -> Tensor:
+    def prepare(self, w: Tensor) -> Any:
         """The kernel's layout of w, int8 [n, k]."""
         ...
 
-    def multiply(self, q: Tensor, w: Tensor) -> Tensor:
+    def multiply(self, q: Tensor, w: Any) -> Tensor:
         """int32 [m, n] from q int8 [m, k] and prepared w."""
         ...
 

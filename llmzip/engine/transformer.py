@@ -22,7 +22,7 @@ from llmzip.models.rotate import block_size
 class Matrix:
     """Weights in the kernel's layout, and their scale per output, float32 [n]."""
 
-    weights: Tensor
+    weights: Any  # what `Gemm.prepare` made of int8 [n, k]
     scale: Tensor
 
 
