@@ -20,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,10 @@ class IntegerModel:
 
     def digest(self) -> bytes:
         """SHA-256 over the configuration and every tensor's name, type, shape and little-endian bytes, in order."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         h = hashlib.sha256(json.dumps(self.config.as_dict(), sort_keys=True).encode())
         for name in tensor_names(self.config):
             t = self.tensors[name]
