@@ -38,7 +38,7 @@ class Int8Gemm:
     name = "int8"
 
     def prepare(self, w: Tensor) -> Tensor:
-        """As it is; CUDA wants multiples of 8."""
+        """As it is."""
         return w
 
     def multiply(self, q: Tensor, w: Tensor) -> Tensor:
