@@ -1,17 +1,19 @@
-"""Sizes and speeds of llmzip on given files, next to the float model on the same machine.
+"""Sizes and speeds of llmzip on given files, next to the float model on the same machine in the same run.
 
-    python scripts/bench.py [--lanes N] [--csv FILE] [--skip-float] TEXT...
+    python scripts/bench.py [--lanes N] [--csv FILE] [--s-below BYTES] TEXT...
 
-Runs `llmzip compress` and `llmzip decompress` as whole processes, model loading included, checks that the content comes
-back, and prints for each file: bytes, tokens, archive, bits per byte, archive / S, tokens per second both ways, peak
-memory. S and the yardstick come from the plain float32 implementation in `float_reference.py`; the yardstick is the
-tokens per second of its forward pass over the first 4,096 tokens.
+For each file: runs `llmzip compress` and `llmzip decompress` as whole processes, model loading included, checks that the
+content comes back, and runs the yardstick (`yardstick.py`) before, between and after. Prints, and writes as CSV: bytes,
+tokens, archive, bits per byte, archive / S, tokens and bytes per second both ways and their ratio to the yardstick's
+median, peak memory, and the start-up: seconds of a whole process for a message of 100 bytes, both ways. S, the
+cross-entropy under the float model (`float_reference.py`), takes minutes; it is computed for files below --s-below.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,7 +35,18 @@ COLUMNS = {
     "compress_tokens_per_s": "compress, tokens/s",
     "decompress_tokens_per_s": "decompress, tokens/s",
     "yardstick_tokens_per_s": "float32 forward, tokens/s",
+    "peak_mb": "peak memory, MB",
 }
+MESSAGE = b"Snow on the pass tonight, so we stay in the valley. Will call again at noon tomorrow. All is well.\n\n"
+
+# Linux reports the peak of one program here; rusage of a child would include its parent's at the fork.
+_RUN = """
+import atexit, re, sys
+from llmzip.cli import main
+status = open("/proc/self/status")
+atexit.register(lambda: print(re.search(r"VmHWM:\\s*(\\d+)", status.read())[1]))
+main()
+"""
 
 
 def markdown(rows: list[dict[str, object]]) -> str:
@@ -46,21 +59,31 @@ def markdown(rows: list[dict[str, object]]) -> str:
     return "\n".join([line(list(COLUMNS.values())), line(["---"] * len(COLUMNS)), *map(line, body)])
 
 
-# Linux reports the peak of one program here; rusage of a child would include its parent's at the fork.
-_RUN = """
-import atexit, re, sys
-from llmzip.cli import main
-status = open("/proc/self/status")
-atexit.register(lambda: print(re.search(r"VmHWM:\\s*(\\d+)", status.read())[1]))
-main()
-"""
-
-
 def timed(*args: str) -> tuple[float, int]:
     """Seconds and peak memory (MB) of one run of llmzip."""
     start = time.perf_counter()
     result = subprocess.run([sys.executable, "-c", _RUN, *args], check=True, stdout=subprocess.PIPE)
     return time.perf_counter() - start, int(result.stdout.split()[-1]) // 1024
+
+
+def round_trip(file: Path, lanes: list[str], folder: Path, between: list[float] | None = None) -> dict[str, float]:
+    """Both ways, whole processes; the yardstick goes to `between`."""
+    archive, back = folder / "a.llz", folder / "a"
+    seconds, peak = timed("compress", "-f", *lanes, "-o", str(archive), str(file))
+    if between is not None:
+        between += yardstick(file)
+    back_seconds, back_peak = timed("decompress", "-f", "-o", str(back), str(archive))
+    if back.read_bytes() != file.read_bytes():
+        raise SystemExit(f"{file}: what came back differs")
+    size = archive.stat().st_size
+    return {"archive": size, "compress_s": seconds, "decompress_s": back_seconds, "peak_mb": max(peak, back_peak)}
+
+
+def yardstick(file: Path) -> list[float]:
+    """Tokens per second of the float forward pass, two passes in a process of its own."""
+    script = Path(__file__).with_name("yardstick.py")
+    result = subprocess.run([sys.executable, str(script), str(file), "2"], check=True, stdout=subprocess.PIPE)
+    return [float(x) for x in result.stdout.split()]
 
 
 def main() -> None:
@@ -69,54 +92,47 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--lanes", type=int)
     parser.add_argument("--csv", type=Path)
-    parser.add_argument("--skip-float", action="store_true", help="take S and the yardstick from the CSV, if it has them")
+    parser.add_argument("--s-below", type=int, default=200_000, metavar="BYTES", help="compute S for files smaller than this")
     options = parser.parse_args()
     model = float_model(DEFAULT_MODEL)
     alphabet = Alphabet(model.tokenizer)
     lanes = ["--lanes", str(options.lanes)] if options.lanes else []
-    before = {}
-    if options.skip_float and options.csv and options.csv.exists():  # S and the yardstick do not depend on llmzip's code
-        with open(options.csv, encoding="utf-8") as f:
-            before = {row["file"]: row for row in csv.DictReader(f)}
     rows = []
-    for file in options.files:
-        data = file.read_bytes()
-        tokens = alphabet.encode(data)
-        row: dict[str, object] = {"file": file.name, "bytes": len(data), "tokens": len(tokens)}
-        with tempfile.TemporaryDirectory() as folder:
-            archive, back = Path(folder) / "a.llz", Path(folder) / "a"
-            for action, arguments in (
-                ("compress", [*lanes, "-o", str(archive), str(file)]),
-                ("decompress", ["-o", str(back), str(archive)]),
-            ):
-                seconds, memory = timed(action, *arguments)
-                row[f"{action}_tokens_per_s"] = round(len(tokens) / seconds)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        message = folder / "message"
+        message.write_bytes(MESSAGE)
+        starts = [round_trip(message, [], folder) for _ in range(3)]
+        start_up = {f"start_{a}_s": round(statistics.median(s[f"{a}_s"] for s in starts), 2) for a in ("compress", "decompress")}
+        print(f"a message of {len(MESSAGE)} bytes:", start_up, flush=True)
+        for file in options.files:
+            data = file.read_bytes()
+            tokens = alphabet.encode(data)
+            speeds = yardstick(file)
+            figures = round_trip(file, lanes, folder, speeds)
+            speeds += yardstick(file)
+            base = statistics.median(speeds)
+            size = int(figures["archive"])
+            row: dict[str, object] = {"file": file.name, "bytes": len(data), "tokens": len(tokens), "archive": size}
+            row |= {"bits_per_byte": round(8 * size / len(data), 4), "S": "-", "archive_over_S": "-"}
+            if len(data) < options.s_below:
+                s = float(FloatLlama(model).bits(torch.from_numpy(tokens).long()).sum()) / 8
+                row |= {"S": round(s, 1), "archive_over_S": round(size / s, 4)}
+            for action in ("compress", "decompress"):
+                seconds = figures[f"{action}_s"]
                 row[f"{action}_s"] = round(seconds, 1)
-                row["peak_mb"] = max(memory, int(str(row.get("peak_mb", 0))))
-            if back.read_bytes() != data:
-                raise SystemExit(f"{file}: what came back differs")
-            size = archive.stat().st_size
-        row |= {"archive": size, "bits_per_byte": round(8 * size / len(data), 4)}
-        if not options.skip_float:
-            llama = FloatLlama(model)
-            start = time.perf_counter()
-            llama.bits(torch.from_numpy(tokens[:4096]).long())
-            row["yardstick_tokens_per_s"] = round(min(4096, len(tokens)) / (time.perf_counter() - start))
-            llama.reset()
-            s = float(llama.bits(torch.from_numpy(tokens).long()).sum()) / 8
-            row |= {"S": round(s, 1), "archive_over_S": round(size / s, 4)}
-        elif known := before.get(file.name):
-            row |= {"yardstick_tokens_per_s": int(known["yardstick_tokens_per_s"]), "S": float(known["S"])}
-            row["archive_over_S"] = round(size / float(known["S"]), 4)
-        rows.append(row)
-        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+                row[f"{action}_tokens_per_s"] = round(len(tokens) / seconds)
+                row[f"{action}_bytes_per_s"] = round(len(data) / seconds)
+                row[f"{action}_over_yardstick"] = round(len(tokens) / seconds / base, 2)
+            row |= {"yardstick_tokens_per_s": round(base), "peak_mb": int(figures["peak_mb"]), **start_up}
+            rows.append(row)
+            print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     if options.csv:
         with open(options.csv, "w", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)
-    if "S" in rows[0]:
-        print(markdown(rows))
+    print(markdown(rows))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +16,13 @@ import torch
 from llmzip import engine
 from llmzip.engine import gemm, reference
 from llmzip.engine.cache import KVCache
-from llmzip.engine.compiled_gemm import SmallBatchGemm
+from llmzip.engine.fused import FusedLayers, faster_up_to
+from llmzip.engine.kernels import i32
 from llmzip.engine.numba_ops import NumbaOps
+from llmzip.engine.probe import small_model
+from llmzip.engine.products import product, shared_product
 from llmzip.engine.rope import rotation, turn_fractions, turn_table
+from llmzip.engine.tiles import pack
 from llmzip.engine.torch_ops import TorchOps
 from llmzip.errors import DeviceError, InexactMachineError
 from llmzip.models.config import LlamaConfig
@@ -59,8 +66,11 @@ def test_numba_equals_reference(c: LlamaConfig, rows: int) -> None:
     assert torch.equal(slow.scale_logits(acc, col[:1].expand(500), row), fast.scale_logits(acc, col[:1].repeat(500), row))
 
 
-@pytest.mark.parametrize("c", SHAPES)
-@pytest.mark.parametrize(("window", "sinks"), [(40, 4), (16, 0), (33, 3), (200, 4), (1, 1), (5, 16)])
+NEAR = [replace(SMOL, near_heads=(1, 2), near_window=20), replace(tiny.config(), near_heads=(0,), near_window=7)]
+
+
+@pytest.mark.parametrize("c", SHAPES + NEAR)
+@pytest.mark.parametrize(("window", "sinks"), [(40, 4), (16, 0), (133, 3), (200, 4), (1, 1), (5, 16)])
 def test_attention_equals_reference(c: LlamaConfig, window: int, sinks: int) -> None:
     """Streams in uneven chunks through slides of the buffer, two lanes and then one."""
     slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(window)
@@ -69,19 +79,32 @@ def test_attention_equals_reference(c: LlamaConfig, window: int, sinks: int) -> 
     done = 0
     for t in [3, 1, 16, 16, 5] * 16:
         lanes = 2 if done < 500 else 1
-        slots = {cache.make_room(t) for cache in caches}
-        assert len(slots) == 1
+        slots = [cache.make_room(t) for cache in caches]
+        assert np.array_equal(*slots)
         p = np.arange(done, done + t)
         rotations = [torch.from_numpy(rotation(q, c.rope_base, c.head_dim)) for q in (p, np.minimum(p, window + sinks - 1))]
         acc, row = r.acc(lanes * t, c.query_width + 3 * c.kv_width), r.scale(lanes * t) * 100
-        a, b = (ops.attend(acc, col, row, *rotations, cache, 0, min(slots)) for ops, cache in zip((slow, fast), caches, strict=True))
+        a, b = (ops.attend(acc, col, row, *rotations, cache, 0, slots[0]) for ops, cache in zip((slow, fast), caches, strict=True))
         assert same(a, b)
         done += t
         for cache in caches:
             cache.position = done
-    assert caches[0].offset > 0
+    assert caches[0].offset.all()
     for name in ("k", "v", "ks", "vs"):
         assert torch.equal(getattr(caches[0], name), getattr(caches[1], name))
+
+
+def test_near_heads_forget(tiny_model: IntegerModel) -> None:
+    """What lies beyond all windows but the near heads' no longer matters to them, and does to the others."""
+    tokens = np.random.default_rng(7).integers(0, tiny.config().vocab, (1, 60)).astype(np.int32)
+    changed = tokens.copy()
+    changed[0, 20] += 1
+    everywhere = tuple(range(tiny.config().layers * tiny.config().kv_heads))
+    for near, differ in (((), True), (everywhere[:1], True), (everywhere, False)):
+        model = replace(tiny_model, config=replace(tiny_model.config, near_heads=near, near_window=8))
+        assert np.array_equal(stream(model, tokens, [50]), stream(model, tokens, [1], ops="torch"))
+        logits = [stream(model, t, [60])[0, 50:] for t in (tokens, changed)]
+        assert np.array_equal(*logits) != differ
 
 
 def stream(model: IntegerModel, tokens: np.ndarray, steps: list[int], window: int = 40, **options: Any) -> np.ndarray:
@@ -99,7 +122,8 @@ def stream(model: IntegerModel, tokens: np.ndarray, steps: list[int], window: in
 
 
 VARIANTS: list[dict[str, Any]] = [
-    {"kernel": "int8"}, {"kernel": "float32"}, {"kernel": "float64"}, {"ops": "torch"}, {"threads": 1}, {"threads": 2},
+    {"kernel": "int8"}, {"kernel": "float32"}, {"kernel": "float64"}, {"ops": "torch"}, {"ops": "numba"}, {"ops": "fused"},
+    {"threads": 1}, {"threads": 2},
 ]  # fmt: skip
 
 
@@ -133,7 +157,8 @@ def test_memory_is_constant(tiny_model: IntegerModel) -> None:
     sizes = {steps: transformer.cache(1, 64, 4, steps, 16).k.numel() for steps in (5_000, 50_000_000)}
     assert sizes[5_000] == sizes[50_000_000]
     cache = transformer.cache(1, 64, 4, 10**9, 16)
-    cache.position = cache.offset = 10**12  # far beyond what float positions could tell apart
+    cache.position = 10**12
+    cache.offset[:] = 10**12  # far beyond what float positions could tell apart
     cache.position += 80
     first = transformer.advance(np.array([[5, 6, 7]], dtype=np.int32), cache)
     assert first.q.shape == (3, 64)
@@ -200,28 +225,75 @@ def test_probe_refuses_inexact_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         gemm.choose([(64, 576)], CPU)
 
 
-def test_probe_refuses_operations_that_differ(monkeypatch: pytest.MonkeyPatch, tiny_model: IntegerModel) -> None:
-    assert engine.build(tiny_model, device="cpu").ops.name == "numba"
-    exact = NumbaOps.attend
+def test_probe_refuses_compiled_code_that_differs(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: IntegerModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert engine.build(tiny_model, device="cpu").fused
+    exact_attend, exact_logits = NumbaOps.attend, FusedLayers.logits
 
     def off_by_one(self: NumbaOps, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        q, scale = exact(self, *args)
+        q, scale = exact_attend(self, *args)
         q[-1, -1] += 1
         return q, scale
 
+    def last_bit(self: FusedLayers, q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return exact_logits(self, q, scale).nextafter(torch.tensor(torch.inf))
+
+    def broken(*_: Any) -> None:
+        raise SystemError("stale code")
+
+    caplog.set_level("INFO", "llmzip")
+    monkeypatch.setattr(FusedLayers, "logits", last_bit)
+    built = engine.build(tiny_model, device="cpu")
+    assert not built.fused
+    assert built.ops.name == "numba"
+    assert "inexact on this machine" in caplog.text
+    monkeypatch.setattr(FusedLayers, "logits", broken)
+    assert not engine.build(tiny_model, device="cpu").fused
     monkeypatch.setattr(NumbaOps, "attend", off_by_one)
     assert engine.build(tiny_model, device="cpu").ops.name == "torch"
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 7, 12, 13, 40])
-@pytest.mark.parametrize("shape", [(32, 2), (96, 64), (1152, 576), (576, 1536), (40, 64), (64, 33)])
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 12, 15, 40])
+@pytest.mark.parametrize("shape", [(32, 4), (5, 8), (97, 64), (1152, 576), (576, 1536)])
 def test_compiled_products(rows: int, shape: tuple[int, int]) -> None:
-    r = torch.Generator().manual_seed(rows)
-    q = torch.randint(-127, 128, (rows, shape[1]), generator=r, dtype=torch.int8)
-    w = torch.randint(-127, 128, shape, generator=r, dtype=torch.int8)
-    q[0], w[0] = 127, -127
-    kernel = SmallBatchGemm(gemm.KERNELS["float64"], 2)
-    assert torch.equal(kernel.multiply(q, kernel.prepare(w)).long(), q.long() @ w.long().T)
+    r = np.random.default_rng(rows)
+    q, w = r.integers(-128, 128, (rows, shape[1])).astype(np.int8), r.integers(-128, 128, shape).astype(np.int8)
+    q[0], w[0], w[1] = -128, -128, 127
+    expected = q.astype(np.int64) @ w.astype(np.int64).T
+    for multiply in (product, lambda *args: shared_product(*args, 2)):
+        out = np.empty((rows, shape[0] + 47), i32)
+        multiply(q, pack(w), out)
+        assert np.array_equal(out[:, : shape[0]], expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40, 300])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_fused_layers_equal_the_reference(rows: int, threads: int) -> None:
+    model = small_model(SMOL)
+    tokens = np.random.default_rng(3).integers(0, model.config.vocab, (1, 600)).astype(np.int32)
+    fused = stream(model, tokens, [rows], ops="fused", threads=threads)
+    assert np.array_equal(fused, stream(model, tokens, [100], ops="torch", kernel="float64"))
+
+
+def test_crossover_to_the_library(tiny_model: IntegerModel) -> None:
+    class Slow(gemm.FloatGemm):
+        def multiply(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.2)
+            return super().multiply(q, w)
+
+    class Instant(gemm.FloatGemm):
+        def multiply(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return q
+
+    arguments = ("float32", torch.float32, 24)
+    assert faster_up_to(Slow(*arguments), tiny_model, 2) == sys.maxsize
+    assert faster_up_to(Instant(*arguments), small_model(SMOL), 2) < 512
+
+
+def test_both_sides_of_the_crossover_agree(tiny_model: IntegerModel, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmzip.engine.fused.faster_up_to", lambda *_: 20)
+    assert np.array_equal(stream(tiny_model, tokens, [1, 40, 5]), stream(tiny_model, tokens, [32], ops="torch"))
 
 
 @pytest.mark.parametrize("k", [64, 1040, 1041, 1536, 5000])

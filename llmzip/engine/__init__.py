@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
+from llmzip.engine.cache import KEY_BLOCK
 from llmzip.errors import DeviceError
 
 if TYPE_CHECKING:
     from llmzip.engine.transformer import Transformer
     from llmzip.models.convert import IntegerModel
 
+_log = logging.getLogger(__name__)
+
 
 def build(
     model: IntegerModel, device: str = "auto", threads: int | None = None, kernel: str | None = None, ops: str | None = None
 ) -> Transformer:
-    """Puts a model on a device with the fastest exact kernel found there.
+    """Puts a model on a device with the fastest exact way to compute found there.
 
     Args:
         model: integer weights.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; all cores if None.
         kernel: a name in `gemm.KERNELS` to insist on (for tests and experiments).
-        ops: "numba" or "torch"; numba on CPU if None and if it proves exact here.
+        ops: "fused", "numba" or "torch" to insist on (likewise); otherwise the first of them that proves exact here, and
+            beside "fused" the next for calls with so many rows that the kernel's products are faster.
 
     Raises:
         DeviceError: the device is not there.
@@ -30,8 +36,7 @@ def build(
     import torch
 
     from llmzip.engine import gemm
-    from llmzip.engine.cache import KEY_BLOCK
-    from llmzip.engine.probe import operations_agree
+    from llmzip.engine.probe import agree, small_model
     from llmzip.engine.torch_ops import TorchOps
     from llmzip.engine.transformer import Transformer
 
@@ -44,18 +49,34 @@ def build(
         threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     place = torch.device(device)
-    c = model.config
-    shapes = [(w.shape[0], w.shape[1]) for n, w in model.tensors.items() if n == "head" or (n.startswith("0.") and w.ndim == 2)]
+    shapes = [tuple(w.shape) for n, w in model.tensors.items() if n == "head" or (n.startswith("0.") and w.ndim == 2)]
     product: gemm.Gemm = gemm.choose(shapes, place, kernel)
-    operations: Any = TorchOps(c)
-    if ops == "numba" or (ops is None and device == "cpu" and c.head_dim % KEY_BLOCK == 0):
-        from llmzip.engine.compiled_gemm import SmallBatchGemm
-        from llmzip.engine.numba_ops import NumbaOps
+    if device != "cpu" or ops == "torch" or model.config.head_dim % KEY_BLOCK:
+        return Transformer(model, product, TorchOps(model.config), place, threads)
 
-        compiled = NumbaOps(c, threads)
-        if ops or operations_agree(compiled, operations, c):
-            operations = compiled
-        small = SmallBatchGemm(product, threads)
-        if kernel is None and gemm.is_exact(small, sorted(set(shapes)), place):
-            product = small
-    return Transformer(model, product, operations, place, threads)
+    from llmzip.engine.fused import MANY_ROWS, FusedLayers, faster_up_to
+    from llmzip.engine.numba_ops import NumbaOps
+
+    small = small_model(model.config)
+
+    def engine(m: IntegerModel, operations: Any, rows: int = 0) -> Transformer:
+        return Transformer(m, product, operations, place, threads, FusedLayers(m, threads) if rows else None, rows)
+
+    def exact(operations: Any, rows: int = 0) -> bool:
+        definition = Transformer(small, gemm.KERNELS["float64"], TorchOps(small.config), place, threads)
+        try:
+            if agree(engine(small, operations, rows), definition, MANY_ROWS * threads):
+                return True
+        except Exception:  # whatever broken code may do
+            _log.debug("compiled kernels failed", exc_info=True)
+        _log.info("compiled kernels are inexact on this machine and are not used; expect it to be slow")
+        return False
+
+    operations: Any = TorchOps(model.config)
+    most_rows = 0
+    if ops != "numba" and kernel is None and FusedLayers.fits(model) and exact(TorchOps(small.config), sys.maxsize):
+        most_rows = faster_up_to(product, model, threads)
+    if most_rows < sys.maxsize and exact(NumbaOps(small.config, threads)):
+        operations = NumbaOps(model.config, threads)
+    _log.info("products: %s; operations: %s; both in one, compiled, up to %d rows", product.name, operations.name, most_rows)
+    return engine(model, operations, most_rows)

@@ -1,70 +1,103 @@
-"""Keys and values already computed: int8, in constant memory, one buffer that slides."""
+"""Keys and values already computed: int8, in constant memory, buffers that slide."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llmzip.models.config import LlamaConfig
 
-KEY_BLOCK = 16  # keys that lie together in `k`; the buffer slides by whole blocks
+OFFSET = 128  # added to keys, which are stored unsigned
+KEY_BLOCK = 16  # keys that lie together in `k`; buffers slide by whole blocks
 _ALIGN = 64  # slots come in multiples of this
-_SLACK = 256  # steps between two slides, at least
+_SLACK = 96  # steps between two slides, at least
+
+Table = NDArray[np.int64]  # [layers, kv_heads]
 
 
 class KVCache:
     """Keys and values of all lanes, which advance in lockstep.
 
-    Slot of position p: p until the buffer is full, then p - offset. The first block keeps the sinks for ever; sliding
-    moves the last window - 1 positions to where the second block starts. The layouts let one vector instruction
-    multiply and add pairs of int8: pairs of dimensions for keys, pairs of slots for values.
+    Heads that look near have a smaller window, and so smaller buffers. All heads' buffers lie one after another in flat
+    tensors, a head's lanes in a row: lane i of layer l, head h begins at slot base[l, h] + i * slots[l, h]. Slot of
+    position p in it: p until the buffer is full, then p - offset[l, h]. The first block keeps the sinks for ever; sliding moves
+    the last window - 1 positions to where the second block starts. The layouts let one vector instruction multiply and
+    add several int8s: four dimensions of keys, two slots of values.
 
     Attributes:
-        k: rotated keys, int8 [layers, lanes, kv_heads, slots / KEY_BLOCK, head_dim / 2, KEY_BLOCK, 2].
-        v: values, int8 [layers, lanes, kv_heads, slots / 2, head_dim, 2].
-        ks, vs: their scales, float32 [layers, lanes, kv_heads, slots].
+        k: rotated keys plus OFFSET, uint8 [all slots / KEY_BLOCK, head_dim / 4, KEY_BLOCK, 4], flattened.
+        v: values, int8 [all slots / 2, head_dim, 2], flattened.
+        ks, vs: their scales, float32 [all slots].
+        windows, slots, base, offset: int64 [layers, kv_heads], see above.
         position: of the next token.
     """
 
     def __init__(self, config: LlamaConfig, lanes: int, window: int, sinks: int, steps: int, chunk: int, device: torch.device) -> None:
-        slots = min(2 * KEY_BLOCK + window + max(chunk, _SLACK), max(steps, chunk))
-        self.slots = -(-slots // _ALIGN) * _ALIGN
-        self.window, self.sinks, self.position, self.offset = window, sinks, 0, 0
-        lead, d = (config.layers, lanes, config.kv_heads), config.head_dim
-        self.k = torch.zeros((*lead, self.slots // KEY_BLOCK, d // 2, KEY_BLOCK, 2), dtype=torch.int8, device=device)
-        self.v = torch.zeros((*lead, self.slots // 2, d, 2), dtype=torch.int8, device=device)
-        self.ks = torch.zeros((*lead, self.slots), dtype=torch.float32, device=device)
-        self.vs = torch.zeros((*lead, self.slots), dtype=torch.float32, device=device)
+        self.window, self.sinks, self.lanes, self.position, self.head_dim = window, sinks, lanes, 0, config.head_dim
+        self.windows, self.slots, self.base = _layout(config, lanes, window, steps, chunk)
+        self.offset: Table = np.zeros_like(self.windows)
+        total = int(lanes * self.slots.sum())
+        self.k = torch.zeros(total * self.head_dim, dtype=torch.uint8, device=device)
+        self.v = torch.zeros(total * self.head_dim, dtype=torch.int8, device=device)
+        self.ks, self.vs = (torch.zeros(total, dtype=torch.float32, device=device) for _ in range(2))
 
-    def make_room(self, steps: int) -> int:
-        """Slot of the next token, after sliding if the next `steps` tokens would not fit."""
-        slot = self.position - self.offset
-        if slot + steps > self.slots:
-            first = (slot - (self.window - 1)) // KEY_BLOCK * KEY_BLOCK
+    @staticmethod
+    def bytes_needed(config: LlamaConfig, lanes: int, window: int, steps: int, chunk: int) -> int:
+        """Memory of a cache, in bytes."""
+        slots = _layout(config, lanes, window, steps, chunk)[1]
+        return int(lanes * slots.sum()) * 2 * (config.head_dim + 4)
+
+    def make_room(self, steps: int) -> Table:
+        """Slots of the next token, int64 [layers, kv_heads], after sliding where the next `steps` tokens would not fit."""
+        slot: Table = self.position - self.offset
+        for layer, head in np.argwhere(slot + steps > self.slots):
+            at = int(slot[layer, head])
+            first = (at - (int(self.windows[layer, head]) - 1)) // KEY_BLOCK * KEY_BLOCK
             shift = first - KEY_BLOCK
-            for layer in range(self.k.shape[0]):  # one at a time: the copies in between stay small
-                for buffer, unit in ((self.k, KEY_BLOCK), (self.v, 2), (self.ks, 1), (self.vs, 1)):
-                    old, new = slice(first // unit, -(-slot // unit)), slice(KEY_BLOCK // unit, -(-(slot - shift) // unit))
-                    buffer[layer, :, :, new] = buffer[layer, :, :, old].clone()
-            self.offset += shift
+            for buffer, unit in ((self.k, KEY_BLOCK), (self.v, 2), (self.ks, 1), (self.vs, 1)):
+                view = self._of(buffer, layer, head).view(self.lanes, self.slots[layer, head] // unit, -1)
+                view[:, KEY_BLOCK // unit : -(-(at - shift) // unit)] = view[:, first // unit : -(-at // unit)].clone()
+            self.offset[layer, head] += shift
         return self.position - self.offset
 
-    def keys(self, layer: int, lanes: int, end: int) -> Tensor:
-        """Keys in slots [0, end): int8 [lanes, kv_heads, end, head_dim], a copy."""
-        k = self.k[layer, :lanes].transpose(3, 4)  # [lanes, kv, blocks, KEY_BLOCK, d/2, 2]
-        return k.reshape(*k.shape[:2], self.slots, -1)[:, :, :end]
+    def _of(self, buffer: Tensor, layer: int, head: int) -> Tensor:
+        """One head's part of a buffer, [lanes, its slots' bytes or scales]."""
+        size = buffer.numel() // self.ks.numel()
+        first, slots = int(self.base[layer, head]), int(self.slots[layer, head])
+        return buffer[first * size : (first + self.lanes * slots) * size].view(self.lanes, slots * size)
 
-    def values(self, layer: int, lanes: int, end: int) -> Tensor:
-        """Values in slots [0, end): int8 [lanes, kv_heads, end, head_dim], a copy."""
-        v = self.v[layer, :lanes].transpose(3, 4)  # [lanes, kv, slots/2, 2, d]
-        return v.reshape(*v.shape[:2], self.slots, -1)[:, :, :end]
+    def keys(self, layer: int, head: int, lanes: int, end: int) -> tuple[Tensor, Tensor]:
+        """Keys in slots [0, end) and scales: int8 [lanes, end, head_dim], a copy, and float32 [lanes, end]."""
+        k = self._of(self.k, layer, head)[:lanes].view(lanes, -1, self.head_dim // 4, KEY_BLOCK, 4).transpose(2, 3)
+        signed = (k.reshape(lanes, -1, self.head_dim)[:, :end].to(torch.int16) - OFFSET).to(torch.int8)
+        return signed, self._of(self.ks, layer, head)[:lanes, :end]
 
-    def put(self, layer: int, lanes: int, slot: int, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor) -> None:
-        """Stores new keys and values [lanes, kv_heads, t, head_dim] and scales [lanes, kv_heads, t] from `slot` on."""
-        at = torch.arange(slot, slot + k.shape[2], device=k.device)
-        halves = k.to(torch.int8).view(*k.shape[:3], -1, 2)  # [lanes, kv, t, d/2, 2]
+    def values(self, layer: int, head: int, lanes: int, end: int) -> tuple[Tensor, Tensor]:
+        """Values in slots [0, end) and scales: int8 [lanes, end, head_dim], a copy, and float32 [lanes, end]."""
+        v = self._of(self.v, layer, head)[:lanes].view(lanes, -1, self.head_dim, 2).transpose(2, 3)
+        return v.reshape(lanes, -1, self.head_dim)[:, :end], self._of(self.vs, layer, head)[:lanes, :end]
+
+    def put(self, layer: int, head: int, slot: int, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor) -> None:
+        """Stores new keys and values [lanes, t, head_dim] and scales [lanes, t] from `slot` on."""
+        lanes, t, d = k.shape
+        at = torch.arange(slot, slot + t, device=k.device)
+        keys = self._of(self.k, layer, head)[:lanes].view(lanes, -1, d // 4, KEY_BLOCK, 4)
         # Advanced indices around a slice put their dimension first.
-        self.k[layer, :lanes, :, at // KEY_BLOCK, :, at % KEY_BLOCK] = halves.permute(2, 0, 1, 3, 4)
-        self.v[layer, :lanes, :, at // 2, :, at % 2] = v.to(torch.int8).permute(2, 0, 1, 3)
-        self.ks[layer, :lanes, :, at] = ks
-        self.vs[layer, :lanes, :, at] = vs
+        keys[:, at // KEY_BLOCK, :, at % KEY_BLOCK] = (k.to(torch.int16) + OFFSET).to(torch.uint8).view(lanes, t, d // 4, 4).transpose(0, 1)
+        values = self._of(self.v, layer, head)[:lanes].view(lanes, -1, d, 2)
+        values[:, at // 2, :, at % 2] = v.to(torch.int8).transpose(0, 1)
+        self._of(self.ks, layer, head)[:lanes, slot : slot + t] = ks
+        self._of(self.vs, layer, head)[:lanes, slot : slot + t] = vs
+
+
+def _layout(config: LlamaConfig, lanes: int, window: int, steps: int, chunk: int) -> tuple[Table, Table, Table]:
+    """Each head's window, slots a lane, and first slot."""
+    windows = np.full(config.layers * config.kv_heads, window, dtype=np.int64)
+    windows[list(config.near_heads)] = min(window, config.near_window)
+    slots = np.minimum(2 * KEY_BLOCK + windows + max(chunk, _SLACK), max(steps, chunk))
+    slots = -(-slots // _ALIGN) * _ALIGN
+    base = lanes * (np.cumsum(slots) - slots)
+    shape = (config.layers, config.kv_heads)
+    return windows.reshape(shape), slots.reshape(shape), base.reshape(shape)

@@ -57,31 +57,44 @@ def _reciprocal_sqrt(v):
     return y
 
 
+@jit
+def norm_rows(x, acc, col, row, eps, q, scale, first, last):
+    """`reference.add_norm_quantise` for rows [first, last); an empty acc adds nothing."""
+    d = x.shape[1]
+    for i in range(first, last):
+        xi = x[i]
+        if acc.shape[0]:
+            for j in range(d):
+                xi[j] += (f32(acc[i, j]) * col[j]) * row[i]
+        _, r = _quantise(xi, q[i])
+        squares = i32(0)
+        for j in range(d):
+            squares = i32(squares + i32(q[i, j]) * i32(q[i, j]))
+        scale[i] = _reciprocal_sqrt(f32(squares) / f32(d) + (r * r) * eps)
+
+
 @parallel
 def norm_kernel(x, acc, col, row, eps, q, scale, parts):
-    """`reference.add_norm_quantise`; an empty acc adds nothing."""
-    n, d = x.shape
+    """`norm_rows` for all rows."""
+    n = x.shape[0]
     for part in nb.prange(parts):
-        for i in range(part * n // parts, (part + 1) * n // parts):
-            xi = x[i]
-            if acc.shape[0]:
-                for j in range(d):
-                    xi[j] += (f32(acc[i, j]) * col[j]) * row[i]
-            _, r = _quantise(xi, q[i])
-            squares = i32(0)
-            for j in range(d):
-                squares = i32(squares + i32(q[i, j]) * i32(q[i, j]))
-            scale[i] = _reciprocal_sqrt(f32(squares) / f32(d) + (r * r) * eps)
+        norm_rows(x, acc, col, row, eps, q, scale, part * n // parts, (part + 1) * n // parts)
+
+
+@jit
+def quantise_rows(x, q, scale, first, last):
+    """`reference.quantise_rows` for rows [first, last): x float32 [n, d] to q int8 [n, d] and scale float32 [n]."""
+    for i in range(first, last):
+        m, _ = _quantise(x[i], q[i])
+        scale[i] = m / ACT_MAX
 
 
 @parallel
 def quantise_kernel(x, q, scale, parts):
-    """`reference.quantise_rows`: x float32 [n, d] to q int8 [n, d] and scale float32 [n]."""
+    """`quantise_rows` for all rows."""
     n = x.shape[0]
     for part in nb.prange(parts):
-        for i in range(part * n // parts, (part + 1) * n // parts):
-            m, _ = _quantise(x[i], q[i])
-            scale[i] = m / ACT_MAX
+        quantise_rows(x, q, scale, part * n // parts, (part + 1) * n // parts)
 
 
 @jit
@@ -103,32 +116,39 @@ def _hadamard(x, block, norm):
         x[j] *= norm
 
 
+@jit
+def swiglu_rows(acc, col, row, block, norm, q, scale, first, last):
+    """`reference.swiglu_rotate_quantise` for rows [first, last); `norm` is what the rotation divides by, inverted."""
+    f = q.shape[1]
+    h = np.empty(f, f32)
+    for i in range(first, last):
+        r = row[i]
+        for j in range(f):
+            g = (f32(acc[i, j]) * col[j]) * r
+            up = (f32(acc[i, f + j]) * col[f + j]) * r
+            t = g * _NEG_LOG2E
+            if t < -_CLAMP:
+                t = -_CLAMP
+            if t > _CLAMP:
+                t = _CLAMP
+            whole = np.floor(t)
+            fraction = t - whole
+            p = fraction * _C3 + _C2
+            p = p * fraction + _C1
+            p = p * fraction + ONE
+            power = float_from_bits(i32(i32(i32(whole) + i32(127)) << MANTISSA))
+            h[j] = (g / (p * power + ONE)) * up
+        _hadamard(h, block, norm)
+        m, _ = _quantise(h, q[i])
+        scale[i] = m / ACT_MAX
+
+
 @parallel
 def swiglu_kernel(acc, col, row, block, norm, q, scale, parts):
-    """`reference.swiglu_rotate_quantise`; `norm` is what the rotation divides by, inverted."""
-    n, f = q.shape
+    """`swiglu_rows` for all rows."""
+    n = q.shape[0]
     for part in nb.prange(parts):
-        h = np.empty(f, f32)
-        for i in range(part * n // parts, (part + 1) * n // parts):
-            r = row[i]
-            for j in range(f):
-                g = (f32(acc[i, j]) * col[j]) * r
-                up = (f32(acc[i, f + j]) * col[f + j]) * r
-                t = g * _NEG_LOG2E
-                if t < -_CLAMP:
-                    t = -_CLAMP
-                if t > _CLAMP:
-                    t = _CLAMP
-                whole = np.floor(t)
-                fraction = t - whole
-                p = fraction * _C3 + _C2
-                p = p * fraction + _C1
-                p = p * fraction + ONE
-                power = float_from_bits(i32(i32(i32(whole) + i32(127)) << MANTISSA))
-                h[j] = (g / (p * power + ONE)) * up
-            _hadamard(h, block, norm)
-            m, _ = _quantise(h, q[i])
-            scale[i] = m / ACT_MAX
+        swiglu_rows(acc, col, row, block, norm, q, scale, part * n // parts, (part + 1) * n // parts)
 
 
 @parallel

@@ -8,8 +8,9 @@ from torch import Tensor, from_numpy
 
 from llmzip.engine import numerics as nm
 from llmzip.engine.attention_kernels import attend_kernel, store_kernel
-from llmzip.engine.cache import KVCache
+from llmzip.engine.cache import KVCache, Table
 from llmzip.engine.kernels import f32, i8, i32, logits_kernel, norm_kernel, quantise_kernel, swiglu_kernel
+from llmzip.engine.simd import VECTOR, size
 from llmzip.models.config import LlamaConfig
 from llmzip.models.rotate import block_size
 
@@ -24,7 +25,7 @@ class NumbaOps:
 
     def __init__(self, config: LlamaConfig, threads: int) -> None:
         self.config, self.threads = config, threads
-        self._attend = attend_kernel(config.head_dim, config.heads // config.kv_heads)
+        self._sizes = size(config.head_dim // VECTOR), size(config.heads // config.kv_heads)
         self._norm = f32(block_size(config.ffn) ** -0.5)
         nb.set_num_threads(min(threads, nb.config.NUMBA_NUM_THREADS))
 
@@ -38,17 +39,18 @@ class NumbaOps:
         return from_numpy(q), from_numpy(scale)
 
     def attend(
-        self, acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, pinned: Tensor, cache: KVCache, layer: int, slot: int
+        self, acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, pinned: Tensor, cache: KVCache, layer: int, slot: Table
     ) -> tuple[Tensor, Tensor]:
         """See `torch_ops.TorchOps.attend`."""
         c = self.config
         out = np.empty((acc.shape[0], c.query_width), f32)
         a, co, r, rot = acc.numpy(), col.numpy(), row.numpy(), cs.numpy()
-        k, ks, v, vs = (x[layer].numpy() for x in (cache.k, cache.ks, cache.v, cache.vs))
-        store_kernel(a, co, r, rot, c.heads, k, ks, v, vs, slot, self.threads)
-        self._attend(
-            a, co, r, rot, pinned.numpy(), c.heads, f32(nm.query_max(c.head_dim)), f32(nm.score_scale(c.head_dim)),
-            k, ks, v, vs, cache.window, cache.sinks, slot, out, self.threads,
+        kv = (*(x.numpy() for x in (cache.k, cache.ks, cache.v, cache.vs)), cache.base[layer], cache.slots[layer])
+        if cs.shape[0] > 1:
+            store_kernel(a, co, r, rot, c.heads, c.head_dim, *kv, slot[layer], self.threads)
+        attend_kernel(
+            *self._sizes, a, co, r, rot, pinned.numpy(), c.heads, f32(nm.score_scale(c.head_dim)),
+            *kv, cache.windows[layer], slot[layer], cache.sinks, out, self.threads,
         )  # fmt: skip
         q, scale = np.empty(out.shape, i8), np.empty(out.shape[0], f32)
         quantise_kernel(out, q, scale, self.threads)

@@ -22,11 +22,6 @@ LOG2_E = 1.4426950408889634
 RSQRT_MAGIC, RSQRT_STEPS = 0x5F3759DF, 4
 
 
-def query_max(head_dim: int) -> int:
-    """Largest query integer 2^b - 1 such that a dot product with an int8 key stays below 2^24, capped to int16."""
-    return min((1 << int(math.log2((1 << 24) / (head_dim * ACT_MAX)))) - 1, 32767)
-
-
 def score_scale(head_dim: int) -> float:
     """Factor that turns q.k into log2 units of the softmax."""
     return LOG2_E / math.sqrt(head_dim)

@@ -16,10 +16,10 @@ from llmzip.models.convert import VALUE_BASE
 _ROW = -1
 
 
-def _quantise(x: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Integers in [-top, top] (as float32), their row maxima m [..., 1] and the factor top / m."""
+def _quantise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Integers in [-ACT_MAX, ACT_MAX] (as float32), their row maxima m [..., 1] and the factor ACT_MAX / m."""
     m = x.abs().amax(_ROW, keepdim=True).clamp_min(nm.TINY)
-    r = torch.full_like(m, top) / m
+    r = torch.full_like(m, nm.ACT_MAX) / m
     return torch.round(x * r), m, r
 
 
@@ -36,7 +36,7 @@ def add_norm_quantise(x: Tensor, acc: Tensor | None, col: Tensor | None, row: Te
     """
     if acc is not None and col is not None and row is not None:
         x += (acc.float() * col) * row[:, None]
-    q, _, r = _quantise(x, nm.ACT_MAX)
+    q, _, r = _quantise(x)
     q = q.to(torch.int8)
     squares = q.to(torch.int32).square().sum(_ROW, keepdim=True, dtype=torch.int64).float()
     variance = _over(squares, x.shape[_ROW]) + (r * r) * torch.full_like(r, eps)
@@ -52,69 +52,62 @@ def _reciprocal_sqrt(v: Tensor) -> Tensor:
     return y
 
 
-def rotate_queries(acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, heads: int, top: int, scale: float) -> tuple[Tensor, Tensor]:
+def rotate_queries(acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, heads: int, scale: float) -> tuple[Tensor, Tensor]:
     """Scales, rotates and quantises heads: acc int32 [n, heads*d], cs float32 [n, 2, d/2].
 
-    Returns integers in [-top, top] as int16 [n, heads, d] and scales float32 [n, heads].
+    Returns int8 [n, heads, d] and scales float32 [n, heads].
     """
     n = acc.shape[0]
     y = (acc.float() * col).view(n, heads, -1)
     a, b = y.chunk(2, dim=_ROW)
     cos, sin = cs[:, None, 0], cs[:, None, 1]
     y = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=_ROW)
-    return _scaled(y, row, top, scale)
+    return _scaled(y, row, scale)
 
 
 def value_heads(acc: Tensor, col: Tensor, row: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """Joins high and low parts, scales and quantises heads: acc int32 [n, 2 * heads*d] -> as `rotate_queries`."""
     high, low = acc.chunk(2, dim=_ROW)
     y = (high.float() * float(VALUE_BASE) + low.float()) * col
-    return _scaled(y.view(acc.shape[0], heads, -1), row, nm.ACT_MAX, 1.0)
+    return _scaled(y.view(acc.shape[0], heads, -1), row, 1.0)
 
 
-def _scaled(y: Tensor, row: Tensor, top: int, scale: float) -> tuple[Tensor, Tensor]:
-    q, m, _ = _quantise(y, top)
-    s = _over(m.squeeze(_ROW) * row[:, None], top) * torch.full((), scale, dtype=torch.float32, device=y.device)
-    return q.to(torch.int16), s
+def _scaled(y: Tensor, row: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    q, m, _ = _quantise(y)
+    s = _over(m.squeeze(_ROW) * row[:, None], nm.ACT_MAX) * torch.full((), scale, dtype=torch.float32, device=y.device)
+    return q.to(torch.int8), s
 
 
 def attend(q: Tensor, qs: Tensor, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor, mask: Tensor) -> Tensor:
-    """Integer softmax attention of one lane.
+    """Integer softmax attention of one lane's queries that share a key head.
 
-    q int16 [2, t, heads, d] and qs [2, t, heads]: queries for near keys and, pinned, for sinks. k int8 [kv, keys, d],
-    ks [kv, keys], v int8 [kv, keys, d], vs [kv, keys]. mask int8 [t, keys]: 0 unseen, 1 near, 2 sink.
-    Returns float32 [t, heads, d].
+    q int8 [2, t, group, d] and qs [2, t, group]: queries for near keys and, pinned, for sinks. k int8 [keys, d], ks [keys],
+    v int8 [keys, d], vs [keys]. mask int8 [t, keys]: 0 unseen, 1 near, 2 sink. Returns float32 [t, group * d].
     """
-    _, t, heads, d = q.shape
-    kv, keys = ks.shape
-    shape = (kv, heads // kv, t, keys)
-
-    def grouped(x: Tensor) -> Tensor:  # [t, heads, ...] -> [kv, group, t, ...]
-        return x.view(t, kv, heads // kv, -1).permute(1, 2, 0, 3)
+    _, t, group, d = q.shape
+    mask = mask[:, None]  # [t, 1, keys]
 
     def scores(which: int) -> Tensor:  # exact: sums stay below 2^24
-        return (grouped(q[which].float()).reshape(kv, -1, d) @ k.float().transpose(1, 2)).view(shape)
+        return q[which].float() @ k.float().T
 
     sink = mask == 2
-    u = torch.where(sink, scores(1) * ks[:, None, None], scores(0) * ks[:, None, None])
-    scale = torch.where(sink, grouped(qs[1]), grouped(qs[0]))
-    u = (u * scale).masked_fill(mask == 0, -torch.inf)
+    u = torch.where(sink, scores(1) * ks, scores(0) * ks)
+    u = (u * torch.where(sink, qs[1, :, :, None], qs[0, :, :, None])).masked_fill(mask == 0, -torch.inf)
     z = (u - u.amax(_ROW, keepdim=True)).clamp_min(nm.ATTEND_FLOOR)
     line = (z * 2.0**nm.MANTISSA).to(torch.int32) + ((127 + nm.ATTEND_BITS) << nm.MANTISSA)
     a = line.view(torch.float32).to(torch.int32).masked_fill(mask == 0, 0)
     total = a.sum(_ROW, keepdim=True, dtype=torch.int64).float()
-    v_max = vs[:, None, None].expand(shape).masked_fill(mask == 0, 0.0).amax(_ROW, keepdim=True)
+    v_max = vs.expand(mask.shape).masked_fill(mask == 0, 0.0).amax(_ROW, keepdim=True)
     r = torch.full_like(total, nm.WEIGHT_SUM) / (total * v_max)
-    w = torch.round((a.float() * vs[:, None, None]) * r)
+    w = torch.round((a.float() * vs) * r)
     # Weights sum to at most 2^15 + keys/2, times int8: exact in float64, and in float32 while below 2^24.
-    o = w.view(kv, -1, keys).double() @ v.double()
-    o = o.view(kv, heads // kv, t, d).float() * _over(v_max, nm.WEIGHT_SUM)
-    return o.permute(2, 0, 1, 3).reshape(t, heads, d)
+    o = (w.double() @ v.double()).float()
+    return (o * _over(v_max, nm.WEIGHT_SUM)).reshape(t, group * d)
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """int8 [n, d] and scales float32 [n] of x float32 [n, d]."""
-    q, m, _ = _quantise(x, nm.ACT_MAX)
+    q, m, _ = _quantise(x)
     return q.to(torch.int8), _over(m, nm.ACT_MAX).squeeze(_ROW)
 
 

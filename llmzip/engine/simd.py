@@ -1,24 +1,21 @@
-"""Integer dot products for numba, as portable vector LLVM IR that the backend maps to the machine's own instructions.
+"""Vector operations for numba that it would not find by itself, as LLVM IR; helpers to write more.
 
 Numba compiles in the process, so no compiler is needed; on processors without wide vectors LLVM splits the same IR.
-All sums are of integers and fit int32, so their order does not matter.
-
-Keys and values lie in the layouts of `cache`, which put two int8s that meet in one multiply-add side by side.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
-from llmzip.engine.cache import KEY_BLOCK
-
-_I8, _I16, _I32, _F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
-_INTP = ir.IntType(64)
+I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
+INTP = ir.IntType(64)
 VECTOR = 16  # int32s in one accumulator
 
 
@@ -27,7 +24,7 @@ def float_from_bits(_typing: Any, _bits: Any) -> Any:
     """The float32 whose bit pattern is an int32."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], _F32)
+        return builder.bitcast(args[0], F32)
 
     return types.float32(types.int32), codegen
 
@@ -37,113 +34,72 @@ def bits_from_float(_typing: Any, _value: Any) -> Any:
     """The bit pattern of a float32 as int32."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], _I32)
+        return builder.bitcast(args[0], I32)
 
     return types.int32(types.float32), codegen
 
 
-def _vector(kind: Any, n: int) -> Any:
+def vector(kind: Any, n: int) -> Any:
+    """The type of n values of a type."""
     return ir.VectorType(kind, n)
 
 
-def _load(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
+def load(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
     """A value of type `kind` at address base + offset bytes, which need not be aligned."""
     at = builder.inttoptr(builder.add(base, offset), kind.as_pointer())
     return builder.load(at, align=1)
 
 
-def _store(builder: Any, value: Any, base: Any, offset: Any) -> None:
+def store(builder: Any, value: Any, base: Any, offset: Any) -> None:
+    """Writes a value at address base + offset bytes, which need not be aligned."""
     at = builder.inttoptr(builder.add(base, offset), value.type.as_pointer())
     builder.store(value, at, align=1)
 
 
-def _pairs_of_bytes(builder: Any, base: Any, offset: Any) -> Any:
+def pairs_of_bytes(builder: Any, base: Any, offset: Any) -> Any:
     """2 * VECTOR int8s as int32s."""
-    return builder.sext(_load(builder, base, offset, _vector(_I8, 2 * VECTOR)), _vector(_I32, 2 * VECTOR))
+    return builder.sext(load(builder, base, offset, vector(I8, 2 * VECTOR)), vector(I32, 2 * VECTOR))
 
 
-def _splat_pair(builder: Any, base: Any, offset: Any) -> Any:
+def splat(builder: Any, value: Any) -> Any:
+    """A value of 32 bits, VECTOR times over."""
+    kind = vector(value.type, VECTOR)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(vector(I32, VECTOR), [0] * VECTOR))
+
+
+def splat_pair(builder: Any, base: Any, offset: Any) -> Any:
     """Two int16s, VECTOR times over, as int32s."""
-    pair = _load(builder, base, offset, _I32)
-    kind = _vector(_I32, VECTOR)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), pair, ir.Constant(_I32, 0))
-    splat = builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(kind, [0] * VECTOR))
-    return builder.sext(builder.bitcast(splat, _vector(_I16, 2 * VECTOR)), _vector(_I32, 2 * VECTOR))
+    pairs = builder.bitcast(splat(builder, load(builder, base, offset, I32)), vector(I16, 2 * VECTOR))
+    return builder.sext(pairs, vector(I32, 2 * VECTOR))
 
 
-def _multiply_add(builder: Any, total: Any, a: Any, b: Any) -> Any:
+def multiply_add(builder: Any, total: Any, a: Any, b: Any) -> Any:
     """total[i] + a[2i] b[2i] + a[2i+1] b[2i+1]; the backend makes one instruction of it where there is one."""
     product = builder.mul(a, b)
     undefined = ir.Constant(product.type, ir.Undefined)
-    halves = _vector(_I32, VECTOR)
+    halves = vector(I32, VECTOR)
     even = builder.shuffle_vector(product, undefined, ir.Constant(halves, list(range(0, 2 * VECTOR, 2))))
     odd = builder.shuffle_vector(product, undefined, ir.Constant(halves, list(range(1, 2 * VECTOR, 2))))
     return builder.add(total, builder.add(even, odd))
 
 
-def _literals(*sizes: Any) -> list[int]:
-    """Sizes that shape the code, known when it is compiled."""
-    if not all(isinstance(size, types.IntegerLiteral) for size in sizes):
-        raise errors.RequireLiteralValue("head size and group must be constants")
-    return [size.literal_value for size in sizes]
+def size(n: int) -> NDArray[np.int8]:
+    """A number that compiled code is shaped by, as an argument: an array of n dimensions.
 
-
-@intrinsic(prefer_literal=True)
-def scores(_typing: Any, head_dim: Any, group: Any, _q: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any) -> Any:
-    """scores(head_dim, group, q, qs, k, ks, out, stride): `group` queries against one block of KEY_BLOCK keys.
-
-    Addresses of q int16 [group, head_dim], qs float32 [group], k int8 [head_dim/2, KEY_BLOCK, 2], ks float32
-    [KEY_BLOCK] and out float32 [group, stride bytes apart]; out = (float(q . k) * ks) * qs.
+    The number is part of the array's type, so functions pass it on and are compiled for it; parallel loops, which can
+    hand on neither literals nor tuples, keep it.
     """
-    d, heads = _literals(head_dim, group)
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        q, qs, k, ks, out, stride = args[2:]
-        totals = [ir.Constant(_vector(_I32, VECTOR), [0] * VECTOR)] * heads
-        for pair in range(d // 2):
-            keys = _pairs_of_bytes(builder, k, _INTP(2 * KEY_BLOCK * pair))
-            totals = [_multiply_add(builder, t, keys, _splat_pair(builder, q, _INTP(2 * d * g + 4 * pair))) for g, t in enumerate(totals)]
-        scale = _load(builder, ks, _INTP(0), _vector(_F32, VECTOR))
-        for g, total in enumerate(totals):
-            value = builder.fmul(builder.sitofp(total, _vector(_F32, VECTOR)), scale)
-            value = builder.fmul(value, _splat_float(builder, _load(builder, qs, _INTP(4 * g), _F32)))
-            _store(builder, value, out, builder.mul(stride, _INTP(g)))
-        return _nothing()
-
-    return types.none(head_dim, group, *[types.intp] * 6), codegen
+    return np.empty((0,) * n, np.int8)
 
 
-@intrinsic(prefer_literal=True)
-def mix(_typing: Any, head_dim: Any, group: Any, _w: Any, _stride: Any, _v: Any, _pairs: Any, _out: Any) -> Any:
-    """mix(head_dim, group, w, stride, v, pairs, out): weighted sums of values over `pairs` pairs of keys.
-
-    Addresses of w int16 [group, stride bytes apart], v int8 [pairs, head_dim, 2] and out int32 [group, head_dim].
-    """
-    d, heads = _literals(head_dim, group)
-    columns = 2 * VECTOR if d % (2 * VECTOR) == 0 else VECTOR
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        w, stride, v, pairs, out = args[2:]
-        zero = ir.Constant(_vector(_I32, VECTOR), [0] * VECTOR)
-        for first in range(0, d, columns):
-            vectors = range(first, first + columns, VECTOR)
-            totals = {(g, c): cgutils.alloca_once(builder, zero.type) for g in range(heads) for c in vectors}
-            for total in totals.values():
-                builder.store(zero, total)
-            with cgutils.for_range(builder, pairs) as loop:
-                row = builder.mul(loop.index, _INTP(2 * d))
-                values = {c: _pairs_of_bytes(builder, v, builder.add(row, _INTP(2 * c))) for c in vectors}
-                at = builder.mul(loop.index, _INTP(4))
-                for g in range(heads):
-                    weight = _splat_pair(builder, w, builder.add(at, builder.mul(stride, _INTP(g))))
-                    for c in vectors:
-                        total = totals[g, c]
-                        builder.store(_multiply_add(builder, builder.load(total), values[c], weight), total)
-            for (g, c), total in totals.items():
-                _store(builder, builder.load(total), out, _INTP(4 * (d * g + c)))
-        return _nothing()
-
-    return types.none(head_dim, group, *[types.intp] * 5), codegen
+def literal(argument: Any) -> int:
+    """What a literal or a `size` stands for, when code for it is made."""
+    if isinstance(argument, types.IntegerLiteral):
+        return int(argument.literal_value)
+    if isinstance(argument, types.Array):
+        return int(argument.ndim)
+    raise errors.RequireLiteralValue("sizes must be constants or made by `size`")
 
 
 @intrinsic
@@ -160,23 +116,23 @@ def largest_magnitude(_typing: Any, _address: Any, _vectors: Any) -> Any:
 
 def _maximum(builder: Any, args: Any, magnitude: bool) -> Any:
     address, vectors = args
-    kind = _vector(_F32, VECTOR)
+    kind = vector(F32, VECTOR)
     best = cgutils.alloca_once(builder, kind)
     builder.store(ir.Constant(kind, [0.0 if magnitude else -3e38] * VECTOR), best)
     with cgutils.for_range(builder, vectors) as loop:
-        value = _load(builder, address, builder.mul(loop.index, _INTP(4 * VECTOR)), kind)
+        value = load(builder, address, builder.mul(loop.index, INTP(4 * VECTOR)), kind)
         if magnitude:
-            bits = builder.bitcast(value, _vector(_I32, VECTOR))
-            cleared = builder.and_(bits, ir.Constant(_vector(_I32, VECTOR), [0x7FFFFFFF] * VECTOR))
+            bits = builder.bitcast(value, vector(I32, VECTOR))
+            cleared = builder.and_(bits, ir.Constant(vector(I32, VECTOR), [0x7FFFFFFF] * VECTOR))
             value = builder.bitcast(cleared, kind)
         builder.store(_larger(builder, value, builder.load(best)), best)
     result = builder.load(best)
     n = VECTOR
     while n > 1:  # the upper half against the lower
         n //= 2
-        upper = ir.Constant(_vector(_I32, VECTOR), [n + i if i < n else i for i in range(VECTOR)])
+        upper = ir.Constant(vector(I32, VECTOR), [n + i if i < n else i for i in range(VECTOR)])
         result = _larger(builder, builder.shuffle_vector(result, ir.Constant(kind, ir.Undefined), upper), result)
-    return builder.extract_element(result, ir.Constant(_I32, 0))
+    return builder.extract_element(result, ir.Constant(I32, 0))
 
 
 def _larger(builder: Any, a: Any, b: Any) -> Any:
@@ -192,25 +148,19 @@ def hadamard64(_typing: Any, _address: Any) -> Any:
     """
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kind = _vector(_F32, VECTOR)
-        even, odd = (ir.Constant(_vector(_I32, VECTOR), list(range(first, 2 * VECTOR, 2))) for first in (0, 1))
-        values = [_load(builder, args[0], _INTP(4 * VECTOR * i), kind) for i in range(4)]
+        kind = vector(F32, VECTOR)
+        even, odd = (ir.Constant(vector(I32, VECTOR), list(range(first, 2 * VECTOR, 2))) for first in (0, 1))
+        values = [load(builder, args[0], INTP(4 * VECTOR * i), kind) for i in range(4)]
         for _ in range(6):
             pairs = [(builder.shuffle_vector(a, b, even), builder.shuffle_vector(a, b, odd)) for a, b in (values[:2], values[2:])]
             values = [builder.fadd(a, b) for a, b in pairs] + [builder.fsub(a, b) for a, b in pairs]
         for i, value in enumerate(values):
-            _store(builder, value, args[0], _INTP(4 * VECTOR * i))
-        return _nothing()
+            store(builder, value, args[0], INTP(4 * VECTOR * i))
+        return nothing()
 
     return types.none(types.intp), codegen
 
 
-def _splat_float(builder: Any, value: Any) -> Any:
-    kind = _vector(_F32, VECTOR)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(_vector(_I32, VECTOR), [0] * VECTOR))
-
-
-def _nothing() -> Any:
+def nothing() -> Any:
     """What an intrinsic without result returns."""
-    return ir.Constant(_I8.as_pointer(), None)
+    return ir.Constant(I8.as_pointer(), None)

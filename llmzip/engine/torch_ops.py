@@ -7,7 +7,7 @@ from torch import Tensor
 
 from llmzip.engine import numerics as nm
 from llmzip.engine import reference
-from llmzip.engine.cache import KVCache
+from llmzip.engine.cache import KVCache, Table
 from llmzip.models.config import LlamaConfig
 
 
@@ -23,46 +23,37 @@ class TorchOps:
         self.config = config
 
     def attend(
-        self, acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, pinned: Tensor, cache: KVCache, layer: int, slot: int
+        self, acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, pinned: Tensor, cache: KVCache, layer: int, slot: Table
     ) -> tuple[Tensor, Tensor]:
         """Rotates, stores and attends: acc int32 [lanes*t, q+3kv] -> int8 [lanes*t, q] and scales [lanes*t].
 
         cs and pinned: float32 [t, 2, head_dim/2], rotations at the queries' positions and as the sinks see them.
-        slot: where the first of the t new keys goes.
+        slot: where the first of the t new keys goes, by layer and head.
         """
         c = self.config
         t = cs.shape[0]
         lanes = acc.shape[0] // t
-        end = slot + t
+        group = c.heads // c.kv_heads
         q_end, k_end = c.query_width, c.query_width + c.kv_width
-        top, scale = nm.query_max(c.head_dim), nm.score_scale(c.head_dim)
-        queries = [
-            reference.rotate_queries(acc[:, :q_end], col[:q_end], row, r.repeat(lanes, 1, 1), c.heads, top, scale) for r in (cs, pinned)
-        ]
-        q, qs = torch.stack([a for a, _ in queries]), torch.stack([b for _, b in queries])
-        k, ks = reference.rotate_queries(acc[:, q_end:k_end], col[q_end:k_end], row, cs.repeat(lanes, 1, 1), c.kv_heads, nm.ACT_MAX, 1.0)
+        scale = nm.score_scale(c.head_dim)
+        queries = [reference.rotate_queries(acc[:, :q_end], col[:q_end], row, r.repeat(lanes, 1, 1), c.heads, scale) for r in (cs, pinned)]
+        q = torch.stack([a for a, _ in queries]).view(2, lanes, t, c.kv_heads, group, c.head_dim)
+        qs = torch.stack([b for _, b in queries]).view(2, lanes, t, c.kv_heads, group)
+        k, ks = reference.rotate_queries(acc[:, q_end:k_end], col[q_end:k_end], row, cs.repeat(lanes, 1, 1), c.kv_heads, 1.0)
         v, vs = reference.value_heads(acc[:, k_end:], col[k_end:], row, c.kv_heads)
-
-        def by_lane(x: Tensor) -> Tensor:  # [lanes*t, kv, ...] -> [lanes, kv, t, ...]
-            return x.view(lanes, t, c.kv_heads, -1).transpose(1, 2)
-
-        cache.put(layer, lanes, slot, by_lane(k).contiguous(), by_lane(ks).squeeze(-1), by_lane(v), by_lane(vs).squeeze(-1))
-
-        here = torch.arange(slot, end, device=acc.device)[:, None]
-        there = torch.arange(end, device=acc.device)
-        near = (there <= here) & (there > here - cache.window)
-        mask = torch.where((there < cache.sinks) & (there <= here), 2, near.to(torch.int8))
-        keys, values = cache.keys(layer, lanes, end), cache.values(layer, lanes, end)
-        o = [
-            reference.attend(
-                q.view(2, lanes, t, c.heads, -1)[:, i],
-                qs.view(2, lanes, t, c.heads)[:, i],
-                keys[i],
-                cache.ks[layer, i, :, :end],
-                values[i],
-                cache.vs[layer, i, :, :end],
-                mask,
-            )
-            for i in range(lanes)
-        ]
-        return reference.quantise_rows(torch.cat(o).view(lanes * t, -1))
+        k, v = (x.view(lanes, t, c.kv_heads, -1) for x in (k, v))
+        ks, vs = (x.view(lanes, t, c.kv_heads) for x in (ks, vs))
+        out = torch.empty((lanes, t, c.kv_heads, group * c.head_dim), device=acc.device)
+        for h in range(c.kv_heads):
+            first = int(slot[layer, h])
+            end = first + t
+            cache.put(layer, h, first, k[:, :, h], ks[:, :, h], v[:, :, h], vs[:, :, h])
+            here = torch.arange(first, end, device=acc.device)[:, None]
+            there = torch.arange(end, device=acc.device)
+            near = (there <= here) & (there > here - int(cache.windows[layer, h]))
+            mask = torch.where((there < cache.sinks) & (there <= here), 2, near.to(torch.int8))
+            keys, values = cache.keys(layer, h, lanes, end), cache.values(layer, h, lanes, end)
+            for lane in range(lanes):
+                k_lane, ks_lane, v_lane, vs_lane = (x[lane] for x in (*keys, *values))
+                out[lane, :, h] = reference.attend(q[:, lane, :, h], qs[:, lane, :, h], k_lane, ks_lane, v_lane, vs_lane, mask)
+        return reference.quantise_rows(out.view(lanes * t, -1))

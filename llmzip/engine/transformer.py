@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmzip.engine.cache import KVCache
+from llmzip.engine.cache import KVCache, Table
 from llmzip.engine.gemm import Gemm
 from llmzip.engine.rope import rotation
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.models.rotate import block_size
+
+if TYPE_CHECKING:
+    from llmzip.engine.fused import FusedLayers
 
 
 @dataclass(frozen=True)
@@ -41,25 +45,41 @@ class Transformer:
         model: integer weights.
         gemm: a matrix product that passed the probe on this device.
         ops: the operations between products (`torch_ops` or `numba_ops`).
+        fused: all of the model in one, for calls of at most `fused_rows` rows; the same bits, sooner.
         device: where to compute.
         threads: CPU threads its caller may use as well.
     """
 
-    def __init__(self, model: IntegerModel, gemm: Gemm, ops: Any, device: torch.device, threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: IntegerModel,
+        gemm: Gemm,
+        ops: Any,
+        device: torch.device,
+        threads: int = 1,
+        fused: FusedLayers | None = None,
+        fused_rows: int = 0,
+    ) -> None:
         self.config: LlamaConfig = model.config
         self.threads = threads
         self.gemm, self.ops, self.device = gemm, ops, device
-        self.ffn_block = block_size(self.config.ffn)
+        self.fused, self.fused_rows = fused, fused_rows
+        self._model = model
+        self.embed, self.embed_scale = self._tensor("embed"), self._tensor("embed.scale")
 
-        def tensor(name: str) -> Tensor:
-            return torch.from_numpy(model.tensors[name]).to(device)
+    def _tensor(self, name: str) -> Tensor:
+        return torch.from_numpy(self._model.tensors[name]).to(self.device)
 
-        def matrix(name: str) -> Matrix:
-            return Matrix(gemm.prepare(tensor(name)), tensor(f"{name}.scale"))
+    def _matrix(self, name: str) -> Matrix:
+        return Matrix(self.gemm.prepare(self._tensor(name)), self._tensor(f"{name}.scale"))
 
-        self.embed, self.embed_scale = tensor("embed"), tensor("embed.scale")
-        self.head = matrix("head")
-        self.layers = [{part: matrix(f"{i}.{part}") for part in MATRICES} for i in range(self.config.layers)]
+    @cached_property
+    def _head(self) -> Matrix:
+        return self._matrix("head")
+
+    @cached_property
+    def _layers(self) -> list[dict[str, Matrix]]:
+        return [{part: self._matrix(f"{i}.{part}") for part in MATRICES} for i in range(self.config.layers)]
 
     def cache(self, lanes: int, window: int, sinks: int, steps: int, chunk: int) -> KVCache:
         """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time."""
@@ -72,15 +92,26 @@ class Transformer:
         A call may have fewer lanes than the cache; they are its first ones, and those left out have ended.
         """
         t = tokens.shape[1]
-        c, ops = self.config, self.ops
+        c = self.config
         slot = cache.make_room(t)
         positions = np.arange(cache.position, cache.position + t, dtype=np.int64)
         pinned = np.minimum(positions, cache.window + cache.sinks - 1)
         cs, pinned_cs = (torch.from_numpy(rotation(p, c.rope_base, c.head_dim)).to(self.device) for p in (positions, pinned))
         index = torch.from_numpy(tokens.reshape(-1).astype(np.int64)).to(self.device)
         x = self.embed[index].float() * self.embed_scale[index][:, None]
+        if self.fused and len(x) <= self.fused_rows:
+            hidden = Hidden(*self.fused.run(x, cs, pinned_cs, cache, slot))
+        else:
+            hidden = self._run_layers(x, cs, pinned_cs, cache, slot)
+        cache.position += t
+        return hidden
+
+    def _run_layers(self, x: Tensor, cs: Tensor, pinned_cs: Tensor, cache: KVCache, slot: Table) -> Hidden:
+        """One operation after another: what `fused` does in one."""
+        c, ops = self.config, self.ops
+        block = block_size(c.ffn)
         acc = col = row = None
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._layers):
             qkv, o, gate_up, down = (layer[part] for part in MATRICES)
             q, row = ops.add_norm_quantise(x, acc, col, row, c.norm_eps)
             acc = self.gemm.multiply(q, qkv.weights)
@@ -88,15 +119,18 @@ class Transformer:
             acc, col = self.gemm.multiply(q, o.weights), o.scale
             q, row = ops.add_norm_quantise(x, acc, col, row, c.norm_eps)
             acc = self.gemm.multiply(q, gate_up.weights)
-            q, row = ops.swiglu_rotate_quantise(acc, gate_up.scale, row, self.ffn_block)
+            q, row = ops.swiglu_rotate_quantise(acc, gate_up.scale, row, block)
             acc, col = self.gemm.multiply(q, down.weights), down.scale
-        cache.position += t
         return Hidden(*ops.add_norm_quantise(x, acc, col, row, c.norm_eps))
 
     @torch.inference_mode()
     def logits(self, hidden: Hidden, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Logits in units of log2 of some rows of `hidden`, float32 [rows, vocab]."""
         index = torch.from_numpy(rows).to(self.device)
-        acc = self.gemm.multiply(hidden.q[index], self.head.weights)
-        logits: NDArray[np.float32] = self.ops.scale_logits(acc, self.head.scale, hidden.scale[index]).cpu().numpy()
+        q, scale = hidden.q[index], hidden.scale[index]
+        if self.fused and len(q) <= self.fused_rows:
+            y = self.fused.logits(q, scale)
+        else:
+            y = self.ops.scale_logits(self.gemm.multiply(q, self._head.weights), self._head.scale, scale)
+        logits: NDArray[np.float32] = y.cpu().numpy()
         return logits

@@ -22,14 +22,20 @@ class LlamaConfig:
     rope_base: float
     norm_eps: float
     bos: int  # the token every lane starts with
+    near_heads: tuple[int, ...] = ()  # key heads, as layer * kv_heads + head, that look only near
+    near_window: int = 0  # how many positions those see, sinks apart
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "near_heads", tuple(self.near_heads))
         # 2^17 products of int8 still sum exactly in int32
         sizes = (self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.ffn, self.vocab)
         if min(sizes) < 1 or max(self.width, self.ffn, self.query_width) > 1 << 17 or self.vocab > 1 << 24 or self.layers > 1024:
             raise ModelFormatError(f"model dimensions out of range: {sizes}; the file is damaged or not a Llama model")
         if self.heads % self.kv_heads or self.head_dim % 2 or self.width % 4 or self.ffn % 4 or self.head_dim % 4:
             raise ModelFormatError("heads, widths or head size do not fit llmzip's engine (multiples of 4, grouped heads)")
+        known = range(self.layers * self.kv_heads)
+        if any(h not in known for h in self.near_heads) or (self.near_heads and self.near_window < 1):
+            raise ModelFormatError("heads that look near are not among the model's, or see nothing")
         if not 0 <= self.bos < self.vocab:
             raise ModelFormatError(f"start token {self.bos} lies outside the vocabulary of {self.vocab}")
         if not (self.rope_base > 1.0 and 0.0 < self.norm_eps < 1.0):
@@ -46,5 +52,5 @@ class LlamaConfig:
         return self.kv_heads * self.head_dim
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, in field order, for JSON."""
-        return asdict(self)
+        """Plain values, in field order, for JSON; what says that no head looks near is left out."""
+        return {k: v for k, v in asdict(self).items() if self.near_heads or not k.startswith("near_")}

