@@ -2,7 +2,8 @@
 
 Float32 operations keep their order and are never contracted: `fastmath` only says that there are no NaNs and that the
 sign of zero does not matter, which maxima need to be vectorised. Work is split over threads by rows, never inside a sum
-of floats. Loops run from 0 over slices: only then does the compiler know that no index is negative, and vectorises.
+of floats. What lets the compiler vectorise a loop: indices that cannot be negative (from 0, over slices), and division
+as IEEE has it (numba's other error model looks for zeros).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from llmzip.engine.simd import VECTOR, bits_from_float, float_from_bits, hadamar
 
 numba_config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
-jit = nb.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
-parallel = nb.njit(cache=True, nogil=True, parallel=True, fastmath={"nnan", "nsz"})
+jit = nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+parallel = nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True, fastmath={"nnan", "nsz"})
 
 f32, i32, i16, i8 = np.float32, np.int32, np.int16, np.int8
 ZERO, ONE, ACT_MAX = f32(0.0), f32(1.0), f32(nm.ACT_MAX)
