@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip import frequencies
+from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
 from llmzip.lanes import LaneLayout
-from llmzip.rangecoder import RangeDecoder, RangeEncoder
 
 if TYPE_CHECKING:
     from llmzip.engine.transformer import Transformer
@@ -39,7 +39,7 @@ class _End(Protocol):
 class _Encoding:
     def __init__(self, layout: LaneLayout, grid: NDArray[np.int32], alphabet: int, threads: int) -> None:
         self.grid, self._alphabet, self._threads, self._steps = grid, alphabet, threads, layout.steps
-        self.coder = RangeEncoder(layout.lanes)
+        self.coder = CompiledRangeEncoder(layout.lanes)
 
     def known(self, step: int) -> int:
         return self._steps - step
@@ -48,15 +48,14 @@ class _Encoding:
         steps = len(logits) // lanes
         symbols = np.ascontiguousarray(self.grid[:lanes, step : step + steps].T).reshape(-1)
         start, freq = frequencies.intervals(logits, self._alphabet, symbols, self._threads)
-        for i in range(0, len(symbols), lanes):
-            self.coder.encode(start[i : i + lanes], freq[i : i + lanes])
+        self.coder.encode_steps(start.reshape(steps, lanes), freq.reshape(steps, lanes))
 
 
 class _Decoding:
     def __init__(self, layout: LaneLayout, stream: bytes, alphabet: int, threads: int) -> None:
         self.grid = np.zeros((layout.lanes, layout.steps), dtype=np.int32)
         self._alphabet, self._threads = alphabet, threads
-        self.coder = RangeDecoder(layout.lanes, stream)
+        self.coder = CompiledRangeDecoder(layout.lanes, stream)
 
     def known(self, step: int) -> int:
         return 1

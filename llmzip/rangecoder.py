@@ -62,13 +62,21 @@ class RangeEncoder(_RangeCoder):
         low &= _MASK
         self._steps.append((out, shift))
 
+    def encode_steps(self, start: Lanes, freq: Lanes) -> None:
+        """Codes consecutive steps, [steps, lanes]."""
+        for s, f in zip(start, freq, strict=True):
+            self.encode(s, f)
+
+    def _last(self) -> Lanes:
+        """The last bits of each lane: any value inside the interval will do, so the one with most trailing zeros."""
+        half = 1 << (STATE_BITS - 1)
+        last: Lanes = (self._low + (half - 1)) & -half
+        return last
+
     def finish(self) -> bytes:
         """The bitstream of all lanes, without trailing zero bytes."""
         lanes = len(self.range)
-        # Any value inside the interval will do: the one with most trailing zeros.
-        half = 1 << (STATE_BITS - 1)
-        last: Lanes = (self._low + (half - 1)) & -half
-        steps: list[tuple[Lanes, Lanes]] = [*self._steps, (last, np.full(lanes, STATE_BITS, dtype=np.int64))]
+        steps: list[tuple[Lanes, Lanes]] = [*self._steps, (self._last(), np.full(lanes, STATE_BITS, dtype=np.int64))]
         carry = np.zeros(lanes, dtype=np.int64)
         values = np.zeros((len(steps), lanes), dtype=np.int64)
         counts = np.zeros((len(steps), lanes), dtype=np.int64)

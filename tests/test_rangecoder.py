@@ -6,30 +6,46 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
 from llmzip.frequencies import TOTAL_BITS
 from llmzip.rangecoder import RangeDecoder, RangeEncoder
 
 TOTAL = 1 << TOTAL_BITS
 
 
+def arrays(step: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    start, freq = (np.array([s[i] for s in step], dtype=np.int64) for i in (0, 1))
+    return start, freq
+
+
 def encode(steps: list[list[tuple[int, int]]], lanes: int) -> bytes:
-    encoder = RangeEncoder(lanes)
+    """By the definition and compiled, a step a call and several; all give the same bits."""
+    encoders = RangeEncoder(lanes), CompiledRangeEncoder(lanes), CompiledRangeEncoder(lanes)
     for step in steps:
-        start, freq = (np.array([s[i] for s in step], dtype=np.int64) for i in (0, 1))
-        encoder.encode(start, freq)
-    return encoder.finish()
+        for encoder in encoders[:2]:
+            encoder.encode(*arrays(step))
+    at = 0
+    while at < len(steps):
+        n = next((i for i in range(at, len(steps)) if len(steps[i]) != len(steps[at])), len(steps)) - at
+        n = min(n, 3)
+        together = [np.stack(x) for x in zip(*map(arrays, steps[at : at + n]), strict=True)]
+        encoders[2].encode_steps(*together)
+        at += n
+    stream, *others = (encoder.finish() for encoder in encoders)
+    assert others == [stream, stream]
+    return stream
 
 
 def check_decodes(steps: list[list[tuple[int, int]]], lanes: int, stream: bytes) -> None:
-    decoder = RangeDecoder(lanes, stream)
-    for step in steps:
-        start, freq = (np.array([s[i] for s in step], dtype=np.int64) for i in (0, 1))
-        targets = decoder.targets(len(step))
-        assert (start <= targets).all()
-        assert (targets < start + freq).all()
-        decoder.advance(start, freq)
-        assert (decoder.range >= 1 << 31).all()
-        assert (decoder.range < 1 << 32).all()
+    for decoder in (RangeDecoder(lanes, stream), CompiledRangeDecoder(lanes, stream)):
+        for step in steps:
+            start, freq = arrays(step)
+            targets = decoder.targets(len(step))
+            assert (start <= targets).all()
+            assert (targets < start + freq).all()
+            decoder.advance(start, freq)
+            assert (decoder.range >= 1 << 31).all()
+            assert (decoder.range < 1 << 32).all()
 
 
 @st.composite
@@ -72,8 +88,10 @@ def test_empty_stream_is_empty() -> None:
 
 @given(st.binary(max_size=64), st.integers(1, 4))
 def test_any_bytes_decode_to_something(stream: bytes, lanes: int) -> None:
-    decoder = RangeDecoder(lanes, stream)
+    decoders = RangeDecoder(lanes, stream), CompiledRangeDecoder(lanes, stream)
     for _ in range(20):
-        targets = decoder.targets(lanes)
+        targets, same = (decoder.targets(lanes) for decoder in decoders)
+        assert np.array_equal(targets, same)
         assert ((targets >= 0) & (targets < TOTAL)).all()
-        decoder.advance(targets, np.ones(lanes, dtype=np.int64))
+        for decoder in decoders:
+            decoder.advance(targets, np.ones(lanes, dtype=np.int64))

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmzip.engine.rope import Rotations
 from llmzip.models.config import LlamaConfig
 
 OFFSET = 128  # added to keys, which are stored unsigned
@@ -32,10 +33,14 @@ class KVCache:
         ks, vs: their scales, float32 [all slots].
         windows, slots, base, offset: int64 [layers, kv_heads], see above.
         position: of the next token.
+        rotations, pinned_rotations: of the next tokens, and as their queries see the sinks: those stay where they are, but
+            are seen from no further than window + sinks - 1.
     """
 
     def __init__(self, config: LlamaConfig, lanes: int, window: int, sinks: int, steps: int, chunk: int, device: torch.device) -> None:
         self.window, self.sinks, self.lanes, self.position, self.head_dim = window, sinks, lanes, 0, config.head_dim
+        self.rotations = Rotations(config.rope_base, config.head_dim)
+        self.pinned_rotations = Rotations(config.rope_base, config.head_dim, last=window + sinks - 1)
         self.windows, self.slots, self.base = _layout(config, lanes, window, steps, chunk)
         self.offset: Table = np.zeros_like(self.windows)
         total = int(lanes * self.slots.sum())

@@ -73,3 +73,27 @@ def rotation(positions: NDArray[np.int64], base: float, head_dim: int) -> NDArra
     quarter = 1 << (TABLE_BITS - 2)
     sines = table[(index - quarter) & ((1 << TABLE_BITS) - 1)]
     return np.stack([table[index], sines], axis=1).astype(np.float32) * np.float32(2.0**-FRACTION_BITS)
+
+
+class Rotations:
+    """Rotations of positions as they come, made some time ahead.
+
+    Args:
+        base, head_dim: as in `rotation`.
+        last: later positions are rotated as this one.
+    """
+
+    _AHEAD = 512
+
+    def __init__(self, base: float, head_dim: int, last: int | None = None) -> None:
+        self._base, self._head_dim, self._last = base, head_dim, last
+        self._first, self._ready = 0, np.empty((0, 2, head_dim // 2), np.float32)
+
+    def at(self, first: int, n: int) -> NDArray[np.float32]:
+        """float32 [n, 2, head_dim / 2] for positions first, first + 1, ..."""
+        if not self._first <= first <= first + n <= self._first + len(self._ready):
+            positions = np.arange(first, first + max(n, self._AHEAD), dtype=np.int64)
+            if self._last is not None:
+                positions = np.minimum(positions, self._last)
+            self._first, self._ready = first, rotation(positions, self._base, self._head_dim)
+        return self._ready[first - self._first :][:n]

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from llmzip.engine.cache import KVCache, Table
 from llmzip.engine.gemm import Gemm
-from llmzip.engine.rope import rotation
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.models.rotate import block_size
@@ -92,11 +91,8 @@ class Transformer:
         A call may have fewer lanes than the cache; they are its first ones, and those left out have ended.
         """
         t = tokens.shape[1]
-        c = self.config
         slot = cache.make_room(t)
-        positions = np.arange(cache.position, cache.position + t, dtype=np.int64)
-        pinned = np.minimum(positions, cache.window + cache.sinks - 1)
-        cs, pinned_cs = (torch.from_numpy(rotation(p, c.rope_base, c.head_dim)).to(self.device) for p in (positions, pinned))
+        cs, pinned_cs = (torch.from_numpy(r.at(cache.position, t)).to(self.device) for r in (cache.rotations, cache.pinned_rotations))
         index = torch.from_numpy(tokens.reshape(-1).astype(np.int64)).to(self.device)
         x = self.embed[index].float() * self.embed_scale[index][:, None]
         if self.fused and len(x) <= self.fused_rows:
