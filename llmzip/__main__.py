@@ -1,5 +1,32 @@
-"""`python -m llmzip`."""
+"""The program: `llmzip`, `python -m llmzip`."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
 
 from llmzip.cli import main
 
-main()
+
+def run() -> None:
+    """Runs the command line with a quick start and a quick end.
+
+    Imports make hundreds of thousands of objects and next to no garbage: looking for it less often saves a quarter of a
+    second. Taking down the libraries' objects one by one takes half a second more, when everything is written and closed.
+    """
+    gc.set_threshold(200_000, 20, 20)
+    status: object = 0
+    try:
+        main()
+    except SystemExit as e:
+        status = e.code
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    run()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from llmzip import frequencies
 from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
+from llmzip.errors import NotEnoughMemoryError
 from llmzip.lanes import LaneLayout
 
 if TYPE_CHECKING:
@@ -84,22 +85,45 @@ class BlockCoder:
         self._window, self._sinks, self._threads, self._rows = window, sinks, threads, rows
 
     def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Progress | None = None) -> bytes:
-        """The bitstream of `symbols`, int32 [n], n >= lanes >= 1."""
+        """The bitstream of `symbols`, int32 [n], n >= lanes >= 1.
+
+        Raises:
+            NotEnoughMemoryError: for so many lanes.
+        """
         layout = LaneLayout(len(symbols), lanes)
+        self._check_memory(layout, self._chunk(layout), "--lanes {} would fit")
         end = _Encoding(layout, layout.to_grid(symbols), self._alphabet, self._threads)
         self._run(layout, end, progress)
         return end.coder.finish()
 
     def decode(self, stream: bytes, symbols: int, lanes: int, progress: Progress | None = None) -> NDArray[np.int32]:
-        """The inverse of `encode`; damaged streams give wrong symbols, never an error."""
+        """The inverse of `encode`; damaged streams give wrong symbols, never an error.
+
+        Raises:
+            NotEnoughMemoryError: for so many lanes.
+        """
         layout = LaneLayout(symbols, lanes)
+        self._check_memory(layout, 1, "the archive's lanes cannot be changed, so decode it where more memory is free")
         end = _Decoding(layout, stream, self._alphabet, self._threads)
         self._run(layout, end, progress)
         return layout.from_grid(end.grid)
 
+    def _chunk(self, layout: LaneLayout) -> int:
+        """Steps the encoder feeds at once."""
+        return max(1, self._rows // layout.lanes)
+
+    def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
+        needed, free = self._transformer.memory(layout.lanes, self._window, layout.steps, min(chunk, layout.steps))
+        if free is not None and needed > free:
+            fitting = layout.lanes * free // needed
+            if not fitting:
+                advice = "not even one lane fits, so free some"
+            sizes = f"{layout.lanes} lanes need {needed / 1e6:,.0f} MB for keys and values, and {free / 1e6:,.0f} MB are free"
+            raise NotEnoughMemoryError(f"{sizes}; {advice.format(fitting)}")
+
     def _run(self, layout: LaneLayout, end: _End, progress: Progress | None) -> None:
         transformer = self._transformer
-        chunk = max(1, self._rows // layout.lanes)
+        chunk = self._chunk(layout)
         cache = transformer.cache(layout.lanes, self._window, self._sinks, layout.steps, min(chunk, end.known(0)))
         step = 0
         while step < layout.steps:

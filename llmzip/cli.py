@@ -28,10 +28,20 @@ def main() -> None:
             signal.signal(getattr(signal, name), lambda *_: sys.exit(1))
 
 
+def _tell(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Log messages to standard error."""
+    if wanted:
+        import logging
+
+        logging.basicConfig(format="llmzip: %(message)s")
+        logging.getLogger("llmzip").setLevel(logging.INFO)
+
+
 def _machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.argument("files", metavar="[FILE]...", nargs=-1),
         click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors."),
+        click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_tell, help="Say which kernels run, and times."),
         click.option(
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", envvar="LLMZIP_DEVICE",
             show_default=True, help="Where to compute; the result is the same.",

@@ -5,8 +5,11 @@ This is the level the command line and the Python interface stand on.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
 from llmzip import classic, container
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from llmzip.symbols import Alphabet
 
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
+
+_log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1 << 20
 WINDOW = 1280
@@ -139,6 +144,7 @@ class Codec:
         def write(data: bytes) -> None:
             nonlocal written, pending
             written += sink.write(pending + data)
+            sink.flush()  # a reader at the other end of a pipe can begin
             pending = b""
 
         for content in read_blocks(source, self.options.block_bytes):
@@ -189,6 +195,7 @@ class Codec:
                     content = self._decode(record, model, progress)
                     whole.update(content)
                     sink.write(content)
+                    sink.flush()
                     total += len(content)
 
     def _without_model(self, content: bytes) -> tuple[StoredBlock | XzBlock, bool]:
@@ -213,13 +220,32 @@ class Codec:
             raise DamagedArchiveError(_MISMATCH)
         return content
 
+    def _load(self, model_id: str, read: Callable[[], IntegerModel]) -> LoadedModel:
+        """Reads a model and builds its engine; logs what took how long."""
+        times = [time.perf_counter()]
+
+        def done() -> None:
+            times.append(time.perf_counter())
+
+        import numba  # noqa: F401  counted apart
+        import torch  # noqa: F401
+
+        done()
+        model = read()
+        done()
+        loaded = LoadedModel(model_id, model, self.options)
+        done()
+        seconds = tuple(after - before for before, after in pairwise(times))
+        _log.info(f"{model_id}: libraries imported in %.2f s, model read in %.2f s, engine ready in %.2f s", *seconds)
+        return loaded
+
     def _own_model(self) -> LoadedModel:
         if self._own is None:
             from llmzip.models import resolve
             from llmzip.models.registry import DEFAULT_MODEL
 
             name = self.options.model or DEFAULT_MODEL
-            self._own = LoadedModel(resolve.archive_id(name), resolve.load(name, self.options.quiet), self.options)
+            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet))
             self._loaded[self._own.digest] = self._own
         return self._own
 
@@ -229,8 +255,9 @@ class Codec:
             from llmzip.models import resolve
 
             try:
-                model = resolve.load_for_archive(record.model_id, record.digest, self.options.quiet)
-                self._loaded[record.digest] = LoadedModel(record.model_id, model, self.options)
+                self._loaded[record.digest] = self._load(
+                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, self.options.quiet)
+                )
             except ModelUnavailableError:
                 if not self.options.model:
                     raise

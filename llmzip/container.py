@@ -16,7 +16,7 @@ from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArc
 
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
-ARITHMETIC_VERSION = 1
+ARITHMETIC_VERSION = 2
 DIGEST_BYTES = 10  # of the weights' SHA-256
 TOKENIZER_BYTES = 6  # of the tokenizer's SHA-256
 WHOLE_BYTES = 8  # of the content's SHA-256

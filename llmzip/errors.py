@@ -54,6 +54,10 @@ class DeviceError(LLZError):
     exit_code = 3
 
 
+class NotEnoughMemoryError(LLZError):
+    """The lanes' keys and values would not fit into this machine's memory."""
+
+
 class ParameterError(LLZError, ValueError):
     """A parameter is out of range."""
 

@@ -74,9 +74,7 @@ class Alphabet:
         if isinstance(part, bytes):
             return self._encode_bytes(part)
         if self._library is None:
-            from tokenizers import Tokenizer
-
-            self._library = Tokenizer.from_str(self.spec.library_json())
+            self._library = self.spec.library()
         return np.array(self._library.encode(part, add_special_tokens=False).ids, dtype=np.int32)
 
     def _encode_bytes(self, data: bytes) -> NDArray[np.int32]:

@@ -41,11 +41,11 @@ MESSAGE = b"Snow on the pass tonight, so we stay in the valley. Will call again 
 
 # Linux reports the peak of one program here; rusage of a child would include its parent's at the fork.
 _RUN = """
-import atexit, re, sys
-from llmzip.cli import main
-status = open("/proc/self/status")
-atexit.register(lambda: print(re.search(r"VmHWM:\\s*(\\d+)", status.read())[1]))
-main()
+import os, re, sys
+from llmzip.__main__ import run
+status, leave = open("/proc/self/status"), os._exit
+os._exit = lambda code: (print(re.search(r"VmHWM:\\s*(\\d+)", status.read())[1], flush=True), leave(code))
+run()
 """
 
 

@@ -98,7 +98,7 @@ def refused(base: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
         "bad-lanes": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 6, 0, b"").body()) + end),
         "bad-no-model": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 1, 0, b"").body()) + end),
         "unsupported-version": lambda: (UnsupportedArchiveError, ct.MAGIC + b"\x02" + base[5:]),
-        "unsupported-arithmetic": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", b"\x02" + model[1:]) + end),
+        "unsupported-arithmetic": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", b"\x01" + model[1:]) + end),
         "unsupported-record": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"Z", b"from the future") + end),
     }
     return {name: make() for name, make in cases.items()}

@@ -241,7 +241,42 @@ def test_models(run: Run, tiny_folder: Path) -> None:
     fails(run("models", "pull", "hf:owner/name"), 3, "@REVISION")
 
 
+def test_verbose_says_what_runs(run: Run, work: Path) -> None:
+    (work / "a.txt").write_bytes(SHORT)
+    told = run("compress", "-v", "-c", "a.txt")
+    assert told.returncode == 0
+    assert told.stdout == run("compress", "-c", "a.txt").stdout
+    assert b"compiled as one" in told.stderr
+    assert b"model read in" in told.stderr
+
+
+def test_output_starts_before_input_ends(run: Run, work: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """A pipe that stays open: the first block's archive comes out, and its content from a decoder that is still fed."""
+    env = os.environ | {"LLMZIP_CACHE": str(tmp_path / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
+    block = bytes(1 << 20)  # packed without the model, so this is quick
+
+    def pipe(action: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "llmzip", action]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+
+    compressor, decompressor = pipe("compress"), pipe("decompress")
+    for process in (compressor, decompressor):
+        assert process.stdin
+        assert process.stdout
+    compressor.stdin.write(block + b"x")  # type: ignore[union-attr]
+    compressor.stdin.flush()  # type: ignore[union-attr]
+    start = os.read(compressor.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
+    assert start.startswith(b"\x89LLZ")
+    decompressor.stdin.write(start)  # type: ignore[union-attr]
+    decompressor.stdin.flush()  # type: ignore[union-attr]
+    assert decompressor.stdout.read(1 << 20) == block  # type: ignore[union-attr]
+    rest, _ = compressor.communicate(b"yz")
+    tail, _ = decompressor.communicate(rest)
+    assert tail == b"xyz"
+    assert (compressor.returncode, decompressor.returncode) == (0, 0)
+
+
 def test_version_and_help(run: Run) -> None:
-    assert b"format 1, arithmetic 1" in run("--version").stdout
+    assert b"format 1, arithmetic 2" in run("--version").stdout
     for command in ([], ["compress"], ["decompress"], ["info"], ["models"], ["models", "pull"]):
         assert b"Usage" in run(*command, "--help").stdout

@@ -7,20 +7,24 @@ import lzma
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from conftest import TEXT, FixedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import llmzip
 from llmzip import container
-from llmzip.codec import Codec, Options, read_blocks
+from llmzip.codec import WINDOW, Codec, Options, read_blocks
+from llmzip.engine.cache import KVCache
 from llmzip.errors import (
     DamagedArchiveError,
     LLZError,
     ModelMismatchError,
     ModelUnavailableError,
+    NotEnoughMemoryError,
     ParameterError,
 )
 from llmzip.models.convert import IntegerModel
@@ -251,3 +255,55 @@ def test_local_names_fit_the_record(tmp_path: Path) -> None:
 
     for name in ("plain", "näme with\u00a0spaces\t", "x" * 255, "\udc80"):
         assert container.is_model_id(resolve.archive_id(str(tmp_path / name)))
+
+
+def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = (FixedCodec(tiny_model, lanes=n) for n in (2, 12))
+    archive = many.compress(TEXT)
+    assert any(isinstance(r, container.CodedBlock) for r in records(archive))
+    free = KVCache.bytes_needed(tiny_model.config, 2, WINDOW, 2000, 256)
+    monkeypatch.setattr("llmzip.engine.transformer.available", lambda _: free)
+    with pytest.raises(NotEnoughMemoryError, match=r"12 lanes need .* MB .*; --lanes \d+ would fit"):
+        many.compress(TEXT)
+    with pytest.raises(NotEnoughMemoryError, match="where more memory is free"):
+        many.decompress(archive)
+    assert few.decompress(few.compress(TEXT[:4000])) == TEXT[:4000]
+    monkeypatch.setattr("llmzip.engine.transformer.available", lambda _: 1000)
+    with pytest.raises(NotEnoughMemoryError, match="not even one lane fits"):
+        few.compress(TEXT[:4000])
+
+
+def test_memory_is_what_it_is_said_to_be(tiny_model: IntegerModel) -> None:
+    for lanes, steps in ((1, 50), (3, 5000)):
+        cache = KVCache(tiny_model.config, lanes, WINDOW, 4, steps, 16, torch.device("cpu"))
+        held = sum(x.numel() * x.element_size() for x in (cache.k, cache.v, cache.ks, cache.vs))
+        assert held == KVCache.bytes_needed(tiny_model.config, lanes, WINDOW, steps, 16)
+
+
+def test_blocks_leave_one_by_one(tiny_model: IntegerModel) -> None:
+    """A block's archive is written before more than the next block is read, and its content before the next is decoded."""
+    data = TEXT[:6000]
+    log: list[tuple[str, int]] = []
+
+    class Source(io.BytesIO):
+        def read(self, n: int | None = -1) -> bytes:
+            part = super().read(min(n or 0, 512) if n != -1 else -1)
+            log.append(("read", self.tell()))
+            return part
+
+    class Sink(io.BytesIO):
+        def write(self, part: Any) -> int:
+            n = super().write(part)
+            log.append(("write", self.tell()))
+            return n
+
+    codec = FixedCodec(tiny_model, block_bytes=2000)
+    archive, content = Sink(), Sink()
+    codec.compress_stream(Source(data), archive)
+    first = next(i for i, (what, _) in enumerate(log) if what == "write")
+    assert max(at for _, at in log[:first]) <= 2 * 2000 + 512
+    log.clear()
+    codec.decompress_stream(Source(archive.getvalue()), content)
+    assert content.getvalue() == data
+    first = next(i for i, (what, _) in enumerate(log) if what == "write")
+    assert max(at for _, at in log[:first]) < len(archive.getvalue()) * 2 / 3

@@ -45,6 +45,7 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     "float32 products": ({}, ["--kernel=float32"]),
     "float64 products": ({}, ["--kernel=float64"]),
     "operations in torch": ({}, ["--ops=torch"]),
+    "operations in numba": ({}, ["--ops=numba"]),
     "one row at a time": ({}, ["--rows=1"]),
     "odd chunks": ({}, ["--rows=77"]),
 }
@@ -86,8 +87,8 @@ def prepare(model: str, text: bytes, env: dict[str, str], folder: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def real(real_model: IntegerModel, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A few hundred tokens on the real model."""
-    return prepare(DEFAULT_MODEL, TEXT[:1200], {}, tmp_path_factory.mktemp("real"))
+    """Some 900 tokens on the real model, so that near heads forget."""
+    return prepare(DEFAULT_MODEL, TEXT[:3600], {}, tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="module")

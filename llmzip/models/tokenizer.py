@@ -10,9 +10,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmzip.errors import ModelFormatError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _BYTE_LEVEL: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
@@ -74,18 +77,27 @@ class TokenizerSpec:
 
     def token_bytes(self) -> list[bytes]:
         """The bytes each token id stands for."""
-        alphabet = byte_characters()
-        return [bytes(alphabet[c] for c in token) if all(c in alphabet for c in token) else token.encode("utf-8") for token in self.tokens]
+        alphabet = {ord(c): chr(b) for c, b in byte_characters().items()}
+        table = dict.fromkeys(range(256), "\uffff") | alphabet  # what stands for no byte must not look like Latin-1
 
-    def library_json(self) -> str:
-        """This tokenizer as a tokenizer.json with no special tokens, so that their literal text is text."""
-        model = {
-            "type": "BPE",
-            "vocab": {token: i for i, token in enumerate(self.tokens)},
-            "merges": [list(m) for m in self.merges],
-            "ignore_merges": self.ignore_merges,
-        }
-        return json.dumps({"version": "1.0", "added_tokens": [], "pre_tokenizer": self.pre_tokenizer, "model": model})
+        def spelled(token: str) -> bytes:
+            try:
+                return token.translate(table).encode("latin-1")
+            except UnicodeEncodeError:
+                return token.encode("utf-8")
+
+        return [spelled(token) for token in self.tokens]
+
+    def library(self) -> Tokenizer:
+        """This tokenizer as the library has it, with no special tokens, so that their literal text is text."""
+        from tokenizers import Tokenizer
+        from tokenizers.models import BPE
+
+        frame = {"version": "1.0", "added_tokens": [], "pre_tokenizer": self.pre_tokenizer}
+        made = Tokenizer.from_str(json.dumps(frame | {"model": {"type": "BPE", "vocab": {}, "merges": []}}))
+        vocab = {token: i for i, token in enumerate(self.tokens)}
+        made.model = BPE(vocab, list(self.merges), ignore_merges=self.ignore_merges)
+        return made
 
 
 def spec_from_gguf(kind: str, pre: str, tokens: list[str], merges: list[str]) -> TokenizerSpec:

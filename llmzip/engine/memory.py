@@ -1,0 +1,23 @@
+"""How much memory there is to take."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import torch
+
+_MEMINFO = Path("/proc/meminfo")
+_LIMIT, _USED = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on `device`, or None where that is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        found.append(1024 * int(_MEMINFO.read_text().split("MemAvailable:")[1].split()[0]))
+    with contextlib.suppress(OSError, ValueError):  # a container's own limit; "max" if it has none
+        found.append(int(_LIMIT.read_text()) - int(_USED.read_text()))
+    return min(found, default=None)
