@@ -6,7 +6,8 @@ For each file: runs `llmzip compress` and `llmzip decompress` as whole processes
 content comes back, and runs the yardstick (`yardstick.py`) before, between and after. Prints, and writes as CSV: bytes,
 tokens, archive, bits per byte, archive / S, tokens and bytes per second both ways and their ratio to the yardstick's
 median, peak memory, and the start-up: seconds of a whole process for a message of 100 bytes, both ways. S, the
-cross-entropy under the float model (`float_reference.py`), takes minutes; it is computed for files below --s-below.
+cross-entropy under the float model (`float_reference.py`), takes minutes: it is computed for files below --s-below, and
+taken from the CSV if that has it for a file of the same name and size, since it does not depend on llmzip's code.
 """
 
 from __future__ import annotations
@@ -97,6 +98,10 @@ def main() -> None:
     model = float_model(DEFAULT_MODEL)
     alphabet = Alphabet(model.tokenizer)
     lanes = ["--lanes", str(options.lanes)] if options.lanes else []
+    known = {}
+    if options.csv and options.csv.exists():
+        with open(options.csv, encoding="utf-8") as f:
+            known = {(row["file"], row["bytes"]): float(row["S"]) for row in csv.DictReader(f) if row["S"] != "-"}
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -115,8 +120,10 @@ def main() -> None:
             size = int(figures["archive"])
             row: dict[str, object] = {"file": file.name, "bytes": len(data), "tokens": len(tokens), "archive": size}
             row |= {"bits_per_byte": round(8 * size / len(data), 4), "S": "-", "archive_over_S": "-"}
-            if len(data) < options.s_below:
+            s = known.get((file.name, str(len(data))))
+            if s is None and len(data) < options.s_below:
                 s = float(FloatLlama(model).bits(torch.from_numpy(tokens).long()).sum()) / 8
+            if s is not None:
                 row |= {"S": round(s, 1), "archive_over_S": round(size / s, 4)}
             for action in ("compress", "decompress"):
                 seconds = figures[f"{action}_s"]

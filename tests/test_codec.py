@@ -258,7 +258,7 @@ def test_local_names_fit_the_record(tmp_path: Path) -> None:
 
 
 def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    few, many = (FixedCodec(tiny_model, lanes=n) for n in (2, 12))
+    few, many = (EagerCodec(tiny_model, lanes=n) for n in (2, 12))
     archive = many.compress(TEXT)
     assert any(isinstance(r, container.CodedBlock) for r in records(archive))
     free = KVCache.bytes_needed(tiny_model.config, 2, WINDOW, 2000, 256)

@@ -60,6 +60,7 @@ def test_readme_figures_are_the_measured_ones() -> None:
                 "compress_tokens_per_s",
                 "decompress_tokens_per_s",
                 "yardstick_tokens_per_s",
+                "peak_mb",
             )
         ]
         assert cells == expected

@@ -87,8 +87,8 @@ def prepare(model: str, text: bytes, env: dict[str, str], folder: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def real(real_model: IntegerModel, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Some 900 tokens on the real model, so that near heads forget."""
-    return prepare(DEFAULT_MODEL, TEXT[:3600], {}, tmp_path_factory.mktemp("real"))
+    """A few hundred tokens on the real model."""
+    return prepare(DEFAULT_MODEL, TEXT[:1200], {}, tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="module")

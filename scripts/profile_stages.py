@@ -1,0 +1,208 @@
+"""Where the time goes: microseconds a token by stage, both ways, next to what the machine allows.
+
+    python scripts/profile_stages.py TEXT [--bytes N] [--lanes N]
+
+First the stages of a real run: tokenise, layers, head, frequencies, coder, and the rest (Python between them). Then, with a
+full window, what the layers' time is made of, the parts being run alone on the same shapes: products, attention, and what
+is left (norms, SwiGLU, quantisation, threads waiting for each other). Limits: operations at the speed of one tile of a
+product repeated from the fastest cache, bytes at the speed of reading a large array; the larger of the two is the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+from llmzip import frequencies
+from llmzip.codec import SINKS, WINDOW, LoadedModel, Options
+from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
+from llmzip.engine import numerics as nm
+from llmzip.engine.attention_kernels import attend_kernel
+from llmzip.engine.kernels import f32, i32
+from llmzip.engine.products import shared_product
+from llmzip.engine.simd import largest
+from llmzip.engine.tiles import OUTPUTS, QUAD, tile
+from llmzip.lanes import default_lanes
+from llmzip.models import resolve
+from llmzip.models.registry import DEFAULT_MODEL
+
+_POSITION = 3000  # windows are full
+_KV_HEAD_BYTES = 2 * (64 + 4)  # a key and a value with their scales
+
+
+@nb.njit(parallel=True)
+def _tiles(q: Any, w: Any, out: Any, parts: Any, times: Any) -> None:
+    for part in nb.prange(parts):
+        sums = np.zeros(8, i32)
+        at = out[part].ctypes.data
+        for _ in range(times):
+            tile(8, q.ctypes.data, q.shape[1], w.ctypes.data, w.shape[0], sums.ctypes.data, at, 4 * OUTPUTS)
+
+
+@nb.njit(parallel=True)
+def _read(x: Any, out: Any, parts: Any) -> None:
+    for part in nb.prange(parts):
+        n = x.shape[0] // parts
+        out[part] = largest(x[part * n :].ctypes.data, n // 16)
+
+
+def seconds(call: Callable[[], object], times: int = 5) -> float:
+    """Median of several runs, after one to warm up."""
+    call()
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def machine(threads: int) -> tuple[float, float]:
+    """Operations (a multiplication or an addition) and bytes read a second."""
+    q, w = np.ones((8, 576), np.int8), np.ones((144, OUTPUTS, QUAD), np.uint8)
+    out = np.empty((threads, 8, OUTPUTS), i32)
+    operations = 2 * 8 * OUTPUTS * 576 * 2000 * threads / seconds(lambda: _tiles(q, w, out, threads, 2000))
+    x, tops = np.ones(1 << 27, np.float32), np.empty(threads, np.float32)
+    return operations, x.nbytes / seconds(lambda: _read(x, tops, threads))
+
+
+def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
+    """Both ways through the coder, the calls between modules timed."""
+    spent: Counter[str] = Counter()
+
+    def watch(owner: Any, name: str, stage: str) -> None:
+        original = getattr(owner, name)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            result = original(*args, **options)
+            spent[stage] += time.perf_counter() - start  # type: ignore[assignment]
+            return result
+
+        setattr(owner, name, timed)
+
+    fused = loaded.transformer.fused
+    for owner, name, stage in (
+        (loaded.alphabet, "encode", "tokenise"), (fused, "run", "layers"), (fused, "logits", "head"),
+        (frequencies, "intervals", "frequencies"), (frequencies, "find", "frequencies"),
+        (CompiledRangeEncoder, "encode_steps", "coder"), (CompiledRangeEncoder, "finish", "coder"),
+        (CompiledRangeDecoder, "targets", "coder"), (CompiledRangeDecoder, "advance", "coder"),
+    ):  # fmt: skip
+        watch(owner, name, stage)
+    names = ("tokenise", "layers", "head", "frequencies", "coder")
+    print("| | tokens/s | total | " + " | ".join(names) + " | rest |\n|" + "---|" * (len(names) + 4))
+    symbols = loaded.alphabet.encode(data)
+    coder, stream = loaded.coder(loaded.record()), b""
+    n, count = len(symbols), lanes or default_lanes(len(symbols))
+    for way in ("encode", "decode"):
+        start = time.perf_counter()
+        if way == "encode":
+            stream = coder.encode(symbols, count)
+        elif not np.array_equal(coder.decode(stream, n, count), symbols):
+            raise SystemExit("decoding gave other symbols")
+        total = time.perf_counter() - start + spent["tokenise"]
+        cells = [f"{1e6 * x / n:.0f}" for x in (total, *(spent[name] for name in names), total - sum(spent.values()))]
+        print(f"| {way}, {count} lane{'s' * (count > 1)} | {n / total:.0f} | " + " | ".join(cells) + " |", flush=True)
+        spent.clear()
+
+
+def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwidth: float) -> None:
+    """One call of all layers with full windows, and the head: what it takes, and what it must."""
+    transformer, threads = loaded.transformer, loaded.transformer.threads
+    fused, c = transformer.fused, transformer.config
+    assert fused
+    cache = transformer.cache(lanes, WINDOW, SINKS, 1 << 20, steps)
+    cache.k.random_(0, 255)
+    cache.v.random_(-127, 128)
+    for scales in (cache.ks, cache.vs):
+        scales.fill_(0.01)
+    n = lanes * steps
+    tokens = np.zeros((lanes, steps), np.int32)
+
+    def rewind() -> Any:
+        cache.position = _POSITION
+        cache.offset[:] = (_POSITION - cache.windows - 32) // 16 * 16
+        return cache.make_room(steps)
+
+    def layers() -> Any:
+        rewind()
+        return transformer.advance(tokens, cache)
+
+    hidden = layers()
+    slot = rewind()
+    weights = fused._weights
+    acc = np.random.default_rng(0).integers(-300_000, 300_000, (n, weights[0].shape[1] * OUTPUTS + 16)).astype(i32)
+    row, out = np.full(n, 0.01, np.float32), np.empty((n, c.query_width), np.float32)
+    cs = np.ones((steps, 2, c.head_dim // 2), np.float32)
+
+    def attention() -> None:
+        for i in range(c.layers):
+            attend_kernel(
+                *fused._sizes, acc, weights[1][i], row, cs, cs, c.heads, f32(nm.score_scale(c.head_dim)), cache.k.numpy(),
+                cache.ks.numpy(), cache.v.numpy(), cache.vs.numpy(), cache.base[i], cache.slots[i], cache.windows[i], slot[i],
+                SINKS, out, threads,
+            )  # fmt: skip
+
+    inputs = [np.zeros((n, w.shape[2] * QUAD), np.int8) for w in weights[::2]]
+    outputs = [np.empty((n, w.shape[1] * OUTPUTS + 16), i32) for w in weights[::2]]
+
+    def products() -> None:
+        for i in range(c.layers):
+            for q, w, o in zip(inputs, weights[::2], outputs, strict=True):
+                shared_product(q, w[i], o, threads)
+
+    keys = int(cache.windows.sum()) + SINKS * cache.windows.size  # of all layers and key heads
+    group = c.heads // c.kv_heads
+    matrix_bytes, head_bytes = sum(w.nbytes for w in weights[::2]), fused._head.nbytes
+    head_rows = min(n, 64)
+    q, scale = hidden.q[:head_rows], hidden.scale[:head_rows]
+    # Scores take one multiply-add a byte, values one a pair of bytes: they are multiplied as int16s.
+    limits = {
+        "products": (2 * matrix_bytes * n / operations, matrix_bytes / bandwidth),
+        "attention": (2 * keys * group * c.head_dim * 3 * n / operations, keys * _KV_HEAD_BYTES * lanes / bandwidth),
+        "head": (2 * head_bytes * n / operations, head_bytes / bandwidth * n / head_rows),
+    }
+    taken = {"all layers": seconds(layers), "products": seconds(products), "attention": seconds(attention)}
+    taken["left"] = taken["all layers"] - taken["products"] - taken["attention"]
+    taken["head"] = seconds(lambda: fused.logits(q, scale)) * n / head_rows
+    roofline = sum(max(pair) for pair in limits.values())
+    print(f"\n{lanes} lane{'s' * (lanes > 1)}, {steps} step{'s' * (steps > 1)} a call; µs a token:\n")
+    print("| part | taken | limit by operations | limit by bytes | taken / limit |\n|---|---|---|---|---|")
+    for part in ("products", "attention", "left", "head"):
+        if part in limits:
+            ops, read = (1e6 * x / n for x in limits[part])
+            print(f"| {part} | {1e6 * taken[part] / n:.0f} | {ops:.0f} | {read:.0f} | {1e6 * taken[part] / n / max(ops, read):.2f} |")
+        else:
+            print(f"| {part} | {1e6 * taken[part] / n:.0f} | | | |")
+    whole = taken["all layers"] + taken["head"]
+    print(f"| sum | {1e6 * whole / n:.0f} | roofline {1e6 * roofline / n:.0f} | | {whole / roofline:.2f} |", flush=True)
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--bytes", type=int, default=60_000)
+    parser.add_argument("--lanes", type=int)
+    options = parser.parse_args()
+    loaded = LoadedModel(DEFAULT_MODEL, resolve.load(DEFAULT_MODEL), Options())
+    if not loaded.transformer.fused:
+        raise SystemExit("the compiled layers are not in use on this machine; there is nothing to measure")
+    operations, bandwidth = machine(loaded.transformer.threads)
+    print(f"Machine: {operations / 1e12:.2f} T operations/s (int8), {bandwidth / 1e9:.0f} GB/s, {loaded.transformer.threads} threads.")
+    for lanes, steps in ((1, 512), (10, 51), (1, 1), (10, 1), (64, 1)):
+        parts(loaded, lanes, steps, operations, bandwidth)
+    print()
+    stages(loaded, options.file.read_bytes()[: options.bytes], options.lanes)
+
+
+if __name__ == "__main__":
+    main()
