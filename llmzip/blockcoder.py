@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from llmzip.engine.transformer import Transformer
 
 Progress = Callable[[int], None]  # called with the number of symbols just coded
-ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once
+ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once ...
+ENCODER_STEPS = 16  # ... and steps at least: each call reads every lane's keys and values
 HEAD_ROWS = 64  # tokens whose logits are held at once
 
 
@@ -75,12 +76,10 @@ class BlockCoder:
         transformer: the model on its device.
         alphabet: number of symbols; those from the model's vocabulary on are raw bytes.
         window, sinks: see `engine.cache.KVCache`; both affect every probability.
-        rows: tokens the encoder feeds at once; any number gives the same bits.
+        rows: tokens the encoder feeds at once, chosen if None; any number gives the same bits.
     """
 
-    def __init__(
-        self, transformer: Transformer, alphabet: int, window: int, sinks: int, threads: int = 1, rows: int = ENCODER_ROWS
-    ) -> None:
+    def __init__(self, transformer: Transformer, alphabet: int, window: int, sinks: int, threads: int = 1, rows: int | None = None) -> None:
         self._transformer, self._alphabet = transformer, alphabet
         self._window, self._sinks, self._threads, self._rows = window, sinks, threads, rows
 
@@ -110,6 +109,8 @@ class BlockCoder:
 
     def _chunk(self, layout: LaneLayout) -> int:
         """Steps the encoder feeds at once."""
+        if self._rows is None:
+            return max(ENCODER_STEPS, ENCODER_ROWS // layout.lanes)
         return max(1, self._rows // layout.lanes)
 
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:

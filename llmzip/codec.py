@@ -99,7 +99,7 @@ class LoadedModel:
 
     def coder(self, record: ModelRecord) -> BlockCoder:
         """A coder with the parameters of `record`."""
-        from llmzip.blockcoder import ENCODER_ROWS, BlockCoder
+        from llmzip.blockcoder import BlockCoder
 
         return BlockCoder(
             self.transformer,
@@ -107,7 +107,7 @@ class LoadedModel:
             record.window,
             record.sinks,
             threads=self.transformer.threads,
-            rows=self._options.rows or ENCODER_ROWS,
+            rows=self._options.rows,
         )
 
 

@@ -3,7 +3,7 @@
     python scripts/yardstick.py FILE [PASSES]
 
 The same weights as llmzip's default model, in torch's own operations (its linear layers, norms and causal attention), windows
-of 1,024 tokens one after another. Loading is not counted. Prints the speed of each pass over at most 8,192 tokens.
+of 1,024 tokens one after another. Loading is not counted. Prints the speed of each pass over at most 4,096 tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmzip.models.sources import LAYER_PARTS, FloatModel
 from llmzip.symbols import Alphabet
 
 CONTEXT = 1024
-_TOKENS = 8192
+_TOKENS = 4096
 
 
 class PlainLlama:
