@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
@@ -22,10 +21,13 @@ def run() -> None:
         main()
     except SystemExit as e:
         status = e.code
+    code = status if isinstance(status, int) else int(status is not None)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        try:
             stream.flush()
-    os._exit(status if isinstance(status, int) else 0)
+        except (OSError, ValueError):  # what was said did not arrive
+            code = code or 1
+    os._exit(code)
 
 
 if __name__ == "__main__":
