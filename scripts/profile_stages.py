@@ -28,6 +28,7 @@ from llmzip.engine import numerics as nm
 from llmzip.engine.attention_kernels import attend_kernel
 from llmzip.engine.kernels import f32, i32
 from llmzip.engine.products import shared_product
+from llmzip.engine.quads import operand
 from llmzip.engine.simd import largest
 from llmzip.engine.tiles import OUTPUTS, QUAD, tile
 from llmzip.lanes import default_lanes
@@ -67,7 +68,7 @@ def seconds(call: Callable[[], object], times: int = 5) -> float:
 
 def machine(threads: int) -> tuple[float, float]:
     """Operations (a multiplication or an addition) and bytes read a second."""
-    q, w = np.ones((8, 576), np.int8), np.ones((144, OUTPUTS, QUAD), np.uint8)
+    q, w = operand(np.ones((8, 576), np.int8)), np.ones((144, OUTPUTS, QUAD), np.uint8)
     out = np.empty((threads, 8, OUTPUTS), i32)
     operations = 2 * 8 * OUTPUTS * 576 * 2000 * threads / seconds(lambda: _tiles(q, w, out, threads, 2000))
     x, tops = np.ones(1 << 27, np.float32), np.empty(threads, np.float32)

@@ -12,7 +12,7 @@ from llmzip.engine import numerics as nm
 from llmzip.engine.attention_simd import mix, scores
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import ACT_MAX, LINE, ONE, ZERO, f32, i8, i16, i32, jit, magnitude, parallel
-from llmzip.engine.quads import OFFSET, QUAD
+from llmzip.engine.quads import OFFSET, QUAD, operand, prepare
 from llmzip.engine.simd import VECTOR, float_from_bits, largest
 from llmzip.models.convert import VALUE_BASE
 
@@ -130,17 +130,14 @@ def _sum_into(sums, out, scale, first):
 
 
 @jit
-def _rotate_group(acc, col, row, cs, score, y, q, sums, scales):
-    """Quantised queries of one token's group: acc int32 [group*d] -> q int8 [group, d], their sums and scales [group]."""
+def _rotate_group(acc, col, row, cs, score, y, q, ready, sums, scales):
+    """Quantised queries of one token's group: acc int32 [group*d] -> q int8 [group, d], ready and sums by `prepare`, scales [group]."""
     group, d = q.shape
     for g in range(group):
         at = g * d
         _rotated(acc[at : at + d], col[at : at + d], cs, y)
         scales[g] = _quantise_head(y, row, q[g]) * score
-        total = i32(0)
-        for j in range(d):
-            total = i32(total + i32(q[g, j]))
-        sums[g] = total
+    prepare(q, ready, sums)
 
 
 @parallel
@@ -164,9 +161,9 @@ def attend_kernel(
     for part in nb.prange(parts):
         u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, most), i16)
         y, q = np.empty(head_dim, f32), np.empty((queries, head_dim), i8)
-        qsum, qs = np.empty(queries, i32), np.empty(queries, f32)
+        ready, qsum, qs = operand(q), np.empty(queries, i32), np.empty(queries, f32)
         sums, far = np.empty((queries, head_dim), i32), np.empty((queries, KEY_BLOCK), f32)
-        pu, pw, pq, psum, pqs = u.ctypes.data, w.ctypes.data, q.ctypes.data, qsum.ctypes.data, qs.ctypes.data
+        pu, pw, pq, psum, pqs = u.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
         for i in range(part * units // parts, (part + 1) * units // parts):
             lane, run, h = i // (runs * kv), i // kv % runs, i % kv
             begin = base[h] + lane * slots[h]
@@ -184,11 +181,11 @@ def attend_kernel(
                 lo = max(few, hi - windows[h])
                 low, high = lo // KEY_BLOCK, (hi + KEY_BLOCK - 1) // KEY_BLOCK
                 start, stop = low * KEY_BLOCK, high * KEY_BLOCK
-                _rotate_group(acc[line, at:end], col[at:end], row[line], cs[step], score, y, q, qsum, qs)
+                _rotate_group(acc[line, at:end], col[at:end], row[line], cs[step], score, y, q, ready, qsum, qs)
                 for b in range(low, high):
                     scores(vectors, group, pq, psum, pqs, pk + b * k_block, pks + 4 * KEY_BLOCK * b, pu + 4 * KEY_BLOCK * b, 4 * most)
                 if few:
-                    _rotate_group(acc[line, at:end], col[at:end], row[line], pinned_cs[step], score, y, q, qsum, qs)
+                    _rotate_group(acc[line, at:end], col[at:end], row[line], pinned_cs[step], score, y, q, ready, qsum, qs)
                     scores(vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
                 v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
                 for g in range(queries):

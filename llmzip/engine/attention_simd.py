@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -33,7 +34,7 @@ from llmzip.engine.simd import (
 def scores(_typing: Any, vectors: Any, group: Any, _q: Any, _sums: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any) -> Any:
     """scores(vectors, group, q, sums, qs, k, ks, out, stride): `group` queries against one block of KEY_BLOCK keys.
 
-    A head has vectors * VECTOR dimensions. Addresses of q int8 [group, head_dim], sums int32 [group] (of each query), qs
+    A head has vectors * VECTOR dimensions. Addresses of q int8 [group, head_dim] and sums int32 [group] (both by `quads.prepare`), qs
     float32 [group], k uint8 [head_dim / 4, KEY_BLOCK, 4] (with OFFSET), ks float32 [KEY_BLOCK] and out float32 [group, stride
     bytes apart]; out = (float(q . k) * ks) * qs.
     """
@@ -42,16 +43,16 @@ def scores(_typing: Any, vectors: Any, group: Any, _q: Any, _sums: Any, _qs: Any
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         q, sums, qs, k, ks, out, stride = args[2:]
         emit = quads.emitter(context)
-        totals = [[ir.Constant(quads.SUMS, [0] * VECTOR)] * emit.vectors] * heads
+        totals = [quads.ZERO_SUMS] * heads
+        queries = [builder.add(q, INTP(emit.parts * d * g)) for g in range(heads)]
         for i in range(d // QUAD):
-            keys = load(builder, k, INTP(QUAD * KEY_BLOCK * i), quads.BYTES)
-            for g in range(heads):
-                quad = builder.bitcast(splat(builder, load(builder, q, INTP(d * g + QUAD * i), I32)), quads.BYTES)
-                totals[g] = emit.add(builder, totals[g], keys, quad)
+            keys = emit.spread(builder, load(builder, k, INTP(QUAD * KEY_BLOCK * i), quads.BYTES))
+            for part, g in product(range(emit.parts), range(heads)):
+                totals[g] = emit.add(builder, totals[g], keys[part], quads.broadcast(builder, emit, queries[g], INTP(i), part))
         scale = load(builder, ks, INTP(0), vector(F32, VECTOR))
         for g in range(heads):
             extra = builder.mul(load(builder, sums, INTP(4 * g), I32), ir.Constant(I32, OFFSET))
-            total = builder.sub(emit.result(builder, totals[g]), splat(builder, extra))
+            total = builder.sub(totals[g], splat(builder, extra))
             value = builder.fmul(builder.sitofp(total, vector(F32, VECTOR)), scale)
             value = builder.fmul(value, splat(builder, load(builder, qs, INTP(4 * g), F32)))
             store(builder, value, out, builder.mul(stride, INTP(g)))

@@ -3,62 +3,64 @@
 One instruction (VNNI's `vpdpbusd`) where the processor has it; elsewhere two multiply-adds of int16s, which every vector
 unit has. The instruction wants one operand unsigned, so the other side's partner is stored with OFFSET added. Sums are of
 integers and never saturate, so both ways and any order give the same.
+
+A side that is broadcast, four values at a time, is first brought into that form by `prepare`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 from llmzip.engine.cache import OFFSET as OFFSET
-from llmzip.engine.simd import I8, I32, VECTOR, multiply_add, vector
+from llmzip.engine.kernels import i8, i16, i32, jit
+from llmzip.engine.simd import I8, I16, I32, INTP, VECTOR, load, multiply_add, splat, vector
 
 QUAD = 4
-SUMS, BYTES = vector(I32, VECTOR), vector(I8, QUAD * VECTOR)
+SUMS, BYTES, SHORTS = vector(I32, VECTOR), vector(I8, QUAD * VECTOR), vector(I16, 2 * VECTOR)
+ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
 
 
 class Vnni:
-    """Sums of 16 outputs: one vector."""
+    """Quads as they are. A tile of 8 rows and 2 vectors of sums fills the 32 registers."""
 
-    vectors = 1
+    parts, rows, columns = 1, 8, 2
 
     @staticmethod
-    def add(builder: Any, totals: list[Any], weights: Any, quad: Any) -> list[Any]:
-        """The totals, with the dot products of unsigned `weights` and signed `quad` (both BYTES) added."""
+    def spread(_builder: Any, quads: Any) -> list[Any]:
+        """`quads` (BYTES, unsigned) as `add` takes them, a part each."""
+        return [quads]
+
+    @staticmethod
+    def add(builder: Any, total: Any, part: Any, one: Any) -> Any:
+        """The total (SUMS) with products of a part of the unsigned side and one part of the broadcast side added."""
         kind = ir.FunctionType(SUMS, [SUMS, BYTES, BYTES])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-        return [builder.call(function, [totals[0], weights, quad])]
-
-    @staticmethod
-    def result(_builder: Any, totals: list[Any]) -> Any:
-        """SUMS."""
-        return totals[0]
+        return builder.call(function, [total, part, builder.bitcast(one, BYTES)])
 
 
 class Pairs:
-    """Sums of 8 outputs a vector, in two parts each."""
+    """Quads as int16s, first those at even places, then those at odd ones: to part them takes no shuffles."""
 
-    vectors = 2
-
-    @staticmethod
-    def add(builder: Any, totals: list[Any], weights: Any, quad: Any) -> list[Any]:
-        """The totals, with the dot products of unsigned `weights` and signed `quad` (both BYTES) added."""
-        wide, undefined = vector(I32, 2 * VECTOR), ir.Constant(BYTES, ir.Undefined)
-        out = []
-        for i, total in enumerate(totals):
-            half = ir.Constant(wide, list(range(2 * VECTOR * i, 2 * VECTOR * (i + 1))))
-            a = builder.zext(builder.shuffle_vector(weights, undefined, half), wide)
-            b = builder.sext(builder.shuffle_vector(quad, undefined, half), wide)
-            out.append(multiply_add(builder, total, a, b))
-        return out
+    parts, rows, columns = 2, 4, 1
 
     @staticmethod
-    def result(builder: Any, totals: list[Any]) -> Any:
-        """SUMS."""
-        even, odd = (ir.Constant(SUMS, list(range(i, 2 * VECTOR, 2))) for i in (0, 1))
-        return builder.add(*(builder.shuffle_vector(*totals, part) for part in (even, odd)))
+    def spread(builder: Any, quads: Any) -> list[Any]:
+        """`quads` (BYTES, unsigned) as `add` takes them, a part each."""
+        words = builder.bitcast(quads, SHORTS)
+        low, eight = (ir.Constant(SHORTS, [value] * (2 * VECTOR)) for value in (255, 8))
+        return [builder.and_(words, low), builder.lshr(words, eight)]
+
+    @staticmethod
+    def add(builder: Any, total: Any, part: Any, one: Any) -> Any:
+        """The total (SUMS) with products of a part of the unsigned side and one part of the broadcast side added."""
+        wide = vector(I32, 2 * VECTOR)
+        return multiply_add(builder, total, builder.sext(part, wide), builder.sext(builder.bitcast(one, SHORTS), wide))
 
 
 def emitter(context: Any) -> Any:
@@ -66,9 +68,39 @@ def emitter(context: Any) -> Any:
     return Vnni if "+avx512vnni" in context.codegen().magic_tuple()[2].split(",") else Pairs
 
 
-def zeros(builder: Any, emit: Any) -> list[Any]:
-    """Room for one vector of sums, on the stack, at zero."""
-    room = [cgutils.alloca_once(builder, SUMS) for _ in range(emit.vectors)]
-    for vector_ in room:
-        builder.store(ir.Constant(SUMS, [0] * VECTOR), vector_)
-    return room
+def broadcast(builder: Any, emit: Any, row: Any, quad: Any, part: int) -> Any:
+    """One part of the quad with index `quad` of the row at an address, as made by `prepare`, for all of SUMS."""
+    at = builder.add(builder.mul(quad, INTP(QUAD * emit.parts)), INTP(QUAD * part))
+    return splat(builder, load(builder, row, at, I32))
+
+
+@intrinsic
+def parts(_typing: Any) -> Any:
+    """Parts a quad is worked on in."""
+    return types.intp(), lambda context, _builder, _signature, _args: INTP(emitter(context).parts)
+
+
+@jit
+def operand(q):
+    """Room for the broadcast side of q int8 [m, k]: int8 [m, parts * k], which is q itself if there is one part."""
+    return q if parts() == 1 else np.empty((q.shape[0], parts() * q.shape[1]), i8)
+
+
+@jit
+def prepare(q, out, sums):
+    """Brings q int8 [m, k] into the form of the broadcast side, out as from `operand`; sums int32 [m] of its rows."""
+    m, k = q.shape
+    for i in range(m):
+        total = i32(0)
+        for j in range(k):
+            total = i32(total + i32(q[i, j]))
+        sums[i] = total
+    if parts() != 1:
+        shorts = out.view(np.int16)
+        for i in range(m):
+            x, y = q[i], shorts[i]
+            for j in range(k // QUAD):
+                y[QUAD * j] = i16(x[QUAD * j])
+                y[QUAD * j + 1] = i16(x[QUAD * j + 2])
+                y[QUAD * j + 2] = i16(x[QUAD * j + 1])
+                y[QUAD * j + 3] = i16(x[QUAD * j + 3])

@@ -6,6 +6,7 @@ again. All sums are of integers, exact in int32 while a row has fewer than MOST_
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def pack(w: NDArray[np.int8]) -> NDArray[np.uint8]:
 def tile(_typing: Any, rows: Any, _q: Any, _stride: Any, _w: Any, _n: Any, _sums: Any, _out: Any, _out_stride: Any) -> Any:
     """tile(rows, q, stride, w, n, sums, out, out_stride): products of `rows` rows with OUTPUTS outputs.
 
-    Addresses of q int8 [rows, stride bytes apart], w uint8 [n, OUTPUTS, QUAD], sums int32 [rows] (of each row of q)
+    Addresses of q int8 [rows, stride bytes apart] (by `quads.prepare`), w uint8 [n, OUTPUTS, QUAD], sums int32 [rows] (of each row of q)
     and out int32 [rows, out_stride bytes apart].
     """
     m = literal(rows)
@@ -46,28 +47,25 @@ def tile(_typing: Any, rows: Any, _q: Any, _stride: Any, _w: Any, _n: Any, _sums
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         q, stride, w, n, sums, out, out_stride = args[1:]
         emit = quads.emitter(context)
-        halves = range(OUTPUTS // VECTOR)
-        at = [builder.add(q, builder.mul(stride, INTP(i))) for i in range(m)]
-        totals = {(i, c): [cgutils.alloca_once(builder, quads.SUMS) for _ in range(emit.vectors)] for i in range(m) for c in halves}
-        for vectors in totals.values():
-            for vector in vectors:
-                builder.store(ir.Constant(quads.SUMS, [0] * VECTOR), vector)
-        with cgutils.for_range(builder, n) as loop:
-            row = builder.mul(loop.index, INTP(OUTPUTS * QUAD))
-            weights = [load(builder, w, builder.add(row, INTP(VECTOR * QUAD * c)), quads.BYTES) for c in halves]
-            for i in range(m):
-                value = load(builder, at[i], builder.mul(loop.index, INTP(QUAD)), I32)
-                quad = builder.bitcast(splat(builder, value), quads.BYTES)
-                for c in halves:
-                    new = emit.add(builder, [builder.load(v) for v in totals[i, c]], weights[c], quad)
-                    for value, vector in zip(new, totals[i, c], strict=True):
-                        builder.store(value, vector)
-        for i in range(m):
-            extra = builder.mul(load(builder, sums, INTP(4 * i), I32), ir.Constant(I32, OFFSET))
-            line = builder.add(out, builder.mul(out_stride, INTP(i)))
-            for c in halves:
-                result = emit.result(builder, [builder.load(v) for v in totals[i, c]])
-                store(builder, builder.sub(result, splat(builder, extra)), line, INTP(4 * VECTOR * c))
+        rows_at = [builder.add(q, builder.mul(stride, INTP(i))) for i in range(m)]
+        for first, column in product(range(0, m, emit.rows), range(0, OUTPUTS // VECTOR, emit.columns)):
+            some, columns = range(first, min(first + emit.rows, m)), range(column, column + emit.columns)
+            totals = {(i, c): cgutils.alloca_once_value(builder, quads.ZERO_SUMS) for i, c in product(some, columns)}
+            with cgutils.for_range(builder, n) as loop:
+                row = builder.mul(loop.index, INTP(OUTPUTS * QUAD))
+                weights = {
+                    c: emit.spread(builder, load(builder, w, builder.add(row, INTP(VECTOR * QUAD * c)), quads.BYTES)) for c in columns
+                }
+                for part, i in product(range(emit.parts), some):
+                    quad = quads.broadcast(builder, emit, rows_at[i], loop.index, part)
+                    for c in columns:
+                        total = totals[i, c]
+                        builder.store(emit.add(builder, builder.load(total), weights[c][part], quad), total)
+            for i in some:
+                extra = builder.mul(load(builder, sums, INTP(4 * i), I32), ir.Constant(I32, OFFSET))
+                line = builder.add(out, builder.mul(out_stride, INTP(i)))
+                for c in columns:
+                    store(builder, builder.sub(builder.load(totals[i, c]), splat(builder, extra)), line, INTP(4 * VECTOR * c))
         return nothing()
 
     return types.none(rows, *[types.intp] * 7), codegen
