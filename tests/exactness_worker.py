@@ -37,7 +37,7 @@ def main() -> None:
         "archive": base64.b64encode(archive).decode(),
         "decoded": all(decoded),
         "kernel": transformer.gemm.name,
-        "ops": transformer.ops.name,
+        "compiled": transformer.fused is not None,
     }
     print(json.dumps(result))
 

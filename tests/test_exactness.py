@@ -73,6 +73,8 @@ class Case:
         answer = run(self.model, self.text, self.env | env, ["--lanes=3", f"--decode={self.file}", *options])
         assert base64.b64decode(answer["archive"]) == self.archive
         assert answer["decoded"]
+        if not any(option.startswith(("--kernel", "--ops", "--device")) for option in options):
+            assert answer["compiled"]  # not equal for the reason that the slow path stood in
 
 
 def prepare(model: str, text: bytes, env: dict[str, str], folder: Path) -> Case:
