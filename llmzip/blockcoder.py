@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int], None]  # called with the number of symbols just coded
 ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once ...
-ENCODER_STEPS = 16  # ... and steps at least: each call reads every lane's keys and values
+ENCODER_STEPS = 32  # ... and steps at least: each call reads every lane's keys and values
 HEAD_ROWS = 64  # tokens whose logits are held at once
 
 
