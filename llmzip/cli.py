@@ -14,6 +14,7 @@ from llmzip import __version__, container
 from llmzip.container import CodedBlock, EndRecord, ModelRecord, StoredBlock, XzBlock
 from llmzip.errors import LLZError, ParameterError
 from llmzip.files import STDIO, FileError, check_absent, reading, writing
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, AdapterParameters
 
 SUFFIX = ".llz"
 _VERSION = f"%(prog)s %(version)s (format {container.FORMAT_VERSION}, arithmetic {container.ARITHMETIC_VERSION})"
@@ -58,23 +59,40 @@ def _machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _levels(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options -1 to -9; the last one given counts."""
+    for level in LEVELS:
+        words = {min(LEVELS): "Fastest, frozen model.", max(LEVELS): "Smallest, slow; needs more memory."}
+        default = f"From there to here ever smaller and slower; the default is -{DEFAULT_LEVEL}." if level == DEFAULT_LEVEL else None
+        help_text = words.get(level) or default
+        flag = click.option(
+            f"-{level}", "level", flag_value=level, type=int, default=DEFAULT_LEVEL, help=help_text, hidden=help_text is None
+        )
+        command = flag(command)
+    return command
+
+
 @main.command()
 @_machine_options
 @click.option(
     "--model", metavar="ID", envvar="LLMZIP_MODEL",
     help="Registry ID, hf:OWNER/NAME@REVISION, or path of a .gguf file or a safetensors folder.",
 )  # fmt: skip
-@click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size.")
+@click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
+@_levels
+@click.option("--explain", is_flag=True, help="Say where the bits went, on standard error; takes a little longer.")
 def compress(
     files: tuple[str, ...], output: str | None, to_stdout: bool, force: bool, threads: int | None, device: str,
-    quiet: bool, model: str | None, lanes: int | None,
+    quiet: bool, model: str | None, lanes: int | None, level: int, explain: bool,
 ) -> None:  # fmt: skip
     """Compress each FILE to FILE.llz and keep it; with no FILE, or -, standard input to standard output."""
 
     def target(name: str) -> str:
         return name + SUFFIX
 
-    settings = {"model": model, "lanes": lanes, "threads": threads, "device": device, "quiet": quiet}
+    settings = {
+        "model": model, "lanes": lanes, "level": level, "threads": threads, "device": device, "quiet": quiet, "explain": explain,
+    }  # fmt: skip
     _run("compress", files, output, to_stdout, force, target, settings)
 
 
@@ -136,7 +154,28 @@ def _run(
         except OSError as e:
             status = max(status, 1)
             click.echo(f"llmzip: {name}: {(e.strerror or str(e)).lower()}; check the file and its folder", err=True)
+    if codec is not None and codec.ledger is not None:
+        click.echo(_explain(codec.ledger), err=True)
     sys.exit(status)
+
+
+def _explain(ledger: Any) -> str:
+    """Where the bits of the coded blocks went, as a table."""
+
+    def line(what: str, size: float, of: float = 0.0) -> str:
+        return f"{what:<34}{size:>14,.1f}" + (f"{100 * size / of:>+9.2f}%" if of else "")
+
+    frozen, biased, voted = (bits / 8 for bits in (ledger.frozen, ledger.biased, ledger.voted))
+    rows = [
+        f"{'of ' + format(ledger.content, ',') + ' bytes, ' + format(ledger.symbols, ',') + ' symbols':<34}{'bytes':>14}",
+        line("frozen model", frozen),
+        line("learned: vocabulary biases", biased - frozen, frozen),
+        line("learned: votes of neighbours", voted - biased, frozen),
+        line("range coder and ends of lanes", ledger.stream - voted, frozen),
+        line("container, blocks not coded", ledger.archive - ledger.stream, frozen),
+        line("archive", ledger.archive),
+    ]
+    return "\n".join(rows)
 
 
 def _stream(action: str, codec: Any, name: str, source: BinaryIO, sink: BinaryIO, quiet: bool) -> None:
@@ -184,6 +223,15 @@ def info(files: tuple[str, ...]) -> None:
     sys.exit(status)
 
 
+def _learned(a: AdapterParameters) -> str:
+    parts = []
+    if a.bias:
+        parts.append(f"biases (rate {a.bias.rate}/16, prior {a.bias.prior})")
+    if a.neighbours:
+        parts.append(f"neighbours (of {1 << a.neighbours.capacity_bits}, sharpness {a.neighbours.sharpness})")
+    return f"{', '.join(parts)}; every {a.round_symbols} symbols" if parts else "nothing"
+
+
 def _describe(source: BinaryIO) -> list[tuple[str, str]]:
     frames = coded = stored = packed = size = symbols = 0
     lanes: list[int] = []
@@ -212,6 +260,7 @@ def _describe(source: BinaryIO) -> list[tuple[str, str]]:
             ("weights", m.digest.hex()),
             ("tokenizer", m.tokenizer.hex()),
             ("parameters", f"arithmetic {m.arithmetic}, window {m.window}, sinks {m.sinks}"),
+            ("learned", _learned(m.adapter)),
         ]
     lines += [
         ("blocks", f"{coded} coded, {packed} xz, {stored} stored"),

@@ -26,8 +26,10 @@ from llmzip.container import (
 )
 from llmzip.errors import DamagedArchiveError, ModelMismatchError, ModelUnavailableError, ParameterError
 from llmzip.lanes import default_lanes
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS, Level
 
 if TYPE_CHECKING:
+    from llmzip.adapter.ledger import Ledger
     from llmzip.blockcoder import BlockCoder
     from llmzip.engine.transformer import Transformer
     from llmzip.models.convert import IntegerModel
@@ -37,9 +39,6 @@ Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of a
 
 _log = logging.getLogger(__name__)
 
-BLOCK_BYTES = 1 << 20
-WINDOW = 1280
-SINKS = 4
 _XZ_IS_ENOUGH = 25  # where xz shrinks this much, the model's gain is not worth its time
 _BINARY_SHARE = 0.2  # of bytes that are not UTF-8, beyond which a block is not text
 _MISMATCH = "a block's content does not match its check: the archive is damaged, or this machine cannot reproduce it; get another copy"
@@ -48,35 +47,41 @@ _CUT_SEARCH = 4096  # how far back from a block's end a line's end is looked for
 
 @dataclass(frozen=True)
 class Options:
-    """How to compute and, for encoding, how to cut; only `lanes` and `block_bytes` shape an archive.
+    """How to compute and, for encoding, how to cut and predict; only `level`, `lanes` and `block_bytes` shape an archive.
 
     Attributes:
+        level: 1 (fast) to 9 (small).
         model: registry ID, `hf:OWNER/NAME@REVISION` or path; for decoding only a place to look, checked by digest.
-        lanes: streams coded in parallel; chosen from the size if None.
-        block_bytes: content of one block at most.
+        lanes: streams coded in parallel; chosen from the size and level if None.
+        block_bytes: content of one block at most; chosen by the level if None.
         threads: CPU threads; all cores if None.
         device: "auto", "cpu" or "cuda".
         kernel, ops: insist on a matrix product or on the operations between (see `engine.build`).
         rows: tokens the encoder feeds at once, default if None.
         quiet: no progress bars for downloads and conversion.
+        explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
     """
 
     model: str | None = None
+    level: int = DEFAULT_LEVEL
     lanes: int | None = None
-    block_bytes: int = BLOCK_BYTES
+    block_bytes: int | None = None
     threads: int | None = None
     device: str = "auto"
     kernel: str | None = None
     ops: str | None = None
     rows: int | None = None
     quiet: bool = True
+    explain: bool = False
 
     def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ParameterError(f"the level must lie between {min(LEVELS)} and {max(LEVELS)}, not {self.level}")
         if self.lanes is not None and not 1 <= self.lanes <= MAX_LANES:
             raise ParameterError(f"lanes must lie between 1 and {MAX_LANES}, not {self.lanes}")
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ParameterError(f"threads must lie between 1 and 1024, not {self.threads}")
-        if not 1 <= self.block_bytes <= container.MAX_BLOCK:
+        if self.block_bytes is not None and not 1 <= self.block_bytes <= container.MAX_BLOCK:
             raise ParameterError(f"block size must lie between 1 and {container.MAX_BLOCK} bytes, not {self.block_bytes}")
 
 
@@ -93,9 +98,9 @@ class LoadedModel:
         self.alphabet: Alphabet = Alphabet(model.tokenizer)
         self.transformer: Transformer = engine.build(model, options.device, options.threads, options.kernel, options.ops)
 
-    def record(self, window: int = WINDOW, sinks: int = SINKS) -> ModelRecord:
-        """The archive's record of this model."""
-        return ModelRecord(self.model_id, self.digest, self.tokenizer, window, sinks)
+    def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
+        """The archive's record of this model, predicting as `level` says."""
+        return ModelRecord(self.model_id, self.digest, self.tokenizer, level.window, SINKS, level.adapter)
 
     def coder(self, record: ModelRecord) -> BlockCoder:
         """A coder with the parameters of `record`."""
@@ -106,6 +111,7 @@ class LoadedModel:
             self.alphabet.size,
             record.window,
             record.sinks,
+            record.adapter,
             threads=self.transformer.threads,
             rows=self._options.rows,
         )
@@ -118,6 +124,11 @@ class Codec:
         self.options = options or Options()
         self._loaded: dict[bytes, LoadedModel] = {}  # by digest
         self._own: LoadedModel | None = None
+        self.ledger: Ledger | None = None
+        if self.options.explain:
+            from llmzip.adapter.ledger import Ledger
+
+            self.ledger = Ledger()
 
     def compress(self, data: bytes) -> bytes:
         """The archive of `data`."""
@@ -138,6 +149,7 @@ class Codec:
     def compress_stream(self, source: BinaryIO, sink: BinaryIO, report: Report | None = None) -> None:
         """Reads `source` to its end and writes one frame, block after block."""
         whole, written = WholeCheck(), 0
+        level = LEVELS[self.options.level]
         model_written = False
         pending = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
 
@@ -147,7 +159,7 @@ class Codec:
             sink.flush()  # a reader at the other end of a pipe can begin
             pending = b""
 
-        for content in read_blocks(source, self.options.block_bytes):
+        for content in read_blocks(source, self.options.block_bytes or level.block_bytes):
             done = whole.size
 
             def progress(share: float, done: int = done, size: int = len(content)) -> None:
@@ -160,8 +172,9 @@ class Codec:
                 write(encode_record(plain))
             else:
                 loaded = self._own_model()
-                coded = _encode_block(loaded, content, self.options.lanes, progress)
-                record = b"" if model_written else encode_record(loaded.record())
+                model = loaded.record(level)
+                coded = self._encode_block(loaded, model, content, progress)
+                record = b"" if model_written else encode_record(model)
                 if len(encode_record(coded)) + len(record) < len(encode_record(plain)):
                     write(record + encode_record(coded))
                     model_written = True
@@ -169,6 +182,8 @@ class Codec:
                     write(encode_record(plain))
             progress(1.0)
         write(encode_record(whole.record()))
+        if self.ledger:
+            self.ledger.archive += written
 
     def decompress_stream(self, source: BinaryIO, sink: BinaryIO, report: Report | None = None) -> None:
         """Decodes every frame of `source`; a block is written only once its check has passed.
@@ -202,6 +217,15 @@ class Codec:
         """The smallest block that needs no model, and whether it is not worth trying the model."""
         plain = _smallest_classic(content)
         return plain, _skip_model(content, plain)
+
+    def _encode_block(self, loaded: LoadedModel, model: ModelRecord, content: bytes, progress: Callable[[float], None]) -> CodedBlock:
+        symbols = loaded.alphabet.encode(content)
+        lanes = self.options.lanes or default_lanes(len(symbols), LEVELS[self.options.level].lane_symbols)
+        count = min(lanes, len(symbols))
+        stream = loaded.coder(model).encode(symbols, count, _share(len(symbols), progress), self.ledger)
+        if self.ledger:
+            self.ledger.count(len(content), len(symbols), len(stream))
+        return CodedBlock(len(content), len(symbols), count, content_check(content), stream)
 
     def _decode(self, record: container.Block, model: ModelRecord | None, progress: Callable[[float], None]) -> bytes:
         if isinstance(record, StoredBlock):
@@ -270,13 +294,6 @@ class Codec:
                 f"but here are {have}; get the model it was made with"
             )
         return loaded
-
-
-def _encode_block(loaded: LoadedModel, content: bytes, lanes: int | None, progress: Callable[[float], None]) -> CodedBlock:
-    symbols = loaded.alphabet.encode(content)
-    count = min(lanes or default_lanes(len(symbols)), len(symbols))
-    stream = loaded.coder(loaded.record()).encode(symbols, count, _share(len(symbols), progress))
-    return CodedBlock(len(content), len(symbols), count, content_check(content), stream)
 
 
 def _share(symbols: int, progress: Callable[[float], None]) -> Callable[[int], None]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
+from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
 
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
-ARITHMETIC_VERSION = 2
+ARITHMETIC_VERSION = 3
 DIGEST_BYTES = 10  # of the weights' SHA-256
 TOKENIZER_BYTES = 6  # of the tokenizer's SHA-256
 WHOLE_BYTES = 8  # of the content's SHA-256
@@ -26,6 +27,9 @@ MAX_ID = 200  # characters of printable ASCII
 MAX_LANES = 4096
 MAX_WINDOW = 8160  # with the sinks, below what the engine's sums allow
 MAX_SINKS = 16
+MAX_ROUND = 4096  # symbols
+CAPACITY_BITS = range(4, 21)  # of neighbours
+PART_BIAS, PART_NEIGHBOURS = 1, 2  # flags of the adapter's parts
 
 TAG_MODEL, TAG_CODED, TAG_STORED, TAG_XZ, TAG_END = b"M", b"C", b"S", b"X", b"E"
 
@@ -41,13 +45,26 @@ class ModelRecord:
     tokenizer: bytes
     window: int
     sinks: int
+    adapter: AdapterParameters
     arithmetic: int = ARITHMETIC_VERSION
 
     def body(self) -> bytes:
         """The record's bytes."""
         name = self.model_id.encode("ascii")
-        head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks, len(name)])
-        return head + name + self.digest + self.tokenizer
+        head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks]) + _adapter_fields(self.adapter)
+        return head + bytes([len(name)]) + name + self.digest + self.tokenizer
+
+
+def _adapter_fields(a: AdapterParameters) -> bytes:
+    parts = (PART_BIAS if a.bias else 0) | (PART_NEIGHBOURS if a.neighbours else 0)
+    out = bytes([parts])
+    if parts:
+        out += varint(a.round_symbols)
+    if a.bias:
+        out += bytes([a.bias.rate, a.bias.prior])
+    if a.neighbours:
+        out += bytes([a.neighbours.capacity_bits, a.neighbours.sharpness])
+    return out
 
 
 @dataclass(frozen=True)
@@ -206,6 +223,27 @@ class _Cursor:
             raise DamagedArchiveError(_DAMAGED)
 
 
+def _decode_adapter(c: _Cursor) -> AdapterParameters:
+    parts = c.take(1)[0]
+    if parts & ~(PART_BIAS | PART_NEIGHBOURS):
+        raise UnsupportedArchiveError("the archive was made with a kind of learning this llmzip does not know; use a newer llmzip")
+    if not parts:
+        return FROZEN
+    symbols = c.varint(MAX_ROUND)
+    bias = neighbours = None
+    if parts & PART_BIAS:
+        bias = BiasParameters(*c.take(2))
+        if not bias.rate or not bias.prior:
+            raise DamagedArchiveError(_DAMAGED)
+    if parts & PART_NEIGHBOURS:
+        neighbours = NeighbourParameters(*c.take(2))
+        if neighbours.capacity_bits not in CAPACITY_BITS or not neighbours.sharpness:
+            raise DamagedArchiveError(_DAMAGED)
+    if not symbols:
+        raise DamagedArchiveError(_DAMAGED)
+    return AdapterParameters(symbols, bias, neighbours)
+
+
 def _decode_model(c: _Cursor) -> ModelRecord:
     arithmetic = c.take(1)[0]
     if arithmetic != ARITHMETIC_VERSION:
@@ -213,10 +251,11 @@ def _decode_model(c: _Cursor) -> ModelRecord:
             f"the archive uses arithmetic version {arithmetic}, this llmzip knows {ARITHMETIC_VERSION}; use the llmzip that wrote it"
         )
     window, sinks = c.varint(MAX_WINDOW), c.take(1)[0]
+    adapter = _decode_adapter(c)
     model_id = c.take(c.take(1)[0]).decode("latin-1")
     if not is_model_id(model_id) or window < 1 or sinks > MAX_SINKS:
         raise DamagedArchiveError(_DAMAGED)
-    record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, arithmetic)
+    record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, adapter, arithmetic)
     c.end()
     return record
 

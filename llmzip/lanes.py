@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from llmzip.container import MAX_LANES
 
-SYMBOLS_A_LANE = 4096  # below this a lane's cold start costs more than its speed is worth
 
-
-def default_lanes(symbols: int) -> int:
-    """One lane for a message, about SYMBOLS_A_LANE symbols each for more."""
-    return max(1, min(symbols // SYMBOLS_A_LANE, MAX_LANES))
+def default_lanes(symbols: int, lane_symbols: int | None) -> int:
+    """Lanes of about `lane_symbols` each, one lane if that is None; a lane's cold start costs size, more lanes decode faster."""
+    return max(1, min(symbols // lane_symbols, MAX_LANES)) if lane_symbols else 1
 
 
 @dataclass(frozen=True)

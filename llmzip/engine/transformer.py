@@ -37,6 +37,11 @@ class Hidden:
     q: Tensor
     scale: Tensor
 
+    def at(self, rows: NDArray[np.int64]) -> Hidden:
+        """Some of the rows."""
+        index = torch.from_numpy(rows).to(self.q.device)
+        return Hidden(self.q[index], self.scale[index])
+
 
 class Transformer:
     """The weights on a device, with a kernel for the products and operations for the rest.
@@ -125,10 +130,9 @@ class Transformer:
         return Hidden(*ops.add_norm_quantise(x, acc, col, row, c.norm_eps))
 
     @torch.inference_mode()
-    def logits(self, hidden: Hidden, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits in units of log2 of some rows of `hidden`, float32 [rows, vocab]."""
-        index = torch.from_numpy(rows).to(self.device)
-        q, scale = hidden.q[index], hidden.scale[index]
+    def logits(self, hidden: Hidden) -> NDArray[np.float32]:
+        """Logits in units of log2, float32 [n, vocab]."""
+        q, scale = hidden.q, hidden.scale
         if self.fused and len(q) <= self.fused_rows:
             y = self.fused.logits(q, scale)
         else:

@@ -1,0 +1,79 @@
+"""One learned bias for every token of the vocabulary: which words this document uses, and which it does not.
+
+The gradient of the cost with respect to a token's bias is the probability it was given minus whether it came, an integer here. A
+bias moves against the gradient, at a pace that falls with the gradient it has seen (as in AdaGrad, Duchi, Hazan and Singer 2011, but with
+magnitudes for squares, which needs no root): g the gradient of a round,
+
+    seen = seen + |g|,   bias = bias - (g * rate) / (seen + prior)
+
+each operation rounded by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip.frequencies import TOTAL_BITS, Lessons
+from llmzip.parameters import BiasParameters
+
+_f32 = np.float32
+
+
+class VocabularyBias:
+    """Biases of `vocab` tokens; without parameters they stay 0.
+
+    Args:
+        rows: symbols of a round, at most.
+        threads: parts to collect gradients in.
+
+    Attributes:
+        values: float32 [vocab], in units of log2.
+    """
+
+    def __init__(self, parameters: BiasParameters | None, vocab: int, rows: int, threads: int) -> None:
+        self.values = np.zeros(vocab, _f32)
+        self.learns = parameters is not None
+        self.shift = max(0, (rows - 1).bit_length() - 3)  # so that sums over a round stay below 2^31
+        self.expected = np.zeros((threads, vocab if self.learns else 0), np.int32)
+        if parameters:
+            self._rate, self._prior = _f32(parameters.rate / 16), _f32(parameters.prior)
+            self._seen = np.zeros(vocab, _f32)
+
+    def lessons(self) -> Lessons:
+        """Where the next rows leave what they teach."""
+        return Lessons(self.expected, self.shift)
+
+    def note(self, symbols: NDArray[np.int32]) -> None:
+        """Symbols that came, int32 [n]; raw bytes have no bias."""
+        if self.learns:
+            came = symbols[symbols < len(self.values)]
+            np.subtract.at(self.expected[0], came, np.int32(1 << (TOTAL_BITS - self.shift)))
+
+    def update(self) -> None:
+        """Ends a round."""
+        if self.learns:
+            unit = _f32(2.0 ** (self.shift - TOTAL_BITS))
+            _update(self.expected, unit, self._rate, self._prior, self._seen, self.values)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+def _update(expected: Any, unit: Any, rate: Any, prior: Any, seen: Any, values: Any) -> None:
+    for part in range(1, expected.shape[0]):
+        for j in range(values.shape[0]):
+            expected[0, j] += expected[part, j]
+    for j in range(values.shape[0]):
+        g = _f32(expected[0, j]) * unit
+        seen[j] += abs(g)
+        values[j] -= (g * rate) / (seen[j] + prior)
+    expected[:] = 0
+
+
+def update_reference(gradient: NDArray[np.int64], shift: int, p: BiasParameters, seen: Any, values: Any) -> None:
+    """The definition of a round's update: gradient int64 [vocab] in units of 2^(shift - TOTAL_BITS)."""
+    g = gradient.astype(_f32) * _f32(2.0 ** (shift - TOTAL_BITS))
+    seen += np.abs(g)
+    values -= (g * _f32(p.rate / 16)) / (seen + _f32(p.prior))

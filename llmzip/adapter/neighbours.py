@@ -1,0 +1,167 @@
+"""What came after states like this one: votes of the nearest of the hidden states of symbols already coded, in any lane.
+
+A cache over hidden states (Grave, Joulin and Usunier 2017; Khandelwal et al., "Nearest neighbour language models", 2020). The model's last
+hidden state of every coded symbol is kept, as the int8s that the head takes, with the symbol that came. For a new state every kept one
+votes for its symbol, the more the closer it is: with u = sharpness * cosine and M the largest u, it has mass 2^(u - M), by straight
+lines between powers of two, as an integer up to 2^MASS_BITS. How much the votes weigh against the logits is learned for each of
+BUCKETS ranges of M: the share of symbols there that the votes explain better, so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip.engine.products import shared_product
+from llmzip.engine.quads import OFFSET, QUAD
+from llmzip.engine.simd import float_from_bits
+from llmzip.engine.tiles import OUTPUTS
+from llmzip.frequencies import MOST_ODDS, Lessons, Votes
+from llmzip.parameters import NeighbourParameters
+
+MASS_BITS = 16  # states further than 2^-16 behind the nearest have no vote
+BUCKETS = 16  # ranges of cosine, each 1 / RANGE wide, the last one up to 1
+RANGE = 20
+SHARE_BITS = 16  # shares are kept in units of 2^-SHARE_BITS
+FIRST_SHARE, FIRST_COUNT = 1 << (SHARE_BITS - 2), 6  # a bucket starts as if votes had explained a quarter of six symbols
+
+_f32 = np.float32
+_LINE = _f32(2.0**23)
+_ONE = np.int32((127 + MASS_BITS) << 23)
+_LEAST = _f32(-MASS_BITS)
+
+
+@dataclass(frozen=True)
+class State:
+    """Hidden states as the head takes them: int8 [n, width], and scales float32 [n] that bring their mean square to 1."""
+
+    q: NDArray[np.int8]
+    scale: NDArray[np.float32]
+
+
+def factors(p: NeighbourParameters, width: int) -> tuple[np.float32, np.float32]:
+    """What a dot product is multiplied by to be u, and u by to be in ranges of cosine."""
+    return _f32(p.sharpness) / _f32(width), _f32(RANGE) / _f32(p.sharpness)
+
+
+class Shares:
+    """How often votes were the better explanation, for each bucket: int64 [BUCKETS] each."""
+
+    def __init__(self) -> None:
+        self.explained = np.full(BUCKETS, FIRST_SHARE, np.int64)
+        self.count = np.full(BUCKETS, FIRST_COUNT, np.int64)
+
+    def odds(self, bucket: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What votes weigh against logits, for each of `bucket`."""
+        explained = self.explained[bucket]
+        rest = (self.count[bucket] << SHARE_BITS) - explained
+        return np.minimum(explained.astype(_f32) / rest.astype(_f32), _f32(MOST_ODDS))
+
+    def update(self, bucket: NDArray[np.int64], own: NDArray[np.int64], voted: NDArray[np.int64]) -> None:
+        """Counts symbols with these weights by logits and by votes; those without either count as unexplained."""
+        share = voted.astype(_f32) / np.maximum(own + voted, 1).astype(_f32)
+        np.add.at(self.explained, bucket, (share * _f32(1 << SHARE_BITS)).astype(np.int64))
+        np.add.at(self.count, bucket, 1)
+
+
+class Neighbours:
+    """The latest 2^capacity_bits symbols of a block of `total` symbols and their states; the oldest give way to new ones.
+
+    Args:
+        width: of a state, a multiple of 4.
+        symbols: of the alphabet.
+        rows: of a call of `predict`, at most.
+    """
+
+    def __init__(self, parameters: NeighbourParameters, width: int, symbols: int, total: int, rows: int, threads: int) -> None:
+        self.capacity = 1 << parameters.capacity_bits
+        room = min(self.capacity, total)
+        blocks = -(-room // OUTPUTS)
+        self._keys = np.zeros((blocks, width // QUAD, OUTPUTS, QUAD), np.uint8)  # laid out as weights of a product
+        self._scales, self._symbols = np.zeros(room, _f32), np.zeros(room, np.int32)
+        self._alphabet, self._threads, self._width, self._rows = symbols, threads, width, rows
+        self._factor, self._ranges = factors(parameters, width)
+        self._shares = Shares()
+        self.seen = 0
+        self._dots = np.empty((rows, blocks * OUTPUTS), np.int32)
+        self._voted, self._masses = np.empty((rows, room), np.int32), np.empty((rows, room), np.int64)
+        self._bucket: NDArray[np.int64] | None = None  # None while there are no neighbours
+        self._pending: list[tuple[State, NDArray[np.int32], NDArray[np.int64] | None, Lessons]] = []
+
+    def predict(self, state: State) -> Votes:
+        """The votes on what follows each of n states."""
+        n, kept = len(state.q), min(self.seen, self.capacity)
+        count, bucket = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        if kept:
+            shared_product(state.q, self._keys[: -(-kept // OUTPUTS)], self._dots, self._threads)
+            near = state.scale * self._factor
+            _vote(
+                self._dots, kept, self._scales, near, self._symbols, self._alphabet, self._ranges,
+                count, self._voted, self._masses, bucket, self._threads,
+            )  # fmt: skip
+        self._bucket = bucket if kept else None
+        return Votes(count, self._voted, self._masses, self._shares.odds(bucket))
+
+    def note(self, state: State, symbols: NDArray[np.int32], lessons: Lessons) -> None:
+        """The symbols that came after the states of the last `predict`, int32 [n], and their weights."""
+        self._pending.append((state, symbols, self._bucket, lessons))
+
+    def update(self) -> None:
+        """Ends a round: keeps its states, oldest first."""
+        for state, symbols, bucket, lessons in self._pending:
+            if bucket is not None:
+                self._shares.update(bucket, lessons.own, lessons.voted)
+            _keep(state.q, state.scale, symbols, self.seen, self.capacity, self._keys, self._scales, self._symbols)
+            self.seen += len(symbols)
+        self._pending.clear()
+
+
+@nb.njit(cache=True, nogil=True)
+def _keep(q: Any, scale: Any, symbols: Any, seen: Any, capacity: Any, keys: Any, scales: Any, kept: Any) -> None:
+    for i in range(q.shape[0]):
+        at = (seen + i) % capacity
+        block, place = keys[at // OUTPUTS], at % OUTPUTS
+        for j in range(q.shape[1]):
+            block[j // QUAD, place, j % QUAD] = np.uint8(np.int32(q[i, j]) + OFFSET)
+        scales[at], kept[at] = scale[i], symbols[i]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+def _closeness(dots: Any, scales: Any, near: Any, u: Any) -> Any:
+    """u of one row's dot products [n] with all kept states; returns the largest."""
+    top = _f32(-1e30)
+    for j in range(u.shape[0]):
+        v = (_f32(dots[j]) * scales[j]) * near
+        u[j] = v
+        top = max(top, v)
+    return top
+
+
+@nb.njit(cache=True, nogil=True, parallel=True)
+def _vote(
+    dots: Any, kept: Any, scales: Any, near: Any, symbols: Any, alphabet: Any, ranges: Any, count: Any, voted: Any, masses: Any,
+    bucket: Any, parts: Any,
+) -> None:  # fmt: skip
+    n = near.shape[0]
+    for part in nb.prange(parts):
+        u, mass = np.empty(kept, np.float32), np.zeros(alphabet, np.int64)
+        for i in range(part * n // parts, (part + 1) * n // parts):
+            top = _closeness(dots[i, :kept], scales, near[i], u)
+            bucket[i] = min(max(np.int64(top * ranges) - (RANGE - BUCKETS), 0), BUCKETS - 1)
+            m = 0
+            for j in range(kept):
+                z = u[j] - top
+                if z > _LEAST:
+                    s = symbols[j]
+                    if mass[s] == 0:
+                        voted[i, m] = s
+                        m += 1
+                    mass[s] += np.int64(float_from_bits(np.int32(z * _LINE) + _ONE))
+            for k in range(m):
+                masses[i, k] = mass[voted[i, k]]
+                mass[voted[i, k]] = 0
+            count[i] = m

@@ -1,0 +1,91 @@
+"""Parameters of prediction that an archive states, and the levels that choose them.
+
+A level is the encoder's affair: what it stands for is written out in the archive, and there is one decoder for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SINKS = 4
+DEFAULT_LEVEL = 6
+
+
+@dataclass(frozen=True)
+class BiasParameters:
+    """Of `adapter.bias`.
+
+    Attributes:
+        rate: how far a bias moves, in 1/16 of log2 units.
+        prior: how many symbols' worth of gradient it takes to halve the first pace.
+    """
+
+    rate: int
+    prior: int
+
+
+@dataclass(frozen=True)
+class NeighbourParameters:
+    """Of `adapter.neighbours`.
+
+    Attributes:
+        capacity_bits: log2 of how many of the latest symbols are remembered.
+        sharpness: log2 of how much more an identical state counts than an unrelated one.
+    """
+
+    capacity_bits: int
+    sharpness: int
+
+
+@dataclass(frozen=True)
+class AdapterParameters:
+    """What learns while coding; a part that is None is switched off.
+
+    Attributes:
+        round_symbols: about how many symbols are coded between two updates.
+    """
+
+    round_symbols: int = 32
+    bias: BiasParameters | None = None
+    neighbours: NeighbourParameters | None = None
+
+
+FROZEN = AdapterParameters()
+
+
+@dataclass(frozen=True)
+class Level:
+    """How the encoder cuts and predicts.
+
+    Attributes:
+        window: positions attention looks back on.
+        lane_symbols: about how many symbols go to a lane; one lane for a block if None.
+        block_bytes: content of one block at most.
+        adapter: what learns.
+    """
+
+    window: int
+    lane_symbols: int | None
+    adapter: AdapterParameters
+    block_bytes: int = 1 << 20
+
+
+_BIAS = BiasParameters(rate=46, prior=3)
+_SHARPNESS = 86
+
+
+def _learning(capacity_bits: int | None) -> AdapterParameters:
+    return AdapterParameters(32, _BIAS, NeighbourParameters(capacity_bits, _SHARPNESS) if capacity_bits else None)
+
+
+LEVELS: dict[int, Level] = {
+    1: Level(512, 1024, FROZEN),
+    2: Level(768, 1024, _learning(None)),
+    3: Level(1024, 2048, _learning(None)),
+    4: Level(1280, 2048, _learning(14)),
+    5: Level(1280, 4096, _learning(14)),
+    6: Level(1280, 4096, _learning(15)),
+    7: Level(2048, 8192, _learning(16)),
+    8: Level(4096, 16384, _learning(17)),
+    9: Level(8156, None, _learning(18), block_bytes=1 << 22),
+}
