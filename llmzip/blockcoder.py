@@ -79,16 +79,16 @@ class BlockCoder:
         transformer: the model on its device.
         alphabet: number of symbols; those from the model's vocabulary on are raw bytes.
         window, sinks: see `engine.cache.KVCache`; both affect every probability.
-        adapter: what learns while coding; affects every probability, too.
+        adapter, near: see `parameters.Level`; these, too.
         rows: tokens the encoder feeds at once, chosen if None; any number gives the same bits.
     """
 
     def __init__(
-        self, transformer: Transformer, alphabet: int, window: int, sinks: int, adapter: AdapterParameters,
+        self, transformer: Transformer, alphabet: int, window: int, sinks: int, adapter: AdapterParameters, near: bool = True,
         threads: int = 1, rows: int | None = None,
     ) -> None:  # fmt: skip
         self._transformer, self._alphabet, self._adapter = transformer, alphabet, adapter
-        self._window, self._sinks, self._threads, self._rows = window, sinks, threads, rows
+        self._window, self._sinks, self._near, self._threads, self._rows = window, sinks, near, threads, rows
 
     def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Progress | None = None, ledger: Ledger | None = None) -> bytes:
         """The bitstream of `symbols`, int32 [n], n >= lanes >= 1; what the bits are spent on goes to `ledger`.
@@ -126,7 +126,7 @@ class BlockCoder:
         return max(1, self._rows // layout.lanes)
 
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
-        needed, free = self._transformer.memory(layout.lanes, self._window, layout.steps, min(chunk, layout.steps))
+        needed, free = self._transformer.memory(layout.lanes, self._window, layout.steps, min(chunk, layout.steps), self._near)
         if free is not None and needed > free:
             fitting = layout.lanes * free // needed
             if not fitting:
@@ -137,7 +137,7 @@ class BlockCoder:
     def _run(self, layout: LaneLayout, end: _End, progress: Progress | None) -> None:
         transformer = self._transformer
         chunk = self._chunk(layout)
-        cache = transformer.cache(layout.lanes, self._window, self._sinks, layout.steps, min(chunk, end.known(0)))
+        cache = transformer.cache(layout.lanes, self._window, self._sinks, layout.steps, min(chunk, end.known(0)), self._near)
         step = 0
         while step < layout.steps:
             lanes = layout.active(step)

@@ -259,7 +259,7 @@ def _describe(source: BinaryIO) -> list[tuple[str, str]]:
             ("model", m.model_id),
             ("weights", m.digest.hex()),
             ("tokenizer", m.tokenizer.hex()),
-            ("parameters", f"arithmetic {m.arithmetic}, window {m.window}, sinks {m.sinks}"),
+            ("parameters", f"arithmetic {m.arithmetic}, window {m.window}{'' if m.near else ' for all heads'}, sinks {m.sinks}"),
             ("learned", _learned(m.adapter)),
         ]
     lines += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -26,7 +26,7 @@ from llmzip.container import (
 )
 from llmzip.errors import DamagedArchiveError, ModelMismatchError, ModelUnavailableError, ParameterError
 from llmzip.lanes import default_lanes
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS, Level
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS, AdapterParameters, Level
 
 if TYPE_CHECKING:
     from llmzip.adapter.ledger import Ledger
@@ -59,6 +59,7 @@ class Options:
         kernel, ops: insist on a matrix product or on the operations between (see `engine.build`).
         rows: tokens the encoder feeds at once, default if None.
         quiet: no progress bars for downloads and conversion.
+        adapter: what learns while coding, for experiments; chosen by the level if None.
         explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
     """
 
@@ -72,6 +73,7 @@ class Options:
     ops: str | None = None
     rows: int | None = None
     quiet: bool = True
+    adapter: AdapterParameters | None = None
     explain: bool = False
 
     def __post_init__(self) -> None:
@@ -84,12 +86,18 @@ class Options:
         if self.block_bytes is not None and not 1 <= self.block_bytes <= container.MAX_BLOCK:
             raise ParameterError(f"block size must lie between 1 and {container.MAX_BLOCK} bytes, not {self.block_bytes}")
 
+    def how(self) -> Level:
+        """The level, with what was asked for instead."""
+        level = LEVELS[self.level]
+        return replace(level, adapter=self.adapter or level.adapter, block_bytes=self.block_bytes or level.block_bytes)
+
 
 class LoadedModel:
     """A model ready to code with: its identity, alphabet and engine."""
 
     def __init__(self, model_id: str, model: IntegerModel, options: Options) -> None:
         from llmzip import engine
+        from llmzip.adapter import probe
         from llmzip.symbols import Alphabet
 
         self.model_id, self._options = model_id, options
@@ -97,10 +105,11 @@ class LoadedModel:
         self.tokenizer = model.tokenizer.hash[: container.TOKENIZER_BYTES]
         self.alphabet: Alphabet = Alphabet(model.tokenizer)
         self.transformer: Transformer = engine.build(model, options.device, options.threads, options.kernel, options.ops)
+        probe.prove(self.transformer.threads)
 
     def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
         """The archive's record of this model, predicting as `level` says."""
-        return ModelRecord(self.model_id, self.digest, self.tokenizer, level.window, SINKS, level.adapter)
+        return ModelRecord(self.model_id, self.digest, self.tokenizer, level.window, SINKS, level.adapter, level.near)
 
     def coder(self, record: ModelRecord) -> BlockCoder:
         """A coder with the parameters of `record`."""
@@ -112,6 +121,7 @@ class LoadedModel:
             record.window,
             record.sinks,
             record.adapter,
+            record.near,
             threads=self.transformer.threads,
             rows=self._options.rows,
         )
@@ -149,7 +159,7 @@ class Codec:
     def compress_stream(self, source: BinaryIO, sink: BinaryIO, report: Report | None = None) -> None:
         """Reads `source` to its end and writes one frame, block after block."""
         whole, written = WholeCheck(), 0
-        level = LEVELS[self.options.level]
+        level = self.options.how()
         model_written = False
         pending = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
 
@@ -159,7 +169,7 @@ class Codec:
             sink.flush()  # a reader at the other end of a pipe can begin
             pending = b""
 
-        for content in read_blocks(source, self.options.block_bytes or level.block_bytes):
+        for content in read_blocks(source, level.block_bytes):
             done = whole.size
 
             def progress(share: float, done: int = done, size: int = len(content)) -> None:
@@ -220,7 +230,7 @@ class Codec:
 
     def _encode_block(self, loaded: LoadedModel, model: ModelRecord, content: bytes, progress: Callable[[float], None]) -> CodedBlock:
         symbols = loaded.alphabet.encode(content)
-        lanes = self.options.lanes or default_lanes(len(symbols), LEVELS[self.options.level].lane_symbols)
+        lanes = self.options.lanes or default_lanes(len(symbols), self.options.how().lane_symbols)
         count = min(lanes, len(symbols))
         stream = loaded.coder(model).encode(symbols, count, _share(len(symbols), progress), self.ledger)
         if self.ledger:

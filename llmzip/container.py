@@ -29,7 +29,7 @@ MAX_WINDOW = 8160  # with the sinks, below what the engine's sums allow
 MAX_SINKS = 16
 MAX_ROUND = 4096  # symbols
 CAPACITY_BITS = range(4, 21)  # of neighbours
-PART_BIAS, PART_NEIGHBOURS = 1, 2  # flags of the adapter's parts
+FLAG_BIAS, FLAG_NEIGHBOURS, FLAG_FAR = 1, 2, 4  # of a model record
 
 TAG_MODEL, TAG_CODED, TAG_STORED, TAG_XZ, TAG_END = b"M", b"C", b"S", b"X", b"E"
 
@@ -46,19 +46,19 @@ class ModelRecord:
     window: int
     sinks: int
     adapter: AdapterParameters
+    near: bool = True  # whether the heads that look near do
     arithmetic: int = ARITHMETIC_VERSION
 
     def body(self) -> bytes:
         """The record's bytes."""
         name = self.model_id.encode("ascii")
-        head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks]) + _adapter_fields(self.adapter)
+        head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks]) + _flagged_fields(self.adapter, self.near)
         return head + bytes([len(name)]) + name + self.digest + self.tokenizer
 
 
-def _adapter_fields(a: AdapterParameters) -> bytes:
-    parts = (PART_BIAS if a.bias else 0) | (PART_NEIGHBOURS if a.neighbours else 0)
-    out = bytes([parts])
-    if parts:
+def _flagged_fields(a: AdapterParameters, near: bool) -> bytes:
+    out = bytes([(FLAG_BIAS if a.bias else 0) | (FLAG_NEIGHBOURS if a.neighbours else 0) | (0 if near else FLAG_FAR)])
+    if a.bias or a.neighbours:
         out += varint(a.round_symbols)
     if a.bias:
         out += bytes([a.bias.rate, a.bias.prior])
@@ -223,25 +223,26 @@ class _Cursor:
             raise DamagedArchiveError(_DAMAGED)
 
 
-def _decode_adapter(c: _Cursor) -> AdapterParameters:
-    parts = c.take(1)[0]
-    if parts & ~(PART_BIAS | PART_NEIGHBOURS):
-        raise UnsupportedArchiveError("the archive was made with a kind of learning this llmzip does not know; use a newer llmzip")
-    if not parts:
-        return FROZEN
+def _decode_flagged(c: _Cursor) -> tuple[AdapterParameters, bool]:
+    flags = c.take(1)[0]
+    if flags & ~(FLAG_BIAS | FLAG_NEIGHBOURS | FLAG_FAR):
+        raise UnsupportedArchiveError("the archive was made in a way of predicting this llmzip does not know; use a newer llmzip")
+    near = not flags & FLAG_FAR
+    if not flags & (FLAG_BIAS | FLAG_NEIGHBOURS):
+        return FROZEN, near
     symbols = c.varint(MAX_ROUND)
     bias = neighbours = None
-    if parts & PART_BIAS:
+    if flags & FLAG_BIAS:
         bias = BiasParameters(*c.take(2))
         if not bias.rate or not bias.prior:
             raise DamagedArchiveError(_DAMAGED)
-    if parts & PART_NEIGHBOURS:
+    if flags & FLAG_NEIGHBOURS:
         neighbours = NeighbourParameters(*c.take(2))
         if neighbours.capacity_bits not in CAPACITY_BITS or not neighbours.sharpness:
             raise DamagedArchiveError(_DAMAGED)
     if not symbols:
         raise DamagedArchiveError(_DAMAGED)
-    return AdapterParameters(symbols, bias, neighbours)
+    return AdapterParameters(symbols, bias, neighbours), near
 
 
 def _decode_model(c: _Cursor) -> ModelRecord:
@@ -251,11 +252,11 @@ def _decode_model(c: _Cursor) -> ModelRecord:
             f"the archive uses arithmetic version {arithmetic}, this llmzip knows {ARITHMETIC_VERSION}; use the llmzip that wrote it"
         )
     window, sinks = c.varint(MAX_WINDOW), c.take(1)[0]
-    adapter = _decode_adapter(c)
+    adapter, near = _decode_flagged(c)
     model_id = c.take(c.take(1)[0]).decode("latin-1")
     if not is_model_id(model_id) or window < 1 or sinks > MAX_SINKS:
         raise DamagedArchiveError(_DAMAGED)
-    record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, adapter, arithmetic)
+    record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, adapter, near, arithmetic)
     c.end()
     return record
 

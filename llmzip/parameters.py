@@ -60,14 +60,16 @@ class Level:
     Attributes:
         window: positions attention looks back on.
         lane_symbols: about how many symbols go to a lane; one lane for a block if None.
-        block_bytes: content of one block at most.
         adapter: what learns.
+        block_bytes: content of one block at most.
+        near: whether heads of the model that look near do; else they see the window like the others.
     """
 
     window: int
     lane_symbols: int | None
     adapter: AdapterParameters
     block_bytes: int = 1 << 20
+    near: bool = True
 
 
 _BIAS = BiasParameters(rate=46, prior=3)
@@ -87,5 +89,5 @@ LEVELS: dict[int, Level] = {
     6: Level(1280, 4096, _learning(15)),
     7: Level(2048, 8192, _learning(16)),
     8: Level(4096, 16384, _learning(17)),
-    9: Level(8156, None, _learning(18), block_bytes=1 << 22),
+    9: Level(8156, None, _learning(18), block_bytes=1 << 22, near=False),
 }

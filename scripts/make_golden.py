@@ -27,6 +27,7 @@ from llmzip.models import resolve  # noqa: E402
 from llmzip.models.convert import IntegerModel, convert  # noqa: E402
 from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
 from llmzip.models.sources import load_float_model  # noqa: E402
+from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters  # noqa: E402
 
 FOLDER = ROOT / "tests" / "golden"
 MESSAGE = "Meet at the old harbour wall at 19:30 — bring the charts, and don't forget a lamp.\n".encode()
@@ -42,6 +43,11 @@ def contents() -> dict[str, bytes]:
         "good-tiny": TEXT[:600],
         "good-tiny-lanes": TEXT[:1200] + b"\xff\x04 raw \r\n\0",
         "good-tiny-blocks": TEXT[:1500],
+        "good-tiny-frozen": TEXT[:600],
+        "good-tiny-bias": TEXT[:900],
+        "good-tiny-neighbours": TEXT[:900],
+        "good-tiny-level-1": TEXT[:600],
+        "good-tiny-level-9": TEXT[:600],
         "good-concatenated": TEXT[:600] + bytes(range(256)) + TEXT[:600],
         "good-real-message": MESSAGE,
         "good-real-lanes": TEXT[:1500],
@@ -51,7 +57,7 @@ def contents() -> dict[str, bytes]:
 class _Coding(Codec):
     """Codes every block with one given model, so that small archives show every part of the format."""
 
-    def __init__(self, model_id: str, model: IntegerModel, **options: int) -> None:
+    def __init__(self, model_id: str, model: IntegerModel, **options: int | AdapterParameters) -> None:
         super().__init__(Options(**options))  # type: ignore[arg-type]
         self._own = LoadedModel(model_id, model, self.options)
 
@@ -72,6 +78,15 @@ def good() -> dict[str, bytes]:
     made["good-tiny"] = _Coding("local:tiny", small).compress(want["good-tiny"])
     made["good-tiny-lanes"] = _Coding("local:tiny", small, lanes=5).compress(want["good-tiny-lanes"])
     made["good-tiny-blocks"] = _Coding("local:tiny", small, block_bytes=500).compress(want["good-tiny-blocks"])
+    for name, adapter in {
+        "frozen": FROZEN,
+        "bias": AdapterParameters(7, BiasParameters(80, 1), None),
+        "neighbours": AdapterParameters(40, None, NeighbourParameters(8, 40)),
+    }.items():
+        lanes = 1 if name == "frozen" else 3
+        made[f"good-tiny-{name}"] = _Coding("local:tiny", small, adapter=adapter, lanes=lanes).compress(want[f"good-tiny-{name}"])
+    for level in (1, 9):
+        made[f"good-tiny-level-{level}"] = _Coding("local:tiny", small, level=level).compress(want[f"good-tiny-level-{level}"])
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
     made["good-real-message"] = _Coding(DEFAULT_MODEL, real).compress(want["good-real-message"])
     made["good-real-lanes"] = _Coding(DEFAULT_MODEL, real, lanes=4).compress(want["good-real-lanes"])
@@ -86,7 +101,7 @@ def _record(tag: bytes, body: bytes) -> bytes:
 def refused(base: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
     """Archives that must be refused, made from `good-tiny`."""
     end = ct.encode_record(ct.WholeCheck().record())
-    model = ct.ModelRecord("local:tiny", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4).body()
+    model = ct.ModelRecord("local:tiny", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN).body()
     middle = len(base) // 2
     cases: dict[str, Callable[[], tuple[type[LLZError], bytes]]] = {
         "bad-magic": lambda: (NotAnArchiveError, b"\x89LLX" + base[4:]),
@@ -99,6 +114,7 @@ def refused(base: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
         "bad-no-model": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 1, 0, b"").body()) + end),
         "unsupported-version": lambda: (UnsupportedArchiveError, ct.MAGIC + b"\x02" + base[5:]),
         "unsupported-arithmetic": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", b"\x01" + model[1:]) + end),
+        "unsupported-learning": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", model[:4] + b"\x80" + model[5:]) + end),
         "unsupported-record": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"Z", b"from the future") + end),
     }
     return {name: make() for name, make in cases.items()}

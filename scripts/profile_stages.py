@@ -2,7 +2,7 @@
 
     python scripts/profile_stages.py TEXT [--bytes N] [--lanes N]
 
-First the stages of a real run: tokenise, layers, head, frequencies, coder, and the rest (Python between them). Then, with a
+First the stages of a real run: tokenise, layers, head, votes, frequencies, update, coder, and the rest (Python between them). Then, with a
 full window, what the layers' time is made of, the parts being run alone on the same shapes: products, attention, and what
 is left (norms, SwiGLU, quantisation, threads waiting for each other). Limits: operations at the speed of one tile of a
 product repeated from the fastest cache, bytes at the speed of reading a large array; the larger of the two is the limit.
@@ -22,7 +22,9 @@ import numba as nb
 import numpy as np
 
 from llmzip import frequencies
-from llmzip.codec import SINKS, WINDOW, LoadedModel, Options
+from llmzip.adapter import Adapter
+from llmzip.adapter.neighbours import Neighbours
+from llmzip.codec import LoadedModel, Options
 from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
 from llmzip.engine import numerics as nm
 from llmzip.engine.attention_kernels import attend_kernel
@@ -34,7 +36,9 @@ from llmzip.engine.tiles import OUTPUTS, QUAD, tile
 from llmzip.lanes import default_lanes
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS
 
+WINDOW = LEVELS[DEFAULT_LEVEL].window
 _POSITION = 3000  # windows are full
 _KV_HEAD_BYTES = 2 * (64 + 4)  # a key and a value with their scales
 
@@ -94,15 +98,16 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
     for owner, name, stage in (
         (loaded.alphabet, "encode", "tokenise"), (fused, "run", "layers"), (fused, "logits", "head"),
         (frequencies, "intervals", "frequencies"), (frequencies, "find", "frequencies"),
+        (Neighbours, "predict", "votes"), (Adapter, "update", "update"),
         (CompiledRangeEncoder, "encode_steps", "coder"), (CompiledRangeEncoder, "finish", "coder"),
         (CompiledRangeDecoder, "targets", "coder"), (CompiledRangeDecoder, "advance", "coder"),
     ):  # fmt: skip
         watch(owner, name, stage)
-    names = ("tokenise", "layers", "head", "frequencies", "coder")
+    names = ("tokenise", "layers", "head", "votes", "frequencies", "update", "coder")
     print("| | tokens/s | total | " + " | ".join(names) + " | rest |\n|" + "---|" * (len(names) + 4))
     symbols = loaded.alphabet.encode(data)
     coder, stream = loaded.coder(loaded.record()), b""
-    n, count = len(symbols), lanes or default_lanes(len(symbols))
+    n, count = len(symbols), lanes or default_lanes(len(symbols), LEVELS[DEFAULT_LEVEL].lane_symbols)
     for way in ("encode", "decode"):
         start = time.perf_counter()
         if way == "encode":

@@ -12,9 +12,12 @@ import argparse
 import time
 from pathlib import Path
 
-from llmzip.codec import WINDOW, LoadedModel, Options
+from llmzip.codec import LoadedModel, Options
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+
+WINDOW = LEVELS[DEFAULT_LEVEL].window
 
 
 def main() -> None:

@@ -283,3 +283,32 @@ def test_version_and_help(run: Run) -> None:
     assert b"format 1, arithmetic 2" in run("--version").stdout
     for command in ([], ["compress"], ["decompress"], ["info"], ["models"], ["models", "pull"]):
         assert b"Usage" in run(*command, "--help").stdout
+
+
+def test_levels(run: Run, work: Path) -> None:
+    """Any level there, one decoder back; the archive states what the level stands for."""
+    (work / "a").write_bytes(TEXT[:2000])
+    learned = {"-1": "nothing", "-6": "neighbours (of 32768,", "-9": "neighbours (of 262144,"}
+    for flags, level in ((["-1"], "-1"), (["-9"], "-9"), ([], "-6"), (["-1", "-9"], "-9")):
+        assert run("compress", "-f", *flags, "a").returncode == 0
+        info = run("info", "a.llz").stdout.decode()
+        assert learned[level] in next(line for line in info.splitlines() if "learned:" in line)
+        assert run("decompress", "-c", "a.llz").stdout == TEXT[:2000]
+    assert run("compress", "-0", "a").returncode == 2
+
+
+def test_explain(run: Run, work: Path) -> None:
+    """The parts add up to the archive, which is the same as without."""
+    (work / "a").write_bytes(TEXT[:3000])
+    assert run("compress", "a").returncode == 0
+    result = run("compress", "--explain", "-c", "a")
+    assert result.stdout == (work / "a.llz").read_bytes()
+    head, *rows, last = result.stderr.decode().splitlines()
+    assert head.startswith("of 3,000 bytes, ")
+    sizes = [float(row[34:48].replace(",", "")) for row in (*rows, last)]
+    assert [row[:34].strip().split(":")[0] for row in rows] == [
+        "frozen model", "learned", "learned", "range coder and ends of lanes", "container, blocks not coded",
+    ]  # fmt: skip
+    assert sizes[-1] == len(result.stdout)
+    assert abs(sum(sizes[:-1]) - sizes[-1]) < 0.5
+    assert sizes[1] < 0  # biases help this text even with the tiny model

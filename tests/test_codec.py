@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import llmzip
 from llmzip import container
-from llmzip.codec import WINDOW, Codec, Options, read_blocks
+from llmzip.codec import Codec, Options, read_blocks
 from llmzip.engine.cache import KVCache
 from llmzip.errors import (
     DamagedArchiveError,
@@ -28,6 +28,9 @@ from llmzip.errors import (
     ParameterError,
 )
 from llmzip.models.convert import IntegerModel
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+
+WINDOW = LEVELS[DEFAULT_LEVEL].window
 
 CASES = {
     "empty": b"",
@@ -220,13 +223,15 @@ def test_other_weights_or_tokenizer(
         llmzip.decompress(small[1], model=str(other))
     record = records(small[1])[0]
     assert isinstance(record, container.ModelRecord)
-    changed = container.ModelRecord(record.model_id, record.digest, b"other!", record.window, record.sinks)
+    changed = container.ModelRecord(record.model_id, record.digest, b"other!", record.window, record.sinks, record.adapter)
     rebuilt = container.frame_start() + b"".join(map(container.encode_record, [changed, *records(small[1])[1:]]))
     with pytest.raises(ModelMismatchError, match="tokenizer"):
         small[0].decompress(rebuilt)
 
 
-@pytest.mark.parametrize("options", [{"lanes": 0}, {"lanes": 5000}, {"threads": 0}, {"block_bytes": 0}, {"block_bytes": 1 << 25}])
+@pytest.mark.parametrize(
+    "options", [{"level": 0}, {"level": 10}, {"lanes": 0}, {"lanes": 5000}, {"threads": 0}, {"block_bytes": 0}, {"block_bytes": 1 << 25}]
+)
 def test_parameters_out_of_range(options: dict[str, int]) -> None:
     with pytest.raises(ParameterError, match="between"):
         Options(**options)  # type: ignore[arg-type]

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from llmzip import container as ct
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
+from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
 
-MODEL = ct.ModelRecord("some-model", b"0123456789", b"abcdef", 1280, 4)
+ADAPTER = AdapterParameters(32, BiasParameters(46, 3), NeighbourParameters(15, 86))
+MODEL = ct.ModelRecord("some-model", b"0123456789", b"abcdef", 1280, 4, ADAPTER)
 BLOCK = ct.CodedBlock(1000, 300, 2, 0xDEADBEEF, b"stream")
+NAME = b"\x01m" + b"0" * 10 + b"1" * 6  # the rest of a model record
 END = ct.EndRecord(1000, b"8 bytes!")
 
 
@@ -32,6 +35,27 @@ def test_round_trip_of_every_record() -> None:
     data = ct.frame_start() + b"".join(map(ct.encode_record, records))
     assert read(data) == [records]
     assert read(data * 3) == [records] * 3
+
+
+@pytest.mark.parametrize(
+    ("adapter", "fields"),
+    [
+        (FROZEN, b"\x00"),
+        (AdapterParameters(32, BiasParameters(46, 3), None), b"\x01\x20\x2e\x03"),
+        (AdapterParameters(4096, None, NeighbourParameters(20, 255)), b"\x02\x80\x20\x14\xff"),
+        (ADAPTER, b"\x03\x20\x2e\x03\x0f\x56"),
+    ],
+)
+def test_literal_parameters(adapter: AdapterParameters, fields: bytes) -> None:
+    model = ct.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, adapter)
+    assert model.body() == b"\x03\x40\x04" + fields + NAME
+    assert read(ct.frame_start() + ct.encode_record(model) + ct.encode_record(END)) == [[model, END]]
+
+
+def test_literal_flags() -> None:
+    far = ct.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, FROZEN, near=False)
+    assert far.body() == b"\x03\x40\x04\x04" + NAME
+    assert read(ct.frame_start() + ct.encode_record(far) + ct.encode_record(END)) == [[far, END]]
 
 
 def test_literal_bytes() -> None:
@@ -59,6 +83,8 @@ def test_unsupported() -> None:
         read(ct.MAGIC + b"\x02" + end)
     with pytest.raises(UnsupportedArchiveError, match="unknown kind"):
         read(ct.frame_start() + record(b"Q", b"?") + end)
+    with pytest.raises(UnsupportedArchiveError, match="way of predicting"):
+        read(ct.frame_start() + record(b"M", b"\x03\x40\x04\x08" + NAME) + end)
     with pytest.raises(UnsupportedArchiveError, match="arithmetic version 9"):
         read(ct.frame_start() + record(b"M", b"\x09" + MODEL.body()[1:]) + end)
 
@@ -68,11 +94,18 @@ def test_unsupported() -> None:
     [
         (b"M", MODEL.body()[:-1]),
         (b"M", MODEL.body() + b"x"),
-        (b"M", ct.ModelRecord("", b"0" * 10, b"1" * 6, 1, 0).body()),
-        (b"M", ct.ModelRecord("a\nb", b"0" * 10, b"1" * 6, 1, 0).body()),
-        (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 0, 4).body()),
-        (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 1 << 20, 4).body()),
-        (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 200).body()),
+        (b"M", ct.ModelRecord("", b"0" * 10, b"1" * 6, 1, 0, FROZEN).body()),
+        (b"M", ct.ModelRecord("a\nb", b"0" * 10, b"1" * 6, 1, 0, FROZEN).body()),
+        (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 0, 4, FROZEN).body()),
+        (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 1 << 20, 4, FROZEN).body()),
+        (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 200, FROZEN).body()),
+        (b"M", b"\x03\x40\x04\x01\x00\x2e\x03" + NAME),
+        (b"M", b"\x03\x40\x04\x01\x81\x20\x2e\x03" + NAME),
+        (b"M", b"\x03\x40\x04\x01\x20\x00\x03" + NAME),
+        (b"M", b"\x03\x40\x04\x01\x20\x2e\x00" + NAME),
+        (b"M", b"\x03\x40\x04\x02\x20\x03\x56" + NAME),
+        (b"M", b"\x03\x40\x04\x02\x20\x15\x56" + NAME),
+        (b"M", b"\x03\x40\x04\x02\x20\x0f\x00" + NAME),
         (b"C", ct.CodedBlock(10, 11, 1, 0, b"").body()),
         (b"C", ct.CodedBlock(10, 5, 6, 0, b"").body()),
         (b"C", ct.CodedBlock(10, 5, 0, 0, b"").body()),
@@ -114,7 +147,7 @@ def test_rubbish_after_an_archive() -> None:
 
 def test_overhead_of_a_one_block_file() -> None:
     name = "smollm2-135m-instruct"
-    model = ct.ModelRecord(name, b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4)
+    model = ct.ModelRecord(name, b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 8160, 4, ADAPTER)
     block = ct.CodedBlock(ct.MAX_BLOCK, ct.MAX_BLOCK, 4096, 0, b"")
     long = b"x" * (1 << 21)  # so that lengths take their most bytes
     data = [

@@ -12,6 +12,7 @@ from llmzip import container, frequencies
 from llmzip.cli import main
 from llmzip.codec import Codec
 from llmzip.models.convert import IntegerModel
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
 README = (ROOT / "README.md").read_text("utf-8")
 FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
@@ -31,6 +32,22 @@ def test_format_states_the_constants() -> None:
     stated = [f"1 to {container.MAX_WINDOW}", f"0 to {container.MAX_SINKS}", f"min(symbols, {container.MAX_LANES})"]
     for words in (*stated, "1 to 2^24", "at most 2^24 + 2^16", f"2^{frequencies.TOTAL_BITS}"):
         assert words in FORMAT, words
+
+
+def test_format_states_the_levels() -> None:
+    for number, level in LEVELS.items():
+        a = level.adapter
+        parts = "both" if a.neighbours else "biases" if a.bias else "none"
+        name = f"{number}, the default" if number == DEFAULT_LEVEL else str(number)
+        lane = f"{level.lane_symbols:,}" if level.lane_symbols else "all"
+        capacity = str(a.neighbours.capacity_bits) if a.neighbours else ""
+        assert f"| {name} | {level.window:,} | {lane} | {parts} | {capacity}".rstrip() in FORMAT
+        assert level.block_bytes == (2**22 if number == 9 else 2**20)
+        assert level.near == (number != 9)
+        assert not a.bias or (a.round_symbols, a.bias.rate, a.bias.prior) == (32, 46, 3)
+        assert not a.neighbours or a.neighbours.sharpness == 86
+    for words in ("rate is 46, prior 3, sharpness 86. At level 9 all heads see the whole window.", "at most 2^20 bytes (2^22 at level 9)"):
+        assert words in FORMAT
 
 
 def test_readme_commands_exist() -> None:

@@ -105,6 +105,10 @@ def test_near_heads_forget(tiny_model: IntegerModel) -> None:
         assert np.array_equal(stream(model, tokens, [50]), stream(model, tokens, [1], ops="torch"))
         logits = [stream(model, t, [60])[0, 50:] for t in (tokens, changed)]
         assert np.array_equal(*logits) != differ
+        transformer = engine.build(model, device="cpu")
+        alike = [transformer.cache(1, 40, 4, 60, 60, near=False).windows, transformer.cache(1, 40, 4, 60, 60).windows]
+        assert (alike[0] == 40).all()
+        assert (alike[1] == 8).sum() == len(near)
 
 
 def stream(model: IntegerModel, tokens: np.ndarray, steps: list[int], window: int = 40, **options: Any) -> np.ndarray:
@@ -116,7 +120,7 @@ def stream(model: IntegerModel, tokens: np.ndarray, steps: list[int], window: in
     while at < t:
         n = min(steps[i % len(steps)], t - at)
         hidden = transformer.advance(tokens[:, at : at + n], cache)
-        out.append(transformer.logits(hidden, np.arange(lanes * n)).reshape(lanes, n, -1))
+        out.append(transformer.logits(hidden).reshape(lanes, n, -1))
         at, i = at + n, i + 1
     return np.concatenate(out, axis=1)
 

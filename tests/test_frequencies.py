@@ -16,42 +16,97 @@ def rows(seed: int, n: int, vocab: int, spread: float) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal((n, vocab)) * spread).astype(np.float32)
 
 
-@given(st.integers(0, 1 << 30), st.integers(1, 700), st.sampled_from([0.0, 0.1, 3.0, 20.0, 1e4]), st.integers(0, 300))
-@settings(max_examples=60, deadline=None)
-def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: int) -> None:
-    logits, symbols = rows(seed, 4, vocab, spread), vocab + extra
-    f = fq.frequencies(logits, symbols)
+def some_votes(rng: np.random.Generator, n: int, symbols: int) -> fq.Votes:
+    """For about half of the rows; some of the symbols raw bytes, odds from hardly any to the most."""
+    most = min(symbols, 12)
+    count = rng.integers(0, most + 1, n) * rng.integers(0, 2, n)
+    voted = np.stack([rng.permutation(symbols)[:most] for _ in range(n)]).astype(np.int32)
+    masses = rng.integers(1, 1 << rng.integers(1, 38), (n, most))
+    odds = np.minimum(2.0 ** rng.integers(-20, 9, n), fq.MOST_ODDS).astype(np.float32)
+    return fq.Votes(count, voted, masses, odds)
+
+
+def frozen(logits: np.ndarray, symbols: int) -> np.ndarray:
+    return fq.frequencies(logits, np.zeros(logits.shape[1], np.float32), fq.no_votes(len(logits)), symbols)
+
+
+@given(st.integers(0, 1 << 30), st.integers(1, 700), st.sampled_from([0.0, 0.1, 3.0, 20.0, 1e4]), st.integers(0, 300), st.integers(0, 9))
+@settings(max_examples=80, deadline=None)
+def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: int, shift: int) -> None:
+    rng = np.random.default_rng(seed + 1)
+    logits, symbols, n = rows(seed, 4, vocab, spread), vocab + extra, 4
+    bias = (rng.standard_normal(vocab) * rng.choice([0, 1, 30])).astype(np.float32)
+    votes = some_votes(rng, n, symbols)
+    f = fq.frequencies(logits, bias, votes, symbols)
     assert f.min() >= 1
     assert (f.sum(axis=1) == TOTAL).all()
-    coded = np.random.default_rng(seed + 1).integers(0, symbols, 4).astype(np.int32)
-    start, freq = fq.intervals(logits, symbols, coded, threads=2)
-    expected = fq.intervals_reference(logits, symbols, coded)
-    assert (start == expected[0]).all()
-    assert (freq == expected[1]).all()
-    for targets in (start, start + freq - 1, np.zeros(4, np.int64), np.full(4, TOTAL - 1)):
-        for got, want in zip(fq.find(logits, symbols, targets, 2), fq.find_reference(logits, symbols, targets), strict=True):
-            assert (got == want).all()
+    coded = rng.integers(0, symbols, n).astype(np.int32)
+    coded[0] = votes.symbols[0, 0]
+    start, freq = fq.intervals_reference(f, coded)
+    for known in (True, False):
+        for at in (start, start + freq - 1, np.zeros(n, np.int64), np.full(n, TOTAL - 1)):
+            lessons = fq.Lessons(np.zeros((2, vocab), np.int32), shift)
+            if known:
+                got = (coded, *fq.intervals(logits, bias, votes, symbols, coded, lessons))
+            else:
+                got = fq.find(logits, bias, votes, symbols, at, lessons)
+            found = coded if known else fq.find_reference(f, at)
+            for a, b in zip(got, (found, *fq.intervals_reference(f, found)), strict=True):
+                assert (a == b).all()
+            expected, own, voted = fq.learn_reference(logits, bias, votes, symbols, found, shift)
+            if 4 * TOTAL >> shift < 1 << 31:
+                assert (lessons.expected.sum(axis=0) == expected).all()
+            assert (lessons.own == own).all()
+            assert (lessons.voted == voted).all()
 
 
 def test_real_vocabulary_size() -> None:
-    logits = rows(7, 3, 49152, 5.0)
+    rng = np.random.default_rng(8)
+    logits, bias, votes = rows(7, 3, 49152, 5.0), rows(8, 1, 49152, 1.0)[0], some_votes(rng, 3, 49408)
+    f = fq.frequencies(logits, bias, votes, 49408)
     coded = np.array([0, 49151, 49152 + 255], dtype=np.int32)
-    assert all(
-        (a == b).all() for a, b in zip(fq.intervals(logits, 49408, coded), fq.intervals_reference(logits, 49408, coded), strict=True)
-    )
+    want = fq.intervals_reference(f, coded)
+    assert np.array_equal(fq.intervals(logits, bias, votes, 49408, coded, fq.Lessons()), want)
+    assert np.array_equal(fq.find(logits, bias, votes, 49408, want[0], fq.Lessons())[0], coded)
 
 
 def test_ties_and_literal_values() -> None:
-    f = fq.frequencies(np.array([[0.0, 0.0, -1.0, -1.5]], dtype=np.float32), 6)
-    assert f[0, 0] > f[0, 1] > f[0, 2] > f[0, 3] > 1  # the first of the largest takes the remainder
-    assert f[0, 4:].tolist() == [1, 1]
-    assert f[0, 1] == pytest.approx(TOTAL / (1 + 1 + 0.5 + 0.375), rel=1e-6)  # 2^-1.5 on the line is 0.375
+    f = frozen(np.array([[0.0, 0.0, -1.0, -1.5]], dtype=np.float32), 6)
+    assert f.tolist() == [[93368854, 93368853, 46684427, 35013320, 1, 1]]
+
+
+def test_literal_votes() -> None:
+    """Four equal logits, and votes that weigh as much as all of them: three quarters to a raw byte, a quarter to the third token."""
+    logits, bias = np.zeros((1, 4), np.float32), np.zeros(4, np.float32)
+    votes = fq.Votes(np.array([2]), np.array([[5, 2]], np.int32), np.array([[3, 1]]), np.ones(1, np.float32))
+    w = fq.weights(logits, bias, 6)[0]
+    assert w.tolist() == [[1 << 30] * 4 + [0, 0]]
+    assert fq.vote_weights(w, votes).tolist() == [[0, 0, 1 << 30, 0, 0, 3 << 30]]
+    assert fq.frequencies(logits, bias, votes, 6).tolist() == [[33554434, 33554432, 67108863, 33554432, 1, 100663294]]
+
+
+def test_bias_is_added_to_logits() -> None:
+    logits, bias = rows(1, 5, 50, 3.0), rows(2, 1, 50, 3.0)[0]
+    assert (fq.frequencies(logits, bias, fq.no_votes(5), 60) == frozen(logits + bias, 60)).all()
 
 
 def test_close_to_softmax() -> None:
     logits = rows(3, 50, 1000, 4.0)
     p = np.exp2(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
-    q = fq.frequencies(logits, 1256) / TOTAL
+    q = frozen(logits, 1256) / TOTAL
     loss = (p * np.log2(p / q[:, :1000])).sum(axis=1)
     assert 0 <= loss.max() < 0.005  # bits a symbol, the straight line included
+
+
+@pytest.mark.parametrize("spread", [0.0, 8.0])
+def test_most_odds_keep_the_total(spread: float) -> None:
+    """The heaviest votes over the flattest logits: sums stay within 64 bits."""
+    logits = rows(5, 2, 49152, spread)
+    votes = fq.Votes(np.array([1, 1]), np.array([[49407], [0]], np.int32), np.full((2, 1), 1 << 38), np.full(2, fq.MOST_ODDS, np.float32))
+    f = fq.frequencies(logits, np.zeros(49152, np.float32), votes, 49408)
+    assert (f.sum(axis=1) == TOTAL).all()
+    assert f[0, 49407] > 0.99 * TOTAL
+    coded = np.array([49407, 5], np.int32)
+    none = np.zeros(49152, np.float32)
+    assert np.array_equal(fq.intervals(logits, none, votes, 49408, coded, fq.Lessons()), fq.intervals_reference(f, coded))

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmzip.lanes import SYMBOLS_A_LANE, LaneLayout, default_lanes
+from llmzip.container import MAX_LANES
+from llmzip.lanes import LaneLayout, default_lanes
 
 
 @given(st.integers(1, 500), st.integers(1, 40))
@@ -22,4 +23,6 @@ def test_grid_is_a_rearrangement(n: int, lanes: int) -> None:
 
 
 def test_default_grows_with_size() -> None:
-    assert [default_lanes(n) for n in (1, 100, SYMBOLS_A_LANE * 2 - 1, SYMBOLS_A_LANE * 10)] == [1, 1, 1, 10]
+    assert [default_lanes(n, 4096) for n in (1, 100, 4096 * 2 - 1, 4096 * 10)] == [1, 1, 1, 10]
+    assert default_lanes(10**9, 4096) == MAX_LANES
+    assert default_lanes(10**9, None) == 1
