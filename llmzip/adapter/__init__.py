@@ -57,17 +57,13 @@ class Adapter:
     """
 
     def __init__(self, parameters: AdapterParameters, sizes: Sizes, threads: int = 1, ledger: Ledger | None = None) -> None:
-        self._sizes, self._threads, self._ledger = sizes, threads, ledger
+        self._sizes, self._ledger = sizes, ledger
         self.steps = steps_a_round(parameters, sizes.lanes)
         self.bias = VocabularyBias(parameters.bias, sizes.vocab, self.steps * sizes.lanes, threads)
         self.neighbours: Neighbours | None = None
         if parameters.neighbours:
-            self.neighbours = self._make_neighbours(parameters)
-
-    def _make_neighbours(self, parameters: AdapterParameters) -> Neighbours:
-        assert parameters.neighbours is not None
-        s = self._sizes
-        return Neighbours(parameters.neighbours, s.width, s.symbols, s.total, min(_ROWS, self.steps * s.lanes), self._threads)
+            rows = min(_ROWS, self.steps * sizes.lanes)
+            self.neighbours = Neighbours(parameters.neighbours, sizes.width, sizes.symbols, sizes.total, rows, threads)
 
     @property
     def learns(self) -> bool:

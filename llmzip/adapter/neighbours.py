@@ -83,7 +83,7 @@ class Neighbours:
         blocks = -(-room // OUTPUTS)
         self._keys = np.zeros((blocks, width // QUAD, OUTPUTS, QUAD), np.uint8)  # laid out as weights of a product
         self._scales, self._symbols = np.zeros(room, _f32), np.zeros(room, np.int32)
-        self._alphabet, self._threads, self._width, self._rows = symbols, threads, width, rows
+        self._alphabet, self._threads = symbols, threads
         self._factor, self._ranges = factors(parameters, width)
         self._shares = Shares()
         self.seen = 0
