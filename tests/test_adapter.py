@@ -65,12 +65,9 @@ def test_decoder_follows(name: str) -> None:
         coded = rng.integers(0, 556 if step % 3 else 20, 4).astype(np.int32)
         start, freq = encoder.intervals(logits, state, coded)
         assert (freq >= 1).all()
-        for target in (start, start + freq - 1):
-            trial = [decoder] if target is not start else []
-            for adapter in trial:
-                found, low, width = adapter.find(logits, state, target)
-                assert np.array_equal(found, coded)
-                assert np.array_equal((low, width), (start, freq))
+        found, low, width = decoder.find(logits, state, start + freq - 1)
+        assert np.array_equal(found, coded)
+        assert np.array_equal((low, width), (start, freq))
         if (step + 1) % encoder.steps == 0:
             encoder.update()
             decoder.update()
@@ -149,11 +146,6 @@ def test_no_votes_before_anything_is_known() -> None:
 @settings(max_examples=30)
 def test_rounds_have_at_least_a_step(symbols: int, lanes: int) -> None:
     assert steps_a_round(AdapterParameters(symbols), lanes) == max(1, symbols // lanes)
-
-
-def test_the_proof_notices() -> None:
-    prove.cache_clear()
-    prove(2)
 
 
 def test_a_wrong_operation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
