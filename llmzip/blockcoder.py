@@ -6,7 +6,7 @@ of them when encoding, one when decoding), and hands each step's logits to the e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -31,7 +31,8 @@ HEAD_ROWS = 64  # tokens whose logits are held at once, where no round ends befo
 
 class _End(Protocol):
     grid: NDArray[np.int32]  # [lanes, steps]: symbols known so far
-    adapter: Adapter
+    learns: bool
+    round_steps: int  # between two calls of `update`, if anything learns
 
     def known(self, step: int) -> int:
         """From `step` on, for how many steps the symbols before them are known."""
@@ -41,11 +42,18 @@ class _End(Protocol):
         """Codes consecutive steps from `step` on; logits float32 [steps * lanes, vocab], rows in step order."""
         ...
 
+    def update(self) -> None:
+        """Ends a round."""
+        ...
+
 
 class _Encoding:
-    def __init__(self, layout: LaneLayout, grid: NDArray[np.int32], adapter: Adapter) -> None:
-        self.grid, self.adapter, self._steps = grid, adapter, layout.steps
-        self.coder = CompiledRangeEncoder(layout.lanes)
+    """The same symbols under one adapter or several, whose rounds are of one length."""
+
+    def __init__(self, layout: LaneLayout, grid: NDArray[np.int32], adapters: list[Adapter]) -> None:
+        self.grid, self._steps = grid, layout.steps
+        self._tries = [(adapter, CompiledRangeEncoder(layout.lanes)) for adapter in adapters]
+        self.learns, self.round_steps = any(adapter.learns for adapter in adapters), adapters[0].steps
 
     def known(self, step: int) -> int:
         return self._steps - step
@@ -53,23 +61,35 @@ class _Encoding:
     def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: State | None) -> None:
         steps = len(logits) // lanes
         symbols = np.ascontiguousarray(self.grid[:lanes, step : step + steps].T).reshape(-1)
-        start, freq = self.adapter.intervals(logits, state, symbols)
-        self.coder.encode_steps(start.reshape(steps, lanes), freq.reshape(steps, lanes))
+        for adapter, coder in self._tries:
+            start, freq = adapter.intervals(logits, state, symbols)
+            coder.encode_steps(start.reshape(steps, lanes), freq.reshape(steps, lanes))
+
+    def update(self) -> None:
+        for adapter, _ in self._tries:
+            adapter.update()
+
+    def finish(self) -> list[bytes]:
+        return [coder.finish() for _, coder in self._tries]
 
 
 class _Decoding:
     def __init__(self, layout: LaneLayout, stream: bytes, adapter: Adapter) -> None:
         self.grid = np.zeros((layout.lanes, layout.steps), dtype=np.int32)
-        self.adapter = adapter
-        self.coder = CompiledRangeDecoder(layout.lanes, stream)
+        self._adapter = adapter
+        self.learns, self.round_steps = adapter.learns, adapter.steps
+        self._coder = CompiledRangeDecoder(layout.lanes, stream)
 
     def known(self, step: int) -> int:
         return 1
 
     def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: State | None) -> None:
-        symbols, start, freq = self.adapter.find(logits, state, self.coder.targets(lanes))
-        self.coder.advance(start, freq)
+        symbols, start, freq = self._adapter.find(logits, state, self._coder.targets(lanes))
+        self._coder.advance(start, freq)
         self.grid[:lanes, step] = symbols
+
+    def update(self) -> None:
+        self._adapter.update()
 
 
 class BlockCoder:
@@ -96,11 +116,25 @@ class BlockCoder:
         Raises:
             NotEnoughMemoryError: for so many lanes.
         """
+        return self.encode_variants(symbols, lanes, {self._adapter: ledger}, progress)[0]
+
+    def encode_variants(
+        self, symbols: NDArray[np.int32], lanes: int, adapters: Mapping[AdapterParameters, Ledger | None], progress: Progress | None = None
+    ) -> list[bytes]:
+        """Bitstreams of `symbols` under each of `adapters` instead of the coder's own, in little more time than one.
+
+        Args:
+            adapters: with the same `round_symbols`; and to which ledger each writes.
+
+        Raises:
+            NotEnoughMemoryError: for so many lanes.
+        """
         layout = LaneLayout(len(symbols), lanes)
         self._check_memory(layout, self._chunk(layout), "--lanes {} would fit")
-        end = _Encoding(layout, layout.to_grid(symbols), self._make_adapter(layout, ledger))
+        made = [self._make_adapter(layout, parameters, ledger) for parameters, ledger in adapters.items()]
+        end = _Encoding(layout, layout.to_grid(symbols), made)
         self._run(layout, end, progress)
-        return end.coder.finish()
+        return end.finish()
 
     def decode(self, stream: bytes, symbols: int, lanes: int, progress: Progress | None = None) -> NDArray[np.int32]:
         """The inverse of `encode`; damaged streams give wrong symbols, never an error.
@@ -110,14 +144,22 @@ class BlockCoder:
         """
         layout = LaneLayout(symbols, lanes)
         self._check_memory(layout, 1, "the archive's lanes cannot be changed, so decode it where more memory is free")
-        end = _Decoding(layout, stream, self._make_adapter(layout))
+        end = _Decoding(layout, stream, self._make_adapter(layout, self._adapter))
         self._run(layout, end, progress)
         return layout.from_grid(end.grid)
 
-    def _make_adapter(self, layout: LaneLayout, ledger: Ledger | None = None) -> Adapter:
+    def _make_adapter(self, layout: LaneLayout, parameters: AdapterParameters, ledger: Ledger | None = None) -> Adapter:
         config = self._transformer.config
         sizes = Sizes(config.vocab, self._alphabet, config.width, layout.lanes, layout.symbols)
-        return Adapter(self._adapter, sizes, self._threads, ledger)
+        return Adapter(parameters, sizes, self._threads, ledger)
+
+    def _opening(self) -> tuple[int, ...]:
+        config = self._transformer.config
+        return config.opening or (config.bos,)
+
+    def _positions(self, layout: LaneLayout) -> int:
+        """Tokens a lane is fed."""
+        return layout.steps + len(self._opening()) - 1
 
     def _chunk(self, layout: LaneLayout) -> int:
         """Steps the encoder feeds at once."""
@@ -126,7 +168,8 @@ class BlockCoder:
         return max(1, self._rows // layout.lanes)
 
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
-        needed, free = self._transformer.memory(layout.lanes, self._window, layout.steps, min(chunk, layout.steps), self._near)
+        steps = self._positions(layout)
+        needed, free = self._transformer.memory(layout.lanes, self._window, steps, min(chunk, steps), self._near)
         if free is not None and needed > free:
             fitting = layout.lanes * free // needed
             if not fitting:
@@ -137,7 +180,12 @@ class BlockCoder:
     def _run(self, layout: LaneLayout, end: _End, progress: Progress | None) -> None:
         transformer = self._transformer
         chunk = self._chunk(layout)
-        cache = transformer.cache(layout.lanes, self._window, self._sinks, layout.steps, min(chunk, end.known(0)), self._near)
+        opening = self._opening()
+        cache = transformer.cache(
+            layout.lanes, self._window, self._sinks, self._positions(layout), max(min(chunk, end.known(0)), len(opening)), self._near
+        )
+        if len(opening) > 1:
+            transformer.advance(np.tile(np.array(opening[:-1], np.int32), (layout.lanes, 1)), cache)
         step = 0
         while step < layout.steps:
             lanes = layout.active(step)
@@ -147,26 +195,24 @@ class BlockCoder:
             rows = np.arange(lanes * steps).reshape(lanes, steps).T  # step order, from lane-major order
             first = 0
             while first < steps:
-                some = min(self._until_update(end.adapter, step + first, lanes), steps - first)
+                some = min(self._until_update(end, step + first, lanes), steps - first)
                 part = hidden.at(np.ascontiguousarray(rows[first : first + some]).reshape(-1))
-                state = State(part.q.cpu().numpy(), part.scale.cpu().numpy()) if end.adapter.learns else None
+                state = State(part.q.cpu().numpy(), part.scale.cpu().numpy()) if end.learns else None
                 end.code(step + first, lanes, transformer.logits(part), state)
                 first += some
-                if end.adapter.learns and (step + first) % end.adapter.steps == 0:
-                    end.adapter.update()
+                if end.learns and (step + first) % end.round_steps == 0:
+                    end.update()
             step += steps
             if progress:
                 progress(lanes * steps)
 
     @staticmethod
-    def _until_update(adapter: Adapter, step: int, lanes: int) -> int:
+    def _until_update(end: _End, step: int, lanes: int) -> int:
         """Steps from `step` on to code together."""
-        return adapter.steps - step % adapter.steps if adapter.learns else max(1, HEAD_ROWS // lanes)
+        return end.round_steps - step % end.round_steps if end.learns else max(1, HEAD_ROWS // lanes)
 
     def _inputs(self, grid: NDArray[np.int32], step: int, steps: int) -> NDArray[np.int32]:
-        """The tokens before the symbols of `steps` steps: [lanes, steps]. Raw bytes look like the start token."""
-        config = self._transformer.config
-        before = (
-            grid[:, step - 1 : step + steps - 1] if step else np.pad(grid[:, : steps - 1], ((0, 0), (1, 0)), constant_values=config.bos)
-        )
+        """The tokens before the symbols of `steps` steps: [lanes, steps]. Raw bytes look like `bos`."""
+        config, last = self._transformer.config, self._opening()[-1]
+        before = grid[:, step - 1 : step + steps - 1] if step else np.pad(grid[:, : steps - 1], ((0, 0), (1, 0)), constant_values=last)
         return np.where(before < config.vocab, before, config.bos).astype(np.int32)

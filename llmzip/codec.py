@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 _XZ_IS_ENOUGH = 25  # where xz shrinks this much, the model's gain is not worth its time
 _BINARY_SHARE = 0.2  # of bytes that are not UTF-8, beyond which a block is not text
 _MISMATCH = "a block's content does not match its check: the archive is damaged, or this machine cannot reproduce it; get another copy"
+_CHOOSE_SYMBOLS = 4096  # up to which what learns is tried in all combinations
 _CUT_SEARCH = 4096  # how far back from a block's end a line's end is looked for
 
 
@@ -181,12 +182,10 @@ class Codec:
             if enough:
                 write(encode_record(plain))
             else:
-                loaded = self._own_model()
-                model = loaded.record(level)
-                coded = self._encode_block(loaded, model, content, progress)
-                record = b"" if model_written else encode_record(model)
-                if len(encode_record(coded)) + len(record) < len(encode_record(plain)):
-                    write(record + encode_record(coded))
+                model, coded = self._encode_block(level, content, choose=not model_written, progress=progress)
+                record = encode_record(coded) if model_written else encode_record(model) + encode_record(coded)
+                if len(record) < len(encode_record(plain)):
+                    write(record)
                     model_written = True
                 else:
                     write(encode_record(plain))
@@ -228,14 +227,23 @@ class Codec:
         plain = _smallest_classic(content)
         return plain, _skip_model(content, plain)
 
-    def _encode_block(self, loaded: LoadedModel, model: ModelRecord, content: bytes, progress: Callable[[float], None]) -> CodedBlock:
+    def _encode_block(
+        self, level: Level, content: bytes, choose: bool, progress: Callable[[float], None]
+    ) -> tuple[ModelRecord, CodedBlock]:
+        """A block and the model record it needs. On a short text learning may cost more than it gives, so try if we may `choose`."""
+        loaded = self._own_model()
         symbols = loaded.alphabet.encode(content)
-        lanes = self.options.lanes or default_lanes(len(symbols), self.options.how().lane_symbols)
-        count = min(lanes, len(symbols))
-        stream = loaded.coder(model).encode(symbols, count, _share(len(symbols), progress), self.ledger)
-        if self.ledger:
+        lanes = min(self.options.lanes or default_lanes(len(symbols), level.lane_symbols), len(symbols))
+        adapters = level.adapter.subsets() if choose and len(symbols) <= _CHOOSE_SYMBOLS else [level.adapter]
+        ledgers = {adapter: self.ledger.page() if self.ledger else None for adapter in adapters}
+        model = loaded.record(level)
+        streams = loaded.coder(model).encode_variants(symbols, lanes, ledgers, _share(len(symbols), progress))
+        models = [replace(model, adapter=adapter) for adapter in adapters]
+        model, stream = min(zip(models, streams, strict=True), key=lambda m: len(encode_record(m[0])) + len(m[1]))
+        if self.ledger and (ledger := ledgers[model.adapter]):
+            self.ledger.add(ledger)
             self.ledger.count(len(content), len(symbols), len(stream))
-        return CodedBlock(len(content), len(symbols), count, content_check(content), stream)
+        return model, CodedBlock(len(content), len(symbols), lanes, content_check(content), stream)
 
     def _decode(self, record: container.Block, model: ModelRecord | None, progress: Callable[[float], None]) -> bytes:
         if isinstance(record, StoredBlock):

@@ -5,7 +5,8 @@ A level is the encoder's affair: what it stands for is written out in the archiv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 SINKS = 4
 DEFAULT_LEVEL = 6
@@ -48,6 +49,11 @@ class AdapterParameters:
     round_symbols: int = 32
     bias: BiasParameters | None = None
     neighbours: NeighbourParameters | None = None
+
+    def subsets(self) -> list[AdapterParameters]:
+        """These, with every choice of the parts that are switched on; all parts first, none last."""
+        keep_or_drop = ([self.bias, None], [self.neighbours, None])
+        return list(dict.fromkeys(replace(self, bias=b, neighbours=n) for b, n in product(*keep_or_drop)))
 
 
 FROZEN = AdapterParameters()

@@ -97,7 +97,7 @@ class Adapter:
     def _code(self, logits: Logits, votes: Votes, lessons: Lessons, coded: NDArray[np.int32] | None, targets: Integers | None) -> Any:
         if coded is not None:
             if self._ledger:
-                self._ledger.add(logits, self.bias.values, votes, self._sizes.symbols, coded)
+                self._ledger.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
             return (coded, *frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, lessons))
         assert targets is not None
         return frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, lessons)

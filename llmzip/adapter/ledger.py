@@ -24,13 +24,23 @@ class Ledger:
         self.frozen = self.biased = self.voted = 0.0
         self.content = self.symbols = self.stream = self.archive = 0
 
+    def page(self) -> Ledger:
+        """An empty one of its kind, for bits that may not count in the end."""
+        return Ledger()
+
     def count(self, content: int, symbols: int, stream: int) -> None:
         """Counts a block."""
         self.content += content
         self.symbols += symbols
         self.stream += stream
 
-    def add(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
+    def add(self, other: Ledger) -> None:
+        """Adds a block's bits."""
+        self.frozen += other.frozen
+        self.biased += other.biased
+        self.voted += other.voted
+
+    def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Counts rows about to be coded."""
         none = no_votes(len(coded))
 

@@ -25,7 +25,7 @@ def small_model(config: LlamaConfig) -> IntegerModel:
     """A random model of two layers with heads as `config` has them."""
     group, kv = config.heads // config.kv_heads, min(config.kv_heads, 2)
     c = replace(
-        config, layers=2, width=64, heads=group * kv, kv_heads=kv, ffn=128, vocab=90, bos=0,
+        config, layers=2, width=64, heads=group * kv, kv_heads=kv, ffn=128, vocab=90, bos=0, opening=(),
         near_heads=(0,), near_window=_NEAR_WINDOW,
     )  # fmt: skip
     rng = np.random.default_rng(1)

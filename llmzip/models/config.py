@@ -7,6 +7,8 @@ from typing import Any
 
 from llmzip.errors import ModelFormatError
 
+MAX_OPENING = 64
+
 
 @dataclass(frozen=True)
 class LlamaConfig:
@@ -21,12 +23,14 @@ class LlamaConfig:
     vocab: int  # tokens the model predicts
     rope_base: float
     norm_eps: float
-    bos: int  # the token every lane starts with
+    bos: int  # what the model sees in place of a raw byte, and before a text if there is no opening
+    opening: tuple[int, ...] = ()  # tokens every lane is fed before its first symbol; bos if empty
     near_heads: tuple[int, ...] = ()  # key heads, as layer * kv_heads + head, that look only near
     near_window: int = 0  # how many positions those see, sinks apart
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "near_heads", tuple(self.near_heads))
+        object.__setattr__(self, "opening", tuple(self.opening))
         # 2^17 products of int8 still sum exactly in int32
         sizes = (self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.ffn, self.vocab)
         if min(sizes) < 1 or max(self.width, self.ffn, self.query_width) > 1 << 17 or self.vocab > 1 << 24 or self.layers > 1024:
@@ -36,8 +40,10 @@ class LlamaConfig:
         known = range(self.layers * self.kv_heads)
         if any(h not in known for h in self.near_heads) or (self.near_heads and self.near_window < 1):
             raise ModelFormatError("heads that look near are not among the model's, or see nothing")
-        if not 0 <= self.bos < self.vocab:
-            raise ModelFormatError(f"start token {self.bos} lies outside the vocabulary of {self.vocab}")
+        if any(not 0 <= token < self.vocab for token in (self.bos, *self.opening)):
+            raise ModelFormatError(f"start token {self.bos} or opening {self.opening} lies outside the vocabulary of {self.vocab}")
+        if len(self.opening) > MAX_OPENING:
+            raise ModelFormatError(f"the opening has {len(self.opening)} tokens, more than {MAX_OPENING}")
         if not (self.rope_base > 1.0 and 0.0 < self.norm_eps < 1.0):
             raise ModelFormatError("rope base or norm epsilon out of range; the file is damaged or not a Llama model")
 
@@ -52,5 +58,5 @@ class LlamaConfig:
         return self.kv_heads * self.head_dim
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, in field order, for JSON; what says that no head looks near is left out."""
-        return {k: v for k, v in asdict(self).items() if self.near_heads or not k.startswith("near_")}
+        """Plain values, in field order, for JSON; optional ones that are empty are left out."""
+        return {k: v for k, v in asdict(self).items() if v or k not in ("opening", "near_heads", "near_window")}

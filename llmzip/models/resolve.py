@@ -92,7 +92,8 @@ def _convert(source: Path, known: RegisteredModel | None, quiet: bool) -> Intege
 
     model = load_float_model(source)
     if known is not None:
-        model = replace(model, config=replace(model.config, near_heads=known.near_heads, near_window=known.near_window))
+        chosen = {k: getattr(known, k) for k in ("opening", "near_heads", "near_window")}
+        model = replace(model, config=replace(model.config, **chosen))
 
     with tqdm(desc="converting", unit="layer", disable=None if not quiet else True, file=sys.stderr) as bar:
 
