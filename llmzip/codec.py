@@ -161,7 +161,7 @@ class Codec:
         """Reads `source` to its end and writes one frame, block after block."""
         whole, written = WholeCheck(), 0
         level = self.options.how()
-        model_written = False
+        written_model: ModelRecord | None = None
         pending = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
 
         def write(data: bytes) -> None:
@@ -182,11 +182,11 @@ class Codec:
             if enough:
                 write(encode_record(plain))
             else:
-                model, coded = self._encode_block(level, content, choose=not model_written, progress=progress)
-                record = encode_record(coded) if model_written else encode_record(model) + encode_record(coded)
+                model, coded = self._encode_block(level, content, written_model, progress)
+                record = encode_record(coded) if written_model else encode_record(model) + encode_record(coded)
                 if len(record) < len(encode_record(plain)):
                     write(record)
-                    model_written = True
+                    written_model = model
                 else:
                     write(encode_record(plain))
             progress(1.0)
@@ -228,20 +228,20 @@ class Codec:
         return plain, _skip_model(content, plain)
 
     def _encode_block(
-        self, level: Level, content: bytes, choose: bool, progress: Callable[[float], None]
+        self, level: Level, content: bytes, model: ModelRecord | None, progress: Callable[[float], None]
     ) -> tuple[ModelRecord, CodedBlock]:
-        """A block and the model record it needs. On a short text learning may cost more than it gives, so try if we may `choose`."""
+        """A block, and the model record it needs: `model` if there is one already."""
         loaded = self._own_model()
         symbols = loaded.alphabet.encode(content)
         lanes = min(self.options.lanes or default_lanes(len(symbols), level.lane_symbols), len(symbols))
-        adapters = level.adapter.subsets() if choose and len(symbols) <= _CHOOSE_SYMBOLS else [level.adapter]
-        ledgers = {adapter: self.ledger.page() if self.ledger else None for adapter in adapters}
-        model = loaded.record(level)
-        streams = loaded.coder(model).encode_variants(symbols, lanes, ledgers, _share(len(symbols), progress))
-        models = [replace(model, adapter=adapter) for adapter in adapters]
+        models = [model or loaded.record(level)]
+        if model is None and self.options.adapter is None and len(symbols) <= _CHOOSE_SYMBOLS:
+            models = [replace(models[0], adapter=adapter) for adapter in level.adapter.subsets()]  # may not pay on a short text
+        ledgers = {m.adapter: self.ledger.page() if self.ledger else None for m in models}
+        streams = loaded.coder(models[0]).encode_variants(symbols, lanes, ledgers, _share(len(symbols), progress))
         model, stream = min(zip(models, streams, strict=True), key=lambda m: len(encode_record(m[0])) + len(m[1]))
-        if self.ledger and (ledger := ledgers[model.adapter]):
-            self.ledger.add(ledger)
+        if self.ledger and (page := ledgers[model.adapter]):
+            self.ledger.add(page)
             self.ledger.count(len(content), len(symbols), len(stream))
         return model, CodedBlock(len(content), len(symbols), lanes, content_check(content), stream)
 

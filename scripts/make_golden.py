@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +28,7 @@ from llmzip.models import resolve  # noqa: E402
 from llmzip.models.convert import IntegerModel, convert  # noqa: E402
 from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
 from llmzip.models.sources import load_float_model  # noqa: E402
-from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters  # noqa: E402
+from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters  # noqa: E402
 
 FOLDER = ROOT / "tests" / "golden"
 MESSAGE = "Meet at the old harbour wall at 19:30 — bring the charts, and don't forget a lamp.\n".encode()
@@ -43,6 +44,8 @@ def contents() -> dict[str, bytes]:
         "good-tiny": TEXT[:600],
         "good-tiny-lanes": TEXT[:1200] + b"\xff\x04 raw \r\n\0",
         "good-tiny-blocks": TEXT[:1500],
+        "good-tiny-opening": TEXT[:600],
+        "good-tiny-chosen": TEXT[:600],
         "good-tiny-frozen": TEXT[:600],
         "good-tiny-bias": TEXT[:900],
         "good-tiny-neighbours": TEXT[:900],
@@ -71,13 +74,21 @@ def tiny_model() -> IntegerModel:
         return convert(load_float_model(tiny.write_folder(Path(folder))))
 
 
+def with_opening(model: IntegerModel) -> IntegerModel:
+    """The tiny model, with an opening."""
+    return replace(model, config=replace(model.config, opening=(5, 80, 3)))
+
+
 def good() -> dict[str, bytes]:
     """The good archives, made now."""
     want, small, real = contents(), tiny_model(), resolve.load(DEFAULT_MODEL)
     made = {name: Codec().compress(want[name]) for name in ("good-empty", "good-stored", "good-xz")}
-    made["good-tiny"] = _Coding("local:tiny", small).compress(want["good-tiny"])
-    made["good-tiny-lanes"] = _Coding("local:tiny", small, lanes=5).compress(want["good-tiny-lanes"])
-    made["good-tiny-blocks"] = _Coding("local:tiny", small, block_bytes=500).compress(want["good-tiny-blocks"])
+    full = LEVELS[DEFAULT_LEVEL].adapter  # stated: for texts as short as these an encoder may choose less
+    made["good-tiny"] = _Coding("local:tiny", small, adapter=full).compress(want["good-tiny"])
+    made["good-tiny-lanes"] = _Coding("local:tiny", small, adapter=full, lanes=5).compress(want["good-tiny-lanes"])
+    made["good-tiny-blocks"] = _Coding("local:tiny", small, adapter=full, block_bytes=500).compress(want["good-tiny-blocks"])
+    made["good-tiny-opening"] = _Coding("local:tiny", with_opening(small), adapter=full, lanes=2).compress(want["good-tiny-opening"])
+    made["good-tiny-chosen"] = _Coding("local:tiny", small).compress(want["good-tiny-chosen"])
     for name, adapter in {
         "frozen": FROZEN,
         "bias": AdapterParameters(7, BiasParameters(80, 1), None),
@@ -86,10 +97,11 @@ def good() -> dict[str, bytes]:
         lanes = 1 if name == "frozen" else 3
         made[f"good-tiny-{name}"] = _Coding("local:tiny", small, adapter=adapter, lanes=lanes).compress(want[f"good-tiny-{name}"])
     for level in (1, 9):
-        made[f"good-tiny-level-{level}"] = _Coding("local:tiny", small, level=level).compress(want[f"good-tiny-level-{level}"])
+        coding = _Coding("local:tiny", small, level=level, adapter=LEVELS[level].adapter)
+        made[f"good-tiny-level-{level}"] = coding.compress(want[f"good-tiny-level-{level}"])
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
     made["good-real-message"] = _Coding(DEFAULT_MODEL, real).compress(want["good-real-message"])
-    made["good-real-lanes"] = _Coding(DEFAULT_MODEL, real, lanes=4).compress(want["good-real-lanes"])
+    made["good-real-lanes"] = _Coding(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
     return made
 
 

@@ -6,17 +6,21 @@ import io
 import lzma
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TEXT, FixedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import llmzip
 from llmzip import container
+from llmzip.adapter.ledger import Ledger
 from llmzip.codec import Codec, Options, read_blocks
 from llmzip.engine.cache import KVCache
 from llmzip.errors import (
@@ -108,6 +112,46 @@ def test_every_code_point(tiny_model: IntegerModel) -> None:
     codec = FixedCodec(tiny_model, level=1)
     data = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)])).encode()
     assert codec.decompress(codec.compress(data)) == data
+
+
+def test_opening_is_what_the_text_follows(tiny_model: IntegerModel) -> None:
+    """Coding after an opening costs what coding it and the text costs more than coding it alone."""
+    text = np.array([9, 80, 40, 40, 7] * 8, np.int32)
+
+    def bits(opening: tuple[int, ...], symbols: NDArray[np.int32]) -> float:
+        opened = FixedCodec(replace(tiny_model, config=replace(tiny_model.config, opening=opening)))._own_model()
+        coder, ledger = opened.coder(opened.record(LEVELS[1])), Ledger()
+        stream = coder.encode(symbols, 1, ledger=ledger)
+        assert (coder.decode(stream, len(symbols), 1) == symbols).all()
+        assert coder.encode(np.tile(symbols, 3), 3)[:4] == stream[:4]  # every lane begins alike
+        return ledger.frozen
+
+    start = np.array([5, 80, 3], np.int32)
+    whole = bits((2,), np.concatenate([start, text])) - bits((2,), start)
+    assert bits((2, *start.tolist()), text) == pytest.approx(whole, abs=1e-6)
+    assert bits((2,), text) != pytest.approx(whole, abs=1e-3)
+
+
+def test_short_texts_choose_what_learns(tiny_model: IntegerModel) -> None:
+    full = LEVELS[DEFAULT_LEVEL].adapter
+    seen = set()
+    for text in (TEXT[:400], TEXT[:1500], b"sixteen letters!", b"a ball and a cat " * 40):
+        sizes = {adapter: len(EagerCodec(tiny_model, adapter=adapter).compress(text)) for adapter in full.subsets()}
+        codec = EagerCodec(tiny_model)
+        archive = codec.compress(text)
+        assert len(archive) == min(sizes.values())
+        assert codec.decompress(archive) == text
+        seen |= {r.adapter for r in records(archive) if isinstance(r, container.ModelRecord)}
+    assert len(full.subsets()) == 4
+    assert len(seen) > 1
+
+
+def test_later_blocks_learn_what_the_first_one_chose(tiny_model: IntegerModel) -> None:
+    codec = EagerCodec(tiny_model, block_bytes=400)
+    text = TEXT[:400] + b"a ball and a cat " * 100
+    archive = codec.compress(text)
+    assert codec.decompress(archive) == text
+    assert sum(isinstance(r, container.ModelRecord) for r in records(archive)) == 1
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 7, 64])

@@ -21,7 +21,8 @@ FILES = sorted((Path(__file__).parent / "golden").glob("*.llz"))
 @pytest.fixture(scope="module")
 def golden_codec(tiny_model: IntegerModel, real_model: IntegerModel) -> Codec:
     codec = Codec()
-    for name, model in (("local:tiny", tiny_model), (DEFAULT_MODEL, real_model)):
+    models = [("local:tiny", tiny_model), ("local:tiny", make_golden.with_opening(tiny_model)), (DEFAULT_MODEL, real_model)]
+    for name, model in models:
         loaded = LoadedModel(name, model, Options())
         codec._loaded[loaded.digest] = loaded
     return codec

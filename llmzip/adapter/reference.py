@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from llmzip import frequencies
 from llmzip.adapter import Sizes, steps_a_round
 from llmzip.adapter.bias import update_reference
-from llmzip.adapter.neighbours import BUCKETS as BUCKETS
-from llmzip.adapter.neighbours import MASS_BITS, RANGE, Shares, State, factors
+from llmzip.adapter.neighbours import BUCKETS, MASS_BITS, RANGE, Shares, State, factors
 from llmzip.frequencies import TOTAL_BITS, Integers, Logits, Votes, no_votes
 from llmzip.parameters import AdapterParameters
 
