@@ -18,7 +18,7 @@ def run() -> None:
     gc.set_threshold(200_000, 20, 20)
     status: object = 0
     try:
-        main()
+        main(prog_name="llmzip")
     except SystemExit as e:
         status = e.code
     code = status if isinstance(status, int) else int(status is not None)

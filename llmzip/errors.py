@@ -58,6 +58,15 @@ class NotEnoughMemoryError(LLZError):
     """The lanes' keys and values would not fit into this machine's memory."""
 
 
+class OutputLimitError(LLZError):
+    """The archive holds more than the caller allows."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the archive holds {size:,} bytes or more, above the limit of {limit:,}; raise --max-output (max_output) to allow it"
+        )
+
+
 class ParameterError(LLZError, ValueError):
     """A parameter is out of range."""
 

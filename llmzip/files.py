@@ -61,7 +61,7 @@ def writing(target: str, force: bool, like: str | None = None) -> Iterator[Binar
     except OSError as e:
         raise FileError(f"{target} cannot be written ({(e.strerror or 'error').lower()}); check the folder") from e
     try:
-        with os.fdopen(handle, "wb") as sink:
+        with os.fdopen(handle, "w+b") as sink:  # readable, too, for who wants to verify it
             yield sink
             sink.flush()
             os.fsync(sink.fileno())

@@ -1,0 +1,102 @@
+"""`compress`, `decompress`, `test`, and all of them as gzip and xz have them: `llmzip -d`, `llmzip -t`, ..."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from llmzip.cli import options as opt
+from llmzip.cli.running import SUFFIX, Job, run
+from llmzip.files import FileError
+
+_verify = click.option("--verify", is_flag=True, help="Decode each archive again and compare before it gets its name.")
+_explain = click.option("--explain", is_flag=True, help="Say where the bits went, on standard error; takes a little longer.")
+
+
+@click.command()
+@opt.files
+@opt.levels
+@opt.targets
+@_verify
+@opt.lanes
+@opt.model
+@opt.machine
+@opt.loudness
+@_explain
+def compress(**given: Any) -> None:
+    """Compress each FILE to FILE.llz and keep it; with no FILE, or -, standard input to standard output."""
+    run(_compress_job(given))
+
+
+@click.command()
+@opt.files
+@opt.targets
+@opt.max_output
+@opt.model_place
+@opt.machine
+@opt.loudness
+def decompress(**given: Any) -> None:
+    """Restore FILE from each FILE.llz and keep the archive; with no FILE, or -, standard input to standard output."""
+    run(_restore_job("decompress", given))
+
+
+@click.command()
+@opt.files
+@opt.max_output
+@opt.model_place
+@opt.machine
+@opt.loudness
+def test(**given: Any) -> None:
+    """Decode each archive and check it, without writing anything; silent if all is well."""
+    run(_restore_job("test", given))
+
+
+@click.command(hidden=True)
+@opt.files
+@click.option("-z", "--compress", "action", flag_value="compress", default="compress", help="Compress; the default.")
+@click.option("-d", "--decompress", "action", flag_value="decompress", help="Decompress.")
+@click.option("-t", "--test", "action", flag_value="test", help="Check archives, without writing anything.")
+@click.option("-l", "--list", "action", flag_value="list", help="List what archives hold.")
+@opt.levels
+@opt.targets
+@_verify
+@opt.max_output
+@opt.lanes
+@opt.model
+@opt.machine
+@opt.loudness
+@_explain
+@opt.as_json
+def classic(action: str, as_json: bool, **given: Any) -> None:
+    """Compress, decompress, test or list, with the options of gzip and xz."""
+    if action == "list":
+        from llmzip.cli.listing import show_list
+
+        show_list(given["files"], as_json)
+    elif action == "compress":
+        run(_compress_job(given))
+    else:
+        run(_restore_job(action, given))
+
+
+def _settings(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    settings = {name: given[name] for name in ("model", "device", "quiet", *names)}
+    return settings | {"threads": given["threads"] or None}
+
+
+def _compress_job(given: dict[str, Any]) -> Job:
+    same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify")}
+    return Job("compress", target=lambda name: name + SUFFIX, settings=_settings(given, "level", "lanes", "explain"), **same)
+
+
+def _restore_job(action: str, given: dict[str, Any]) -> Job:
+    names = ("files", "max_output") if action == "test" else ("files", "output", "to_stdout", "force", "remove", "max_output")
+    return Job(action, target=_without_suffix, settings=_settings(given), **{name: given[name] for name in names})
+
+
+def _without_suffix(name: str) -> str:
+    if not name.endswith(SUFFIX) or len(os.path.basename(name)) == len(SUFFIX):
+        raise FileError(f"does not end in {SUFFIX}; name the output with -o, or use -c")
+    return name[: -len(SUFFIX)]

@@ -1,0 +1,68 @@
+"""`llmzip` itself: finds the command, or treats its arguments as gzip and xz would."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from typing import Any
+
+import click
+
+from llmzip import __version__, container
+
+_COMMANDS = {
+    "compress": "coding:compress",
+    "decompress": "coding:decompress",
+    "test": "coding:test",
+    "list": "listing:list_archives",
+    "info": "listing:info",
+    "models": "models:models",
+    "completion": "completion:completion",
+}
+_CLASSIC = "coding:classic"
+_VERSION = f"%(prog)s %(version)s (format {container.FORMAT_VERSION}, arithmetic {container.ARITHMETIC_VERSION})"
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is asked for; anything else is for the classic command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = _CLASSIC if cmd_name == "classic" else _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(f"llmzip.cli.{module}"), attribute)
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = [name for p in self.get_params(ctx) for name in p.opts]
+        if ctx.resilient_parsing:  # completing
+            return super().parse_args(ctx, args)
+        if not args and sys.stdin.isatty():
+            args = ["--help"]
+        if not args or (args[0] not in _COMMANDS and args[0] not in own):
+            args = ["classic", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="COMMAND [ARGS]...  or as gzip: [-d|-t|-l] [OPTIONS] [FILE]...",
+    epilog="Without a command: -d decompresses, -t tests, -l lists, else FILE is compressed; no FILE, or -, is standard input. "
+    "Exit status: 0 done, 1 error, 2 usage, 3 the model is missing or this machine cannot reproduce the archive.",
+)
+@click.version_option(__version__, "--version", "-V", prog_name="llmzip", message=_VERSION)
+def main() -> None:
+    """Compress text with a language model, losslessly; archives decode on every machine."""
+    for name in ("SIGTERM", "SIGHUP"):  # unwind, so that temporary files go
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
+
+
+def _stop(*_: Any) -> None:
+    sys.exit(1)

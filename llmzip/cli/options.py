@@ -1,0 +1,87 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+
+Command = Callable[..., Any]
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def _size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """Bytes, written as a number or with K, M, G, T for powers of 1024."""
+    if value is None:
+        return None
+    if not (match := re.fullmatch(r"(\d{1,15})([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)):
+        raise click.BadParameter(f"{value!r} is not a size; write it like 4096, 64K or 10MiB")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def _tell(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Log messages to standard error."""
+    if wanted:
+        import logging
+
+        logging.basicConfig(format="llmzip: %(message)s")
+        logging.getLogger("llmzip").setLevel(logging.INFO)
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several decorators as one; help shows the first one first."""
+
+    def apply(command: Command) -> Command:
+        return functools.reduce(lambda c, decorate: decorate(c), reversed(decorators), command)
+
+    return apply
+
+
+machine = options(
+    click.option(
+        "-T", "--threads", type=click.IntRange(min=0), metavar="N", envvar="LLMZIP_THREADS",
+        help="CPU threads; 0, the default, is all cores. The result is the same.",
+    ),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", envvar="LLMZIP_DEVICE", show_default=True,
+        help="Where to compute. The result is the same.",
+    ),
+)  # fmt: skip
+loudness = options(
+    click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors."),
+    click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_tell, help="Say which kernels run, and times."),
+)
+files = click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
+targets = options(
+    click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to standard output."),
+    click.option("-o", "--output", metavar="OUT", help="Write to OUT; - is standard output."),
+    click.option("-f", "--force", is_flag=True, help="Overwrite the output; write archives to a terminal."),
+    click.option("-k", "--keep", is_flag=True, help="Keep FILE; the default, for scripts that say so."),
+    click.option("--rm", "remove", is_flag=True, help="Delete FILE at last, if it was proven that the archive gives it back."),
+)
+model = click.option(
+    "--model", metavar="ID", envvar="LLMZIP_MODEL",
+    help="Registry ID, hf:OWNER/NAME@REVISION, or path of a .gguf file or a safetensors folder.",
+)  # fmt: skip
+model_place = click.option("--model", metavar="PATH", envvar="LLMZIP_MODEL", help="Where to find the model, if it is not in the registry.")
+lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
+max_output = click.option("--max-output", callback=_size, metavar="SIZE", help="Refuse archives that hold more, e.g. 10M.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def levels(command: Command) -> Command:
+    """Options -1 to -9; the last one given counts."""
+    for level in reversed(LEVELS):
+        words = {min(LEVELS): "Fastest, frozen model.", max(LEVELS): "Smallest, slow; needs more memory."}
+        default = "From -1 to -9 ever smaller and slower; this is the default." if level == DEFAULT_LEVEL else None
+        help_text = words.get(level) or default
+        flag = click.option(
+            f"-{level}", "level", flag_value=level, type=int, default=DEFAULT_LEVEL, help=help_text, hidden=help_text is None
+        )
+        command = flag(command)
+    return command

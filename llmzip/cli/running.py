@@ -1,0 +1,241 @@
+"""Runs one action over many files with one codec; an error in one does not stop the others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+import click
+
+from llmzip import container
+from llmzip.container import EndRecord
+from llmzip.errors import InexactMachineError, LLZError, OutputLimitError, ParameterError
+from llmzip.files import STDIO, FileError, check_absent, reading, writing
+
+if TYPE_CHECKING:
+    from llmzip.codec import Codec
+
+SUFFIX = ".llz"
+_SPOOL_BYTES = 1 << 24  # of an archive under verification on its way to standard output, kept in memory
+
+
+@dataclass
+class Job:
+    """What to do, and how.
+
+    Attributes:
+        action: "compress", "decompress" or "test".
+        target: the output's name for a file's.
+        verify: decode what was compressed, and compare.
+        remove: delete each source at last.
+        settings: for `codec.Options`.
+    """
+
+    action: str
+    files: tuple[str, ...]
+    target: Callable[[str], str]
+    output: str | None = None
+    to_stdout: bool = False
+    force: bool = False
+    remove: bool = False
+    verify: bool = False
+    max_output: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files; standard input if there are none."""
+        return self.files or (STDIO,)
+
+    def place(self, name: str) -> str:
+        """Where the output for `name` goes."""
+        if self.action == "test":
+            return os.devnull
+        if self.to_stdout or self.output == STDIO or (self.output is None and name == STDIO):
+            return STDIO
+        return self.output if self.output is not None else self.target(name)
+
+
+def report_error(name: str, error: LLZError | OSError) -> int:
+    """Says in one line what went wrong with a file; returns the exit code."""
+    shown = "standard input" if name == STDIO else name
+    if isinstance(error, LLZError):
+        click.echo(f"llmzip: {shown}: {error}", err=True)
+        return error.exit_code
+    click.echo(f"llmzip: {shown}: {(error.strerror or str(error)).lower()}; check the file and its folder", err=True)
+    return 1
+
+
+def run(job: Job) -> NoReturn:
+    """Does it, and exits."""
+    if job.output is not None and len(job.names) > 1:
+        raise click.UsageError("-o takes one FILE; use -c, or run once per file.")
+    if job.remove and (job.to_stdout or STDIO in (*job.names, job.output)):
+        raise click.UsageError("--rm needs files on both sides; leave it out, or leave out -c and -.")
+    runner = _Runner(job)
+    status = 0
+    for name in job.names:
+        try:
+            runner.file(name)
+        except ParameterError as e:
+            raise click.UsageError(str(e)) from e
+        except LLZError as e:
+            status = max(status, report_error(name, e))
+        except BrokenPipeError:  # the reader has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("llmzip: interrupted", err=True)
+            sys.exit(130)
+        except OSError as e:
+            status = max(status, report_error(name, e))
+    runner.explain()
+    sys.exit(status)
+
+
+class _Runner:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._codec: Codec | None = None
+
+    def _make_codec(self) -> Codec:
+        if self._codec is None:
+            from llmzip.codec import Codec, Options
+
+            self._codec = Codec(Options(**self._job.settings))
+        return self._codec
+
+    def file(self, name: str) -> None:
+        """Does one file."""
+        job, out = self._job, self._job.place(name)
+        if job.action == "compress" and out == STDIO and sys.stdout.isatty() and not job.force:
+            raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
+        with reading(name) as source:
+            before = None if name == STDIO else os.fstat(source.fileno())
+            if job.action == "compress":
+                check_absent(out, job.force)
+                self._compress(name, out, source)
+            else:
+                self._restore(name, out, source)
+        if job.remove and before is not None:
+            after = os.stat(name)
+            if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
+                raise FileError("changed while it was read, so it was not deleted; run again")
+            os.unlink(name)
+
+    def _compress(self, name: str, out: str, source: BinaryIO) -> None:
+        codec, like = self._make_codec(), None if STDIO in (name, out) else name
+        if not (self._job.verify or self._job.remove):
+            with writing(out, self._job.force, like) as sink:
+                self._stream(codec.compress_stream, name, _file_size(name), source, sink)
+            return
+        digest = _Digest(source)
+        with writing(out, self._job.force, like) as sink, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+            archive = spool if out == STDIO else sink
+            self._stream(codec.compress_stream, name, _file_size(name), digest, archive)  # type: ignore[arg-type]
+            archive.seek(0)
+            back = _Digest()
+            self._stream(codec.decompress_stream, f"{name}, verifying", digest.size, archive, back)  # type: ignore[arg-type]
+            if back != digest:
+                raise InexactMachineError("what the archive gives back is not what went in; nothing was written, please report this")
+            if out == STDIO:
+                spool.seek(0)
+                while part := spool.read(1 << 20):
+                    sink.write(part)
+
+    def _restore(self, name: str, out: str, source: BinaryIO) -> None:
+        job, size = self._job, _content_size(name)
+        if job.max_output is not None and size is not None and size > job.max_output:
+            raise OutputLimitError(size, job.max_output)
+        if job.action == "test":
+            self._stream(self._make_codec().decompress_stream, name, size, source, _Digest())  # type: ignore[arg-type]
+            return
+        check_absent(out, job.force)
+        codec = self._make_codec()
+        with writing(out, job.force, None if STDIO in (name, out) else name) as sink:
+            self._stream(codec.decompress_stream, name, size, source, sink)
+
+    def _stream(self, code: Callable[..., None], name: str, size: int | None, source: BinaryIO, sink: BinaryIO) -> None:
+        from tqdm import tqdm
+
+        hidden = self._job.settings.get("quiet") or not sys.stderr.isatty()
+        with tqdm(total=size, desc=os.path.basename(name), unit="B", unit_scale=True, disable=hidden, file=sys.stderr) as bar:
+
+            def report(done: int, written: int) -> None:
+                bar.update(done - bar.n)
+                if written > 100:
+                    bar.set_postfix_str(f"ratio {done / written:.2f}")
+
+            code(source, sink, report)
+
+    def explain(self) -> None:
+        """Says where the bits went, if that was asked for."""
+        if self._codec is not None and self._codec.ledger is not None:
+            click.echo(_table(self._codec.ledger), err=True)
+
+
+class _Digest:
+    """What was read from `source`, or written here: its size and SHA-256."""
+
+    def __init__(self, source: BinaryIO | None = None) -> None:
+        self._source, self._hash, self.size = source, hashlib.sha256(), 0
+
+    def read(self, n: int) -> bytes:
+        """The next bytes of the source."""
+        assert self._source is not None
+        data = self._source.read(n)
+        self.write(data)
+        return data
+
+    def write(self, data: bytes) -> int:
+        """Counts them in."""
+        self._hash.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """As files do."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Digest) and (self.size, self._hash.digest()) == (other.size, other._hash.digest())
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _file_size(name: str) -> int | None:
+    return None if name == STDIO else os.stat(name).st_size
+
+
+def _content_size(name: str) -> int | None:
+    """What the archive says it holds; None if it is damaged (decoding will tell) or cannot be read twice."""
+    if name == STDIO or not os.path.isfile(name):
+        return None
+    try:
+        with open(name, "rb") as source:
+            return sum(r.size for frame in container.read_frames(source) for r in frame if isinstance(r, EndRecord))
+    except (OSError, LLZError):
+        return None
+
+
+def _table(ledger: Any) -> str:
+    """Where the bits of the coded blocks went."""
+
+    def line(what: str, size: float, of: float = 0.0) -> str:
+        return f"{what:<34}{size:>14,.1f}" + (f"{100 * size / of:>+9.2f}%" if of else "")
+
+    frozen, biased, voted = (bits / 8 for bits in (ledger.frozen, ledger.biased, ledger.voted))
+    rows = [
+        f"{'of ' + format(ledger.content, ',') + ' bytes, ' + format(ledger.symbols, ',') + ' symbols':<34}{'bytes':>14}",
+        line("frozen model", frozen),
+        line("learned: vocabulary biases", biased - frozen, frozen),
+        line("learned: votes of neighbours", voted - biased, frozen),
+        line("range coder and ends of lanes", ledger.stream - voted, frozen),
+        line("container, blocks not coded", ledger.archive - ledger.stream, frozen),
+        line("archive", ledger.archive),
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,88 @@
+"""What an archive says of itself, read without decoding it; needs no model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO
+
+from llmzip import container
+from llmzip.container import CodedBlock, EndRecord, ModelRecord, StoredBlock, XzBlock
+
+
+@dataclass
+class Summary:
+    """Sums over all frames of an archive.
+
+    Attributes:
+        archive, content: bytes.
+        coded, packed, stored: blocks of each kind: by a model, as xz, as they are.
+        symbols: of coded blocks.
+        lanes: of each coded block.
+        models: those that blocks ask for, in order of appearance.
+    """
+
+    frames: int = 0
+    archive: int = 0
+    content: int = 0
+    coded: int = 0
+    packed: int = 0
+    stored: int = 0
+    symbols: int = 0
+    lanes: list[int] = field(default_factory=list)
+    models: list[ModelRecord] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> int:
+        """Of all kinds."""
+        return self.coded + self.packed + self.stored
+
+    @property
+    def ratio(self) -> float | None:
+        """Content to archive; None where one is empty."""
+        return self.content / self.archive if self.archive and self.content else None
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits of archive for a byte of content."""
+        return 8 * self.archive / self.content if self.content else None
+
+    def add(self, other: Summary) -> None:
+        """Adds another archive's sums."""
+        for name in ("frames", "archive", "content", "coded", "packed", "stored", "symbols"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.lanes += other.lanes
+        self.models = list(dict.fromkeys(self.models + other.models))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        models = [asdict(m) | {"digest": m.digest.hex(), "tokenizer": m.tokenizer.hex()} for m in self.models]
+        more = {"blocks": self.blocks, "ratio": self.ratio, "bits_per_byte": self.bits_per_byte, "format": container.FORMAT_VERSION}
+        return asdict(self) | {"models": models} | more
+
+
+def summarise(source: BinaryIO) -> Summary:
+    """Reads an archive to its end.
+
+    Raises:
+        LLZError: it is not an archive, of another version, or damaged.
+    """
+    s = Summary()
+    for frame in container.read_frames(source):
+        s.frames += 1
+        s.archive += len(container.frame_start())
+        for record in frame:
+            s.archive += len(container.encode_record(record))
+            if isinstance(record, ModelRecord):
+                if record not in s.models:
+                    s.models.append(record)
+            elif isinstance(record, CodedBlock):
+                s.coded += 1
+                s.symbols += record.symbols
+                s.lanes.append(record.lanes)
+            elif isinstance(record, StoredBlock):
+                s.stored += 1
+            elif isinstance(record, XzBlock):
+                s.packed += 1
+            elif isinstance(record, EndRecord):
+                s.content += record.size
+    return s
