@@ -58,6 +58,15 @@ class NotEnoughMemoryError(LLZError):
     """The lanes' keys and values would not fit into this machine's memory."""
 
 
+class DamagedMessageError(LLZError):
+    """No text with the right check byte can be had from a message."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this is not a message, or not as it was written, or it was made with another model; check it against the original"
+        )
+
+
 class OutputLimitError(LLZError):
     """The archive holds more than the caller allows."""
 

@@ -17,6 +17,7 @@ _COMMANDS = {
     "test": "coding:test",
     "list": "listing:list_archives",
     "info": "listing:info",
+    "message": "message:message",
     "models": "models:models",
     "completion": "completion:completion",
 }
@@ -40,7 +41,7 @@ class _Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = [name for p in self.get_params(ctx) for name in p.opts]
-        if ctx.resilient_parsing:  # completing
+        if not args and ctx.resilient_parsing:  # completing a command's name
             return super().parse_args(ctx, args)
         if not args and sys.stdin.isatty():
             args = ["--help"]

@@ -67,6 +67,15 @@ class KVCache:
             self.offset[layer, head] += shift
         return self.position - self.offset
 
+    def copy_first_lane(self) -> None:
+        """Gives every lane what only the first one was fed so far; nothing may have slid yet."""
+        filled = -(-self.position // KEY_BLOCK) * KEY_BLOCK
+        for layer, head in np.ndindex(self.slots.shape):
+            for buffer in (self.k, self.v, self.ks, self.vs):
+                view = self._of(buffer, layer, head)
+                end = filled * (buffer.numel() // self.ks.numel())
+                view[1:, :end] = view[:1, :end]
+
     def _of(self, buffer: Tensor, layer: int, head: int) -> Tensor:
         """One head's part of a buffer, [lanes, its slots' bytes or scales]."""
         size = buffer.numel() // self.ks.numel()

@@ -1,0 +1,103 @@
+"""`message`: short texts in as few characters as can be, without a container."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from llmzip import textforms
+from llmzip.cli import options as opt
+from llmzip.cli.running import report_error
+from llmzip.errors import DamagedMessageError, LLZError, ParameterError
+
+
+@click.command()
+@click.argument("text", nargs=-1)
+@click.option("-d", "--decode", is_flag=True, help="From message to text.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*textforms.TEXT_FORMS, "raw"]),
+    default="base64url",
+    show_default=True,
+    help="How the message is written; raw is bytes.",
+)
+@click.option("--lines", is_flag=True, help="A message on each line of standard input, or a TEXT each.")
+@click.option("-n", "--exact", is_flag=True, help="Take and write line breaks at the end as they are.")
+@opt.model
+@opt.machine
+def message(text: tuple[str, ...], decode: bool, form: str, lines: bool, exact: bool, **given: Any) -> None:
+    """Print a short form of TEXT, or of standard input; with -d the text again, or an error if a character is wrong.
+
+    Both sides need the same model. A line break at the end of standard input is not part of the message.
+    """
+    if form == "raw" and lines:
+        raise click.UsageError("raw messages have no lines; choose another --format.")
+    if form == "raw" and not decode and sys.stdout.isatty():
+        raise click.UsageError("will not write raw bytes to a terminal; redirect, or choose another --format.")
+    given["threads"] = given["threads"] or None
+    inputs = _inputs(text, lines, exact, raw=decode and form == "raw")
+    try:
+        status = _decode(inputs, form, lines, exact, given) if decode else _encode(inputs, form, given)
+    except ParameterError as e:
+        raise click.UsageError(str(e)) from e
+    except LLZError as e:
+        status = report_error("message", e)
+    sys.exit(status)
+
+
+def _inputs(text: tuple[str, ...], lines: bool, exact: bool, raw: bool) -> list[bytes]:
+    if text:
+        words = [os.fsencode(t) for t in text]
+        return words if lines else [b" ".join(words)]
+    data = sys.stdin.buffer.read()
+    if lines:
+        found = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+        return found if found[-1] else found[:-1]
+    if raw or exact:
+        return [data]
+    return [data.removesuffix(b"\n").removesuffix(b"\r")]
+
+
+def _encode(texts: list[bytes], form: str, given: dict[str, Any]) -> int:
+    from llmzip.codec import Options
+    from llmzip.message import MessageCodec
+
+    for made in MessageCodec(Options(**given)).encode(texts):
+        if form == "raw":
+            sys.stdout.buffer.write(made)
+        else:
+            click.echo(textforms.write(made, form))
+    return 0
+
+
+def _decode(inputs: list[bytes], form: str, lines: bool, exact: bool, given: dict[str, Any]) -> int:
+    from llmzip.codec import Options
+    from llmzip.message import MessageCodec
+
+    messages = [data if form == "raw" else _read(data, form) for data in inputs]
+    good = [m for m in messages if not isinstance(m, LLZError)]
+    texts = iter(MessageCodec(Options(**given)).decode(good) if good else [])
+    status = 0
+    for number, m in enumerate(messages, 1):
+        text: bytes | DamagedMessageError = m if isinstance(m, DamagedMessageError) else next(texts)
+        if lines and isinstance(text, bytes) and b"\n" in text:
+            text = DamagedMessageError()
+        if isinstance(text, DamagedMessageError):
+            status = report_error(f"line {number}" if lines else "message", text)
+        else:
+            sys.stdout.buffer.write(text if exact and not lines else text + b"\n")
+            continue
+        if lines:
+            sys.stdout.buffer.write(b"\n")  # so that lines keep their numbers
+    return status
+
+
+def _read(data: bytes, form: str) -> bytes | DamagedMessageError:
+    try:
+        return textforms.read(data.decode("ascii", "replace"), form)
+    except DamagedMessageError as e:
+        return e
