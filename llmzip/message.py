@@ -101,6 +101,10 @@ class MessageCodec:
         """
         return [message for group in _groups(texts) for message in self._encode(group)]
 
+    def bits(self, texts: Sequence[bytes]) -> list[float]:
+        """What the symbols of each text cost, in bits: -log2 of their frequencies' shares, without check and end."""
+        return [bits for group in _groups(texts) for bits in self._bits(group)]
+
     def decode(self, messages: Sequence[bytes]) -> list[bytes | DamagedMessageError]:
         """The text of each message, or what is wrong with it.
 
@@ -110,6 +114,15 @@ class MessageCodec:
         return [text for group in _groups(messages) for text in self._decode(group)]
 
     def _encode(self, texts: Sequence[bytes]) -> Iterator[bytes]:
+        for text, (symbols, start, freq) in zip(texts, self._predict(texts), strict=True):
+            yield self._write(text, symbols, start, freq)
+
+    def _bits(self, texts: Sequence[bytes]) -> Iterator[float]:
+        for _, _, freq in self._predict(texts):
+            yield float(sum(TOTAL_BITS - np.log2(freq)))
+
+    def _predict(self, texts: Sequence[bytes]) -> Iterator[tuple[list[int], list[int], list[int]]]:
+        """The symbols of each text, their cumulative frequencies and their frequencies."""
         loaded = self._codec._own_model()
         symbols = [loaded.alphabet.encode(text) for text in texts]
         longest = max(len(s) for s in symbols)
@@ -121,8 +134,8 @@ class MessageCodec:
         starts, freqs = np.zeros(grid.shape, np.int64), np.zeros(grid.shape, np.int64)
         for step, hidden in enumerate(self._states(grid)):
             starts[:, step], freqs[:, step] = self._code(hidden, grid[:, step])
-        for text, s, start, freq in zip(texts, symbols, starts.tolist(), freqs.tolist(), strict=True):
-            yield self._write(text, s, start, freq)
+        for s, start, freq in zip(symbols, starts, freqs, strict=True):
+            yield s.tolist(), start[: len(s)].tolist(), freq[: len(s)].tolist()
 
     def _states(self, grid: NDArray[np.int32]) -> Iterator[Hidden]:
         """The hidden states from which each column of symbols is predicted."""
@@ -141,9 +154,9 @@ class MessageCodec:
         no_bias = np.zeros(logits.shape[1], np.float32)
         return intervals(logits, no_bias, no_votes(len(logits)), loaded.alphabet.size, symbols, Lessons())
 
-    def _write(self, text: bytes, symbols: NDArray[np.int32], start: list[int], freq: list[int]) -> bytes:
+    def _write(self, text: bytes, symbols: list[int], start: list[int], freq: list[int]) -> bytes:
         interval, check, prefixes = _Interval(), self.check(text), []
-        for s, c, f in zip(symbols.tolist(), start, freq, strict=False):
+        for s, c, f in zip(symbols, start, freq, strict=True):
             prefixes.append((interval.low, interval.range, interval.shift, s))
             interval.narrow(c, f)
         for more in LENGTHS:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
 
+import click
 from click.testing import CliRunner
 from conftest import ROOT
 
-from llmzip import container, frequencies
+from llmzip import container, frequencies, textforms
 from llmzip.cli import main
+from llmzip.cli.coding import classic
 from llmzip.codec import Codec
+from llmzip.message import MessageCodec
 from llmzip.models.convert import IntegerModel
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
@@ -50,13 +54,52 @@ def test_format_states_the_levels() -> None:
         assert words in FORMAT
 
 
+def commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """A command and all inside it, with what one types for it."""
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for inner in command.list_commands(context):
+            found = command.get_command(context, inner)
+            assert found
+            yield from commands(f"{name} {inner}", found)
+
+
+ALL = dict(commands("llmzip", main)) | {"llmzip ": classic}
+
+
 def test_readme_commands_exist() -> None:
-    used = set(re.findall(r"llmzip (compress|decompress|info|models)\b", README))
-    assert used == {"compress", "decompress", "info", "models"}
-    for command in used:
-        assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
-    for option in re.findall(r"llmzip compress (--\w+)", README):
-        assert option in CliRunner().invoke(main, ["compress", "--help"]).output
+    lines = re.findall(r"llmzip((?: [^|`#\n]*)?)", "\n".join(re.findall(r"```console\n(.*?)```", README, re.S)))
+    assert len(lines) > 10
+    for line in lines:
+        words = line.split()
+        known = ALL.get(f"llmzip {words[0]}" if words else "llmzip", classic)
+        stated = {name for p in known.params for name in p.opts}
+        for word in words:
+            if word.startswith("--") or (word.startswith("-") and word != "-"):
+                assert word in stated, line
+    for name, command in ALL.items():
+        if name != "llmzip ":
+            assert CliRunner().invoke(main, [*name.split()[1:], "--help"]).exit_code == 0
+            assert command.help
+
+
+def test_readme_message_is_what_comes_out(real_model: IntegerModel) -> None:
+    text, made = re.findall(r'llmzip message "(.*?)"\n(.*)', README)[0]
+    assert f"llmzip message -d {made}\n{text}\n" in README
+    codec = MessageCodec()
+    assert textforms.write(codec.encode([text.encode()])[0], "base64url") == made
+    assert codec.decode([textforms.read(made, "base64url")]) == [text.encode()]
+
+
+def test_manual_page_has_all_commands_and_options() -> None:
+    page = (ROOT / "docs" / "llmzip.1").read_text("ascii").replace("\\-", "-")
+    for name, command in ALL.items():
+        assert name == "llmzip " or name == "llmzip" or f".SS {name} " in page
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert re.search(rf"\.B .*{re.escape(max(parameter.opts, key=len))}\b", page), (name, parameter.opts)
+    assert sum(line.startswith(".SS") for line in page.splitlines()) == len(ALL) - 2
 
 
 def test_readme_figures_are_the_measured_ones() -> None:

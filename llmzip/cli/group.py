@@ -39,6 +39,10 @@ class _Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"llmzip.cli.{module}"), attribute)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return ("" if name == "classic" else name), command, rest  # a name nobody typed is not for messages
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = [name for p in self.get_params(ctx) for name in p.opts]
         if not args and ctx.resilient_parsing:  # completing a command's name
