@@ -149,9 +149,11 @@ class BlockCoder:
         return layout.from_grid(end.grid)
 
     def _make_adapter(self, layout: LaneLayout, parameters: AdapterParameters, ledger: Ledger | None = None) -> Adapter:
+        return Adapter(parameters, self._sizes(layout), self._threads, ledger)
+
+    def _sizes(self, layout: LaneLayout) -> Sizes:
         config = self._transformer.config
-        sizes = Sizes(config.vocab, self._alphabet, config.width, layout.lanes, layout.symbols)
-        return Adapter(parameters, sizes, self._threads, ledger)
+        return Sizes(config.vocab, self._alphabet, config.width, layout.lanes, layout.symbols)
 
     def _opening(self) -> tuple[int, ...]:
         config = self._transformer.config
@@ -170,11 +172,12 @@ class BlockCoder:
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
         steps = self._positions(layout)
         needed, free = self._transformer.memory(layout.lanes, self._window, steps, min(chunk, steps), self._near)
+        needed += Adapter.memory(self._adapter, self._sizes(layout))
         if free is not None and needed > free:
             fitting = layout.lanes * free // needed
             if not fitting:
                 advice = "not even one lane fits, so free some"
-            sizes = f"{layout.lanes} lanes need {needed / 1e6:,.0f} MB for keys and values, and {free / 1e6:,.0f} MB are free"
+            sizes = f"{layout.lanes} lanes need {needed / 1e6:,.0f} MB, most for keys and values, and {free / 1e6:,.0f} MB are free"
             raise NotEnoughMemoryError(f"{sizes}; {advice.format(fitting)}")
 
     def _run(self, layout: LaneLayout, end: _End, progress: Progress | None) -> None:

@@ -65,6 +65,14 @@ class Adapter:
             rows = min(_ROWS, self.steps * sizes.lanes)
             self.neighbours = Neighbours(parameters.neighbours, sizes.width, sizes.symbols, sizes.total, rows, threads)
 
+    @staticmethod
+    def memory(parameters: AdapterParameters, sizes: Sizes) -> int:
+        """Bytes it takes, about, with the logits of a round."""
+        rows = steps_a_round(parameters, sizes.lanes) * sizes.lanes
+        logits = 4 * sizes.vocab * rows
+        neighbours = Neighbours.memory(parameters.neighbours, sizes.width, sizes.total, min(_ROWS, rows)) if parameters.neighbours else 0
+        return logits + neighbours
+
     @property
     def learns(self) -> bool:
         """Whether any part is switched on."""

@@ -92,6 +92,12 @@ class Neighbours:
         self._bucket: NDArray[np.int64] | None = None  # None while there are no neighbours
         self._pending: list[tuple[State, NDArray[np.int32], NDArray[np.int64] | None, Lessons]] = []
 
+    @staticmethod
+    def memory(parameters: NeighbourParameters, width: int, total: int, rows: int) -> int:
+        """Bytes it takes, about."""
+        room = min(1 << parameters.capacity_bits, total)
+        return room * (width + 8) + rows * room * 16
+
     def predict(self, state: State) -> Votes:
         """The votes on what follows each of n states."""
         n, kept = len(state.q), min(self.seen, self.capacity)
