@@ -11,7 +11,9 @@ from llmzip.parameters import DEFAULT_LEVEL, LEVELS, AdapterParameters, Level
 
 @dataclass(frozen=True)
 class Options:
-    """How to compute and, for encoding, how to cut and predict; only `level`, `lanes` and `block_bytes` shape an archive.
+    """How to compute and, for encoding, how to cut and predict.
+
+    Only `model`, `level`, `lanes`, `block_bytes` and `adapter` shape an archive, and decoding needs none of them repeated.
 
     Attributes:
         level: 1 (fast) to 9 (small).
