@@ -58,7 +58,8 @@ def test_page_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_api.main()
 
 
-def test_compress_and_decompress(tiny_folder: Path) -> None:
+def test_compress_and_decompress(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path))
     text, model = TEXT[:1200], str(tiny_folder)
     archives = {level: llmzip.compress(text, level=level, model=model, lanes=2, threads=1, device="cpu") for level in (1, 6)}
     assert len(archives[1]) != len(archives[6])
@@ -74,8 +75,8 @@ def test_arguments_out_of_range(arguments: dict[str, int]) -> None:
         llmzip.compress(b"", **arguments)  # type: ignore[arg-type]
 
 
-def test_example_with_files(tiny_folder: Path) -> None:
-    result = python("examples/files.py", LLMZIP_MODEL=str(tiny_folder))
+def test_example_with_files(tiny_folder: Path, tmp_path: Path) -> None:
+    result = python("examples/files.py", LLMZIP_MODEL=str(tiny_folder), LLMZIP_CACHE=str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert "heights: {'harbour': 3.1, 'inner basin': 2.8}" in result.stdout
     assert "packed: ['python_api.py']" in result.stdout

@@ -106,7 +106,8 @@ def test_writes_what_compress_makes_with_a_model(eager: EagerCodec, coded: bytes
         assert f.read() == SHORT[10:]
 
 
-def test_paths_and_modes(tmp_path: Path, tiny_folder: Path) -> None:
+def test_paths_and_modes(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "a.llz"
     with llmzip.open(path, "xb", level=1, lanes=2, threads=1, model=str(tiny_folder)) as f:
         f.write(SHORT)
