@@ -4,56 +4,126 @@
     >>> llmzip.decompress(llmzip.compress(b"text"))
     b'text'
 
-Importing the package loads neither torch nor a model; the first call that needs them does.
+Importing the package loads neither torch nor a model; the first call that needs them does. A `Codec` keeps its models loaded for
+many calls, files and objects: all that compress or decompress take one as `codec`.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
-from llmzip.errors import LLZError
+from llmzip.errors import (
+    DamagedArchiveError,
+    DeviceError,
+    InexactMachineError,
+    LLZError,
+    ModelFormatError,
+    ModelMismatchError,
+    ModelUnavailableError,
+    NotAnArchiveError,
+    NotEnoughMemoryError,
+    ParameterError,
+    UnsupportedArchiveError,
+)
+from llmzip.parameters import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
-    from llmzip.codec import Codec, Options
+    from llmzip.codec import Codec
+    from llmzip.file import LLZFile
+    from llmzip.incremental import Compressor, Decompressor
+    from llmzip.opening import open
+    from llmzip.options import Options
+    from llmzip.register import register_fsspec
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "LLZError", "Options", "__version__", "compress", "decompress"]
+__all__ = [
+    "Codec",
+    "Compressor",
+    "DamagedArchiveError",
+    "Decompressor",
+    "DeviceError",
+    "InexactMachineError",
+    "LLZError",
+    "LLZFile",
+    "ModelFormatError",
+    "ModelMismatchError",
+    "ModelUnavailableError",
+    "NotAnArchiveError",
+    "NotEnoughMemoryError",
+    "Options",
+    "ParameterError",
+    "UnsupportedArchiveError",
+    "__version__",
+    "compress",
+    "decompress",
+    "open",
+    "register_fsspec",
+]
+
+_MODULES = {  # of what is imported only when it is asked for
+    "Codec": "codec",
+    "Compressor": "incremental",
+    "Decompressor": "incremental",
+    "LLZFile": "file",
+    "Options": "options",
+    "open": "opening",
+    "register_fsspec": "register",
+}
 
 
-def compress(data: bytes, *, model: str | None = None, lanes: int | None = None) -> bytes:
+def compress(
+    data: bytes,
+    *,
+    level: int = DEFAULT_LEVEL,
+    model: str | None = None,
+    lanes: int | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+) -> bytes:
     """The archive of `data`.
 
     Args:
         data: any bytes; text shrinks most.
+        level: 1 (fast) to 9 (small).
         model: registry ID, `hf:OWNER/NAME@REVISION` or path; the default model if None.
-        lanes: streams coded in parallel (more: faster decoding, larger archive); chosen from the size if None.
+        lanes: streams coded in parallel (more: faster decoding, larger archive); chosen from the size and level if None.
+        threads: CPU threads; all cores if None. The archive does not depend on them.
+        device: "auto", "cpu" or "cuda". The archive does not depend on it.
 
     Raises:
-        LLZError: the model cannot be had, or a parameter is out of range.
+        ParameterError: an argument is out of range.
+        LLZError: the model cannot be had, or not be run.
     """
     from llmzip.codec import Codec, Options
 
-    return Codec(Options(model=model, lanes=lanes)).compress(data)
+    return Codec(Options(level=level, model=model, lanes=lanes, threads=threads, device=device)).compress(data)
 
 
-def decompress(archive: bytes, *, model: str | None = None) -> bytes:
+def decompress(archive: bytes, *, model: str | None = None, threads: int | None = None, device: str = "auto") -> bytes:
     """The content of `archive`.
 
     Args:
         archive: one or more archives, one after another.
         model: where to look for a model that is not in the registry; its digest must match the archive's.
+        threads: CPU threads; all cores if None.
+        device: "auto", "cpu" or "cuda".
 
     Raises:
-        LLZError: the archive is damaged, of an unknown version, or its model is not here.
+        NotAnArchiveError, DamagedArchiveError, UnsupportedArchiveError: of the archive; nothing is returned.
+        ModelUnavailableError, ModelMismatchError: the archive's model is not here.
+        LLZError: the model cannot be run, or an argument is out of range.
     """
     from llmzip.codec import Codec, Options
 
-    return Codec(Options(model=model)).decompress(archive)
+    return Codec(Options(model=model, threads=threads, device=device)).decompress(archive)
 
 
 def __getattr__(name: str) -> object:
-    if name in ("Codec", "Options"):
-        from llmzip import codec
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"llmzip.{_MODULES[name]}"), name)
 
-        return getattr(codec, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

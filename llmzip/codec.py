@@ -5,136 +5,56 @@ This is the level the command line and the Python interface stand on.
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from itertools import pairwise
+import io
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from llmzip import classic, container
+from llmzip.blocks import read_blocks, skip_model, smallest_classic
 from llmzip.container import (
-    MAX_LANES,
+    Block,
     CodedBlock,
     EndRecord,
     ModelRecord,
+    Record,
     StoredBlock,
     WholeCheck,
     XzBlock,
     content_check,
     encode_record,
 )
-from llmzip.errors import DamagedArchiveError, ModelMismatchError, ModelUnavailableError, ParameterError
+from llmzip.errors import DamagedArchiveError
 from llmzip.lanes import default_lanes
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS, AdapterParameters, Level
+from llmzip.loaded import LoadedModel, LoadedModels
+from llmzip.options import Options
+from llmzip.parameters import Level
 
 if TYPE_CHECKING:
     from llmzip.adapter.ledger import Ledger
-    from llmzip.blockcoder import BlockCoder
-    from llmzip.engine.transformer import Transformer
-    from llmzip.models.convert import IntegerModel
-    from llmzip.symbols import Alphabet
+
+__all__ = ["Codec", "FrameReader", "FrameWriter", "LoadedModel", "Options", "read_blocks"]
 
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
+Progress = Callable[[float], None]  # share of a block that is done
 
-_log = logging.getLogger(__name__)
-
-_XZ_IS_ENOUGH = 25  # where xz shrinks this much, the model's gain is not worth its time
-_BINARY_SHARE = 0.2  # of bytes that are not UTF-8, beyond which a block is not text
 _MISMATCH = "a block's content does not match its check: the archive is damaged, or this machine cannot reproduce it; get another copy"
+_WHOLE_MISMATCH = "the content as a whole does not match its check; get another copy"
 _CHOOSE_SYMBOLS = 4096  # up to which what learns is tried in all combinations
-_CUT_SEARCH = 4096  # how far back from a block's end a line's end is looked for
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to compute and, for encoding, how to cut and predict; only `level`, `lanes` and `block_bytes` shape an archive.
+def _ignore(share: float) -> None:
+    pass
 
-    Attributes:
-        level: 1 (fast) to 9 (small).
-        model: registry ID, `hf:OWNER/NAME@REVISION` or path; for decoding only a place to look, checked by digest.
-        lanes: streams coded in parallel; chosen from the size and level if None.
-        block_bytes: content of one block at most; chosen by the level if None.
-        threads: CPU threads; all cores if None.
-        device: "auto", "cpu" or "cuda".
-        kernel, ops: insist on a matrix product or on the operations between (see `engine.build`).
-        rows: tokens the encoder feeds at once, default if None.
-        quiet: no progress bars for downloads and conversion.
-        adapter: what learns while coding, for experiments; chosen by the level if None.
-        explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
+
+class Codec(LoadedModels):
+    """Compresses and decompresses; loads each model it needs once, when it is first needed.
+
+    Use one codec for many texts, but from one thread at a time.
     """
 
-    model: str | None = None
-    level: int = DEFAULT_LEVEL
-    lanes: int | None = None
-    block_bytes: int | None = None
-    threads: int | None = None
-    device: str = "auto"
-    kernel: str | None = None
-    ops: str | None = None
-    rows: int | None = None
-    quiet: bool = True
-    adapter: AdapterParameters | None = None
-    explain: bool = False
-
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise ParameterError(f"the level must lie between {min(LEVELS)} and {max(LEVELS)}, not {self.level}")
-        if self.lanes is not None and not 1 <= self.lanes <= MAX_LANES:
-            raise ParameterError(f"lanes must lie between 1 and {MAX_LANES}, not {self.lanes}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise ParameterError(f"threads must lie between 1 and 1024, not {self.threads}")
-        if self.block_bytes is not None and not 1 <= self.block_bytes <= container.MAX_BLOCK:
-            raise ParameterError(f"block size must lie between 1 and {container.MAX_BLOCK} bytes, not {self.block_bytes}")
-
-    def how(self) -> Level:
-        """The level, with what was asked for instead."""
-        level = LEVELS[self.level]
-        return replace(level, adapter=self.adapter or level.adapter, block_bytes=self.block_bytes or level.block_bytes)
-
-
-class LoadedModel:
-    """A model ready to code with: its identity, alphabet and engine."""
-
-    def __init__(self, model_id: str, model: IntegerModel, options: Options) -> None:
-        from llmzip import engine
-        from llmzip.adapter import probe
-        from llmzip.symbols import Alphabet
-
-        self.model_id, self._options = model_id, options
-        self.digest = model.digest()[: container.DIGEST_BYTES]
-        self.tokenizer = model.tokenizer.hash[: container.TOKENIZER_BYTES]
-        self.alphabet: Alphabet = Alphabet(model.tokenizer)
-        self.transformer: Transformer = engine.build(model, options.device, options.threads, options.kernel, options.ops)
-        probe.prove(self.transformer.threads)
-
-    def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
-        """The archive's record of this model, predicting as `level` says."""
-        return ModelRecord(self.model_id, self.digest, self.tokenizer, level.window, SINKS, level.adapter, level.near)
-
-    def coder(self, record: ModelRecord) -> BlockCoder:
-        """A coder with the parameters of `record`."""
-        from llmzip.blockcoder import BlockCoder
-
-        return BlockCoder(
-            self.transformer,
-            self.alphabet.size,
-            record.window,
-            record.sinks,
-            record.adapter,
-            record.near,
-            threads=self.transformer.threads,
-            rows=self._options.rows,
-        )
-
-
-class Codec:
-    """Compresses and decompresses; loads each model it needs once, when it is first needed."""
-
     def __init__(self, options: Options | None = None) -> None:
-        self.options = options or Options()
-        self._loaded: dict[bytes, LoadedModel] = {}  # by digest
-        self._own: LoadedModel | None = None
+        super().__init__(options or Options())
         self.ledger: Ledger | None = None
         if self.options.explain:
             from llmzip.adapter.ledger import Ledger
@@ -142,94 +62,81 @@ class Codec:
             self.ledger = Ledger()
 
     def compress(self, data: bytes) -> bytes:
-        """The archive of `data`."""
-        import io
+        """The archive of `data`.
 
+        Raises:
+            LLZError: the model cannot be had, or not be run.
+        """
         sink = io.BytesIO()
         self.compress_stream(io.BytesIO(data), sink)
         return sink.getvalue()
 
     def decompress(self, archive: bytes) -> bytes:
-        """The content of `archive`. Raises LLZError."""
-        import io
+        """The content of `archive`: one frame or several, one after another.
 
+        Raises:
+            LLZError: of the kind that fits what is wrong.
+        """
         sink = io.BytesIO()
         self.decompress_stream(io.BytesIO(archive), sink)
         return sink.getvalue()
 
     def compress_stream(self, source: BinaryIO, sink: BinaryIO, report: Report | None = None) -> None:
-        """Reads `source` to its end and writes one frame, block after block."""
-        whole, written = WholeCheck(), 0
-        level = self.options.how()
-        written_model: ModelRecord | None = None
-        pending = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
+        """Reads `source` to its end and writes one frame, block after block.
 
-        def write(data: bytes) -> None:
-            nonlocal written, pending
-            written += sink.write(pending + data)
-            sink.flush()  # a reader at the other end of a pipe can begin
-            pending = b""
+        Args:
+            source: where the content is read.
+            sink: where the archive is written; flushed after every block, so that a reader at the other end of a pipe can begin.
+            report: is told how many bytes of content are done and how many of the archive are written, now and then.
 
-        for content in read_blocks(source, level.block_bytes):
-            done = whole.size
+        Raises:
+            LLZError: the model cannot be had, or not be run; nothing is written if that is so for the first block.
+        """
+        writer = FrameWriter(self)
+        for content in read_blocks(source, writer.block_bytes):
 
-            def progress(share: float, done: int = done, size: int = len(content)) -> None:
+            def progress(share: float, done: int = writer.content_bytes, size: int = len(content)) -> None:
                 if report:
-                    report(done + int(share * size), written)
+                    report(done + int(share * size), writer.archive_bytes)
 
-            whole.update(content)
-            plain, enough = self._without_model(content)
-            if enough:
-                write(encode_record(plain))
-            else:
-                model, coded = self._encode_block(level, content, written_model, progress)
-                record = encode_record(coded) if written_model else encode_record(model) + encode_record(coded)
-                if len(record) < len(encode_record(plain)):
-                    write(record)
-                    written_model = model
-                else:
-                    write(encode_record(plain))
+            sink.write(writer.block(content, progress))
+            sink.flush()
             progress(1.0)
-        write(encode_record(whole.record()))
-        if self.ledger:
-            self.ledger.archive += written
+        sink.write(writer.end())
+        sink.flush()
 
     def decompress_stream(self, source: BinaryIO, sink: BinaryIO, report: Report | None = None) -> None:
         """Decodes every frame of `source`; a block is written only once its check has passed.
+
+        Args:
+            source: where the archive is read.
+            sink: where the content is written; flushed after every block.
+            report: is told how many bytes of content are done, now and then; its second argument is 0.
 
         Raises:
             LLZError: of the kind that fits what is wrong.
         """
         total = 0
         for frame in container.read_frames(source):
-            whole = WholeCheck()
-            model: ModelRecord | None = None
+            reader = FrameReader(self)
             for record in frame:
-                if isinstance(record, ModelRecord):
-                    model = record
-                elif isinstance(record, EndRecord):
-                    if record != whole.record():
-                        raise DamagedArchiveError("the content as a whole does not match its check; get another copy")
-                else:
 
-                    def progress(share: float, done: int = total, size: int = record.size) -> None:
-                        if report:
-                            report(done + int(share * size), 0)
+                def progress(share: float, done: int = total, size: int = record.size if isinstance(record, Block) else 0) -> None:
+                    if report:
+                        report(done + int(share * size), 0)
 
-                    content = self._decode(record, model, progress)
-                    whole.update(content)
+                content = reader.content(record, progress)
+                if content:
                     sink.write(content)
                     sink.flush()
                     total += len(content)
 
     def _without_model(self, content: bytes) -> tuple[StoredBlock | XzBlock, bool]:
         """The smallest block that needs no model, and whether it is not worth trying the model."""
-        plain = _smallest_classic(content)
-        return plain, _skip_model(content, plain)
+        plain = smallest_classic(content)
+        return plain, skip_model(content, plain)
 
-    def _encode_block(
-        self, level: Level, content: bytes, model: ModelRecord | None, progress: Callable[[float], None]
-    ) -> tuple[ModelRecord, CodedBlock]:
+    def _encode_block(self, level: Level, content: bytes, model: ModelRecord | None, progress: Progress) -> tuple[ModelRecord, CodedBlock]:
         """A block, and the model record it needs: `model` if there is one already."""
         loaded = self._own_model()
         symbols = loaded.alphabet.encode(content)
@@ -245,7 +152,18 @@ class Codec:
             self.ledger.count(len(content), len(symbols), len(stream))
         return model, CodedBlock(len(content), len(symbols), lanes, content_check(content), stream)
 
-    def _decode(self, record: container.Block, model: ModelRecord | None, progress: Callable[[float], None]) -> bytes:
+    def decode_block(self, record: Block, model: ModelRecord | None, progress: Progress = _ignore) -> bytes:
+        """The content of a block, whose own check holds.
+
+        Args:
+            record: the block.
+            model: the latest model record before it in its frame, if there is one.
+            progress: is told the share that is done, 0 to 1.
+
+        Raises:
+            DamagedArchiveError: the content does not match the check.
+            LLZError: the model cannot be had, or not be run.
+        """
         if isinstance(record, StoredBlock):
             return record.content
         if isinstance(record, XzBlock):
@@ -262,57 +180,6 @@ class Codec:
             raise DamagedArchiveError(_MISMATCH)
         return content
 
-    def _load(self, model_id: str, read: Callable[[], IntegerModel]) -> LoadedModel:
-        """Reads a model and builds its engine; logs what took how long."""
-        times = [time.perf_counter()]
-
-        def done() -> None:
-            times.append(time.perf_counter())
-
-        import numba  # noqa: F401  counted apart
-        import torch  # noqa: F401
-
-        done()
-        model = read()
-        done()
-        loaded = LoadedModel(model_id, model, self.options)
-        done()
-        seconds = tuple(after - before for before, after in pairwise(times))
-        _log.info(f"{model_id}: libraries imported in %.2f s, model read in %.2f s, engine ready in %.2f s", *seconds)
-        return loaded
-
-    def _own_model(self) -> LoadedModel:
-        if self._own is None:
-            from llmzip.models import resolve
-            from llmzip.models.registry import DEFAULT_MODEL
-
-            name = self.options.model or DEFAULT_MODEL
-            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet))
-            self._loaded[self._own.digest] = self._own
-        return self._own
-
-    def _model_for(self, record: ModelRecord) -> LoadedModel:
-        """The model an archive asks for, checked by its digests."""
-        if record.digest not in self._loaded:
-            from llmzip.models import resolve
-
-            try:
-                self._loaded[record.digest] = self._load(
-                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, self.options.quiet)
-                )
-            except ModelUnavailableError:
-                if not self.options.model:
-                    raise
-                self._own_model()  # the place the user points to
-        loaded = self._loaded.get(record.digest) or self._own
-        if loaded is None or (loaded.digest, loaded.tokenizer) != (record.digest, record.tokenizer):
-            have = "other files" if loaded is None else f"weights {loaded.digest.hex()}, tokenizer {loaded.tokenizer.hex()}"
-            raise ModelMismatchError(
-                f"the archive needs model {record.model_id} with weights {record.digest.hex()} and tokenizer {record.tokenizer.hex()}, "
-                f"but here are {have}; get the model it was made with"
-            )
-        return loaded
-
 
 def _share(symbols: int, progress: Callable[[float], None]) -> Callable[[int], None]:
     """Turns counts of symbols into shares of the block."""
@@ -326,40 +193,84 @@ def _share(symbols: int, progress: Callable[[float], None]) -> Callable[[int], N
     return add
 
 
-def _smallest_classic(content: bytes) -> StoredBlock | XzBlock:
-    packed = XzBlock(len(content), content_check(content), classic.pack(content))
-    return packed if len(packed.body()) < len(content) else StoredBlock(content)
+class FrameWriter:
+    """Makes one frame, block after block.
+
+    Attributes:
+        block_bytes: content of one block at most.
+        content_bytes: content of the blocks so far.
+        archive_bytes: length of what was given out so far.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec, self._level = codec, codec.options.how()
+        self._whole = WholeCheck()
+        self._model: ModelRecord | None = None  # as written
+        self._start = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
+        self.block_bytes = self._level.block_bytes
+        self.archive_bytes = 0
+
+    @property
+    def content_bytes(self) -> int:
+        """Content of the blocks so far."""
+        return self._whole.size
+
+    def block(self, content: bytes, progress: Progress = _ignore) -> bytes:
+        """The records of a block.
+
+        Raises:
+            LLZError: the model cannot be had, or not be run; the frame cannot go on then.
+        """
+        self._whole.update(content)
+        plain, enough = self._codec._without_model(content)
+        records = encode_record(plain)
+        if not enough:
+            model, coded = self._codec._encode_block(self._level, content, self._model, progress)
+            with_model = encode_record(coded) if self._model else encode_record(model) + encode_record(coded)
+            if len(with_model) < len(records):
+                records, self._model = with_model, model
+        return self._out(records)
+
+    def end(self) -> bytes:
+        """The end record."""
+        last = self._out(encode_record(self._whole.record()))
+        if self._codec.ledger:
+            self._codec.ledger.archive += self.archive_bytes
+        return last
+
+    def _out(self, records: bytes) -> bytes:
+        out, self._start = self._start + records, b""
+        self.archive_bytes += len(out)
+        return out
 
 
-def _skip_model(content: bytes, plain: StoredBlock | XzBlock) -> bool:
-    """Whether the model is no help, decided without loading it: very repetitive input, and binary."""
-    if isinstance(plain, XzBlock) and len(plain.stream) * _XZ_IS_ENOUGH < len(content):
-        return True
-    invalid = sum(0xDC80 <= ord(c) <= 0xDCFF for c in content.decode("utf-8", "surrogateescape") if c > "\x7f")
-    return invalid > _BINARY_SHARE * len(content)
+class FrameReader:
+    """Turns the records of one frame, in order, into its content."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._whole = WholeCheck()
+        self._model: ModelRecord | None = None
+
+    def content(self, record: Record, progress: Progress = _ignore) -> bytes:
+        """The content of a block; nothing for a record of another kind.
+
+        Raises:
+            DamagedArchiveError: the block, or with the end record the whole, does not match its check.
+            LLZError: the model cannot be had, or not be run.
+        """
+        if isinstance(record, ModelRecord):
+            self._model = record
+        elif isinstance(record, EndRecord):
+            check_whole(self._whole, record)
+        else:
+            content = self._codec.decode_block(record, self._model, progress)
+            self._whole.update(content)
+            return content
+        return b""
 
 
-def read_blocks(source: BinaryIO, size: int) -> Iterator[bytes]:
-    """Cuts a stream into blocks of at most `size` bytes, at a line's end or at least between characters if it can."""
-    rest = b""
-    while True:
-        data = rest + b"".join(_read_up_to(source, size - len(rest)))
-        if not data:
-            return
-        if len(data) < size:
-            yield data
-            return
-        cut = data.rfind(b"\n", max(0, size - _CUT_SEARCH)) + 1
-        if not cut:
-            cut = next((i for i in range(size - 1, max(size - 4, 0), -1) if data[i] & 0xC0 != 0x80), size)
-            if data[cut : cut + 1] < b"\xc0":
-                cut = size
-        yield data[:cut]
-        rest = data[cut:]
-
-
-def _read_up_to(source: BinaryIO, n: int) -> Iterator[bytes]:
-    """At most n bytes, in pieces, ending early only at the end of the stream."""
-    while n > 0 and (part := source.read(n)):
-        n -= len(part)
-        yield part
+def check_whole(whole: WholeCheck, end: EndRecord) -> None:
+    """Fails if a frame's content is not what its end record says. Raises DamagedArchiveError."""
+    if whole.record() != end:
+        raise DamagedArchiveError(_WHOLE_MISMATCH)

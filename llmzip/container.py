@@ -1,6 +1,9 @@
 """The archive: frames of checked records. docs/format.md is the specification; this module reads and writes it.
 
 Nothing here knows the model or torch. Lengths are bounded before anything is allocated.
+
+There is one parser, which asks for bytes and does not know where they come from: `pull` takes them from a stream,
+`incremental.PushReader` takes what it is given.
 """
 
 from __future__ import annotations
@@ -8,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
-from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
+from llmzip.fields import DAMAGED as _DAMAGED
+from llmzip.fields import Cursor as _Cursor
+from llmzip.fields import decode_flagged, encode_flagged, varint
+from llmzip.parameters import AdapterParameters
 
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
@@ -27,13 +33,8 @@ MAX_ID = 200  # characters of printable ASCII
 MAX_LANES = 4096
 MAX_WINDOW = 8160  # with the sinks, below what the engine's sums allow
 MAX_SINKS = 16
-MAX_ROUND = 4096  # symbols
-CAPACITY_BITS = range(4, 21)  # of neighbours
-FLAG_BIAS, FLAG_NEIGHBOURS, FLAG_FAR = 1, 2, 4  # of a model record
 
 TAG_MODEL, TAG_CODED, TAG_STORED, TAG_XZ, TAG_END = b"M", b"C", b"S", b"X", b"E"
-
-_DAMAGED = "the archive is damaged or cut short; get another copy"
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,8 @@ class ModelRecord:
     def body(self) -> bytes:
         """The record's bytes."""
         name = self.model_id.encode("ascii")
-        head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks]) + _flagged_fields(self.adapter, self.near)
+        head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks]) + encode_flagged(self.adapter, self.near)
         return head + bytes([len(name)]) + name + self.digest + self.tokenizer
-
-
-def _flagged_fields(a: AdapterParameters, near: bool) -> bytes:
-    out = bytes([(FLAG_BIAS if a.bias else 0) | (FLAG_NEIGHBOURS if a.neighbours else 0) | (0 if near else FLAG_FAR)])
-    if a.bias or a.neighbours:
-        out += varint(a.round_symbols)
-    if a.bias:
-        out += bytes([a.bias.rate, a.bias.prior])
-    if a.neighbours:
-        out += bytes([a.neighbours.capacity_bits, a.neighbours.sharpness])
-    return out
 
 
 @dataclass(frozen=True)
@@ -152,16 +142,6 @@ def content_check(content: bytes) -> int:
     return zlib.crc32(content)
 
 
-def varint(value: int) -> bytes:
-    """Unsigned LEB128: 7 bits a byte, lowest first, the high bit set on all but the last."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def is_model_id(text: str) -> bool:
     """Whether a model record can hold this ID."""
     return 1 <= len(text) <= MAX_ID and text.isascii() and text.isprintable()
@@ -179,72 +159,6 @@ def encode_record(record: Record) -> bytes:
     return framed + struct.pack("<I", zlib.crc32(framed))
 
 
-class _Cursor:
-    """Takes fields off a record's body; any shortage means damage."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body, self._at = body, 0
-
-    def take(self, n: int) -> bytes:
-        """The next n bytes."""
-        if self._at + n > len(self._body):
-            raise DamagedArchiveError(_DAMAGED)
-        self._at += n
-        return self._body[self._at - n : self._at]
-
-    def rest(self) -> bytes:
-        """All that is left."""
-        return self.take(len(self._body) - self._at)
-
-    def varint(self, limit: int) -> int:
-        """A varint of at most `limit`."""
-        value = shift = 0
-        while True:
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                if not byte and shift > 7:  # only the shortest form is allowed
-                    raise DamagedArchiveError(_DAMAGED)
-                break
-            if shift > 63:
-                raise DamagedArchiveError(_DAMAGED)
-        if value > limit:
-            raise DamagedArchiveError(_DAMAGED)
-        return value
-
-    def word(self) -> int:
-        """Four bytes, little endian."""
-        return int(struct.unpack("<I", self.take(4))[0])
-
-    def end(self) -> None:
-        """Fails unless all was taken."""
-        if self._at != len(self._body):
-            raise DamagedArchiveError(_DAMAGED)
-
-
-def _decode_flagged(c: _Cursor) -> tuple[AdapterParameters, bool]:
-    flags = c.take(1)[0]
-    if flags & ~(FLAG_BIAS | FLAG_NEIGHBOURS | FLAG_FAR):
-        raise UnsupportedArchiveError("the archive was made in a way of predicting this llmzip does not know; use a newer llmzip")
-    near = not flags & FLAG_FAR
-    if not flags & (FLAG_BIAS | FLAG_NEIGHBOURS):
-        return FROZEN, near
-    symbols = c.varint(MAX_ROUND)
-    bias = neighbours = None
-    if flags & FLAG_BIAS:
-        bias = BiasParameters(*c.take(2))
-        if not bias.rate or not bias.prior:
-            raise DamagedArchiveError(_DAMAGED)
-    if flags & FLAG_NEIGHBOURS:
-        neighbours = NeighbourParameters(*c.take(2))
-        if neighbours.capacity_bits not in CAPACITY_BITS or not neighbours.sharpness:
-            raise DamagedArchiveError(_DAMAGED)
-    if not symbols:
-        raise DamagedArchiveError(_DAMAGED)
-    return AdapterParameters(symbols, bias, neighbours), near
-
-
 def _decode_model(c: _Cursor) -> ModelRecord:
     arithmetic = c.take(1)[0]
     if arithmetic != ARITHMETIC_VERSION:
@@ -252,7 +166,7 @@ def _decode_model(c: _Cursor) -> ModelRecord:
             f"the archive uses arithmetic version {arithmetic}, this llmzip knows {ARITHMETIC_VERSION}; use the llmzip that wrote it"
         )
     window, sinks = c.varint(MAX_WINDOW), c.take(1)[0]
-    adapter, near = _decode_flagged(c)
+    adapter, near = decode_flagged(c)
     model_id = c.take(c.take(1)[0]).decode("latin-1")
     if not is_model_id(model_id) or window < 1 or sinks > MAX_SINKS:
         raise DamagedArchiveError(_DAMAGED)
@@ -289,11 +203,14 @@ def _decode_record(tag: bytes, body: bytes) -> Record:
     raise UnsupportedArchiveError(f"the archive holds a record of unknown kind {tag!r}; use a newer llmzip")
 
 
-def _exactly(source: BinaryIO, n: int) -> bytes:
-    """n bytes from a stream that may give fewer at a time."""
+_T = TypeVar("_T")
+Parser = Generator[int, bytes, _T]  # yields how many bytes it wants at most, is sent that many or fewer; none at the end
+
+
+def _exactly(n: int) -> Parser[bytes]:
     parts = []
     while n:
-        part = source.read(min(n, 1 << 20))
+        part = yield min(n, 1 << 20)
         if not part:
             raise DamagedArchiveError("the archive ends too early: it is cut short; get another copy")
         parts.append(part)
@@ -301,17 +218,53 @@ def _exactly(source: BinaryIO, n: int) -> bytes:
     return b"".join(parts)
 
 
-def _read_record(source: BinaryIO) -> Record:
-    head = _exactly(source, 2)
+def parse_start(first: bool) -> Parser[bool]:
+    """Magic and version; False where an archive ends instead of going on with another frame.
+
+    Args:
+        first: whether this is the archive's first frame, which must be there.
+
+    Raises:
+        NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+    """
+    start = b""
+    while len(start) < len(MAGIC) and (part := (yield len(MAGIC) - len(start))):
+        start += part
+    if not start and not first:
+        return False
+    if start != MAGIC:
+        if not first:
+            raise DamagedArchiveError("what follows the archive's first part is not an llmzip archive; cut it off or get another copy")
+        raise NotAnArchiveError("not an llmzip archive; check that this is the right file")
+    version = (yield from _exactly(1))[0]
+    if version != FORMAT_VERSION:
+        raise UnsupportedArchiveError(f"format version {version} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip")
+    return True
+
+
+def parse_record() -> Parser[Record]:
+    """A record, whose CRC-32 and bounds hold. Raises UnsupportedArchiveError, DamagedArchiveError."""
+    head = yield from _exactly(2)
     while head[-1] & 0x80:
         if len(head) > 5:
             raise DamagedArchiveError(_DAMAGED)
-        head += _exactly(source, 1)
+        head += yield from _exactly(1)
     length = _Cursor(head[1:]).varint(MAX_RECORD)
-    body = _exactly(source, length)
-    if struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) != _exactly(source, 4):
+    body = yield from _exactly(length)
+    if struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) != (yield from _exactly(4)):
         raise DamagedArchiveError(_DAMAGED)
     return _decode_record(head[:1], body)
+
+
+def pull(parser: Parser[_T], source: BinaryIO) -> _T:
+    """Runs a parser on a stream, which may give fewer bytes at a time than asked for."""
+    try:
+        wanted = next(parser)
+        while True:
+            wanted = parser.send(source.read(wanted))
+    except StopIteration as done:
+        result: _T = done.value
+        return result
 
 
 def read_frames(source: BinaryIO) -> Iterator[Iterator[Record]]:
@@ -323,31 +276,14 @@ def read_frames(source: BinaryIO) -> Iterator[Iterator[Record]]:
         NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
     """
     first = True
-    while True:
-        start = source.read(len(MAGIC))
-        while 0 < len(start) < len(MAGIC):
-            more = source.read(len(MAGIC) - len(start))
-            if not more:
-                break
-            start += more
-        if not start and not first:
-            return
-        if start != MAGIC:
-            if not first:
-                raise DamagedArchiveError("what follows the archive's first part is not an llmzip archive; cut it off or get another copy")
-            raise NotAnArchiveError("not an llmzip archive; check that this is the right file")
-        version = _exactly(source, 1)[0]
-        if version != FORMAT_VERSION:
-            raise UnsupportedArchiveError(
-                f"format version {version} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip"
-            )
+    while pull(parse_start(first), source):
         yield _records(source)
         first = False
 
 
 def _records(source: BinaryIO) -> Iterator[Record]:
     while True:
-        record = _read_record(source)
+        record = pull(parse_record(), source)
         yield record
         if isinstance(record, EndRecord):
             return

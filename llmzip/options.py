@@ -1,0 +1,58 @@
+"""What a codec is told: how to compute, and how to cut and predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from llmzip.container import MAX_BLOCK, MAX_LANES
+from llmzip.errors import ParameterError
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, AdapterParameters, Level
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compute and, for encoding, how to cut and predict.
+
+    Only `model`, `level`, `lanes`, `block_bytes` and `adapter` shape an archive, and decoding needs none of them repeated.
+
+    Attributes:
+        level: 1 (fast) to 9 (small).
+        model: registry ID, `hf:OWNER/NAME@REVISION` or path; for decoding only a place to look, checked by digest.
+        lanes: streams coded in parallel; chosen from the size and level if None.
+        block_bytes: content of one block at most; chosen by the level if None.
+        threads: CPU threads; all cores if None.
+        device: "auto", "cpu" or "cuda".
+        kernel, ops: insist on a matrix product or on the operations between (see `engine.build`).
+        rows: tokens the encoder feeds at once, default if None.
+        quiet: no progress bars for downloads and conversion.
+        adapter: what learns while coding, for experiments; chosen by the level if None.
+        explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
+    """
+
+    model: str | None = None
+    level: int = DEFAULT_LEVEL
+    lanes: int | None = None
+    block_bytes: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    kernel: str | None = None
+    ops: str | None = None
+    rows: int | None = None
+    quiet: bool = True
+    adapter: AdapterParameters | None = None
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ParameterError(f"the level must lie between {min(LEVELS)} and {max(LEVELS)}, not {self.level}")
+        if self.lanes is not None and not 1 <= self.lanes <= MAX_LANES:
+            raise ParameterError(f"lanes must lie between 1 and {MAX_LANES}, not {self.lanes}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise ParameterError(f"threads must lie between 1 and 1024, not {self.threads}")
+        if self.block_bytes is not None and not 1 <= self.block_bytes <= MAX_BLOCK:
+            raise ParameterError(f"block size must lie between 1 and {MAX_BLOCK} bytes, not {self.block_bytes}")
+
+    def how(self) -> Level:
+        """The level, with what was asked for instead."""
+        level = LEVELS[self.level]
+        return replace(level, adapter=self.adapter or level.adapter, block_bytes=self.block_bytes or level.block_bytes)
