@@ -28,7 +28,7 @@ class BlockCutter:
         """How many bytes complete a block, at least 1."""
         return self._size - len(self._held)
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         """Takes `data` and gives the blocks that are complete now; to be run to its end before more is fed."""
         view = memoryview(data).cast("B")
         while view:

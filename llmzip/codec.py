@@ -24,7 +24,7 @@ from llmzip.container import (
     content_check,
     encode_record,
 )
-from llmzip.errors import DamagedArchiveError
+from llmzip.errors import DamagedArchiveError, OutputLimitError
 from llmzip.lanes import default_lanes
 from llmzip.loaded import LoadedModel, LoadedModels
 from llmzip.options import Options
@@ -125,11 +125,17 @@ class Codec(LoadedModels):
                     if report:
                         report(done + int(share * size), 0)
 
+                self._check_limit(total, record)
                 content = reader.content(record, progress)
                 if content:
                     sink.write(content)
                     sink.flush()
                     total += len(content)
+
+    def _check_limit(self, done: int, record: Record) -> None:
+        limit = self.options.max_output
+        if limit is not None and isinstance(record, Block) and done + record.size > limit:
+            raise OutputLimitError(done + record.size, limit)
 
     def _without_model(self, content: bytes) -> tuple[StoredBlock | XzBlock, bool]:
         """The smallest block that needs no model, and whether it is not worth trying the model."""

@@ -52,7 +52,7 @@ class Compressor:
         self._cutter = BlockCutter(self._writer.block_bytes)
         self.ready = True
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: bytes | memoryview) -> bytes:
         """Takes content, and returns what can be said of the archive now: whole blocks, or nothing.
 
         Args:
@@ -64,7 +64,7 @@ class Compressor:
         """
         return b"".join(self.pieces(data))
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
+    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
         """What `compress` returns, block by block; to be run to its end before any other call."""
         yield from self._coded(self._cutter.feed(data))
 

@@ -26,6 +26,7 @@ class Options:
         rows: tokens the encoder feeds at once, default if None.
         quiet: no progress bars for downloads and conversion.
         adapter: what learns while coding, for experiments; chosen by the level if None.
+        max_output: refuse archives that hold more bytes, before decoding what is beyond; no limit if None.
         explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
     """
 
@@ -40,6 +41,7 @@ class Options:
     rows: int | None = None
     quiet: bool = True
     adapter: AdapterParameters | None = None
+    max_output: int | None = None
     explain: bool = False
 
     def __post_init__(self) -> None:

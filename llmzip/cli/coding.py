@@ -92,8 +92,8 @@ def _compress_job(given: dict[str, Any]) -> Job:
 
 
 def _restore_job(action: str, given: dict[str, Any]) -> Job:
-    names = ("files", "max_output") if action == "test" else ("files", "output", "to_stdout", "force", "remove", "max_output")
-    return Job(action, target=_without_suffix, settings=_settings(given), **{name: given[name] for name in names})
+    names = ("files",) if action == "test" else ("files", "output", "to_stdout", "force", "remove")
+    return Job(action, target=_without_suffix, settings=_settings(given, "max_output"), **{name: given[name] for name in names})
 
 
 def _without_suffix(name: str) -> str:

@@ -44,7 +44,6 @@ class Job:
     force: bool = False
     remove: bool = False
     verify: bool = False
-    max_output: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -150,8 +149,9 @@ class _Runner:
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
         job, size = self._job, _content_size(name)
-        if job.max_output is not None and size is not None and size > job.max_output:
-            raise OutputLimitError(size, job.max_output)
+        limit = job.settings.get("max_output")
+        if limit is not None and size is not None and size > limit:
+            raise OutputLimitError(size, limit)  # at once, not when it gets there
         if job.action == "test":
             self._stream(self._make_codec().decompress_stream, name, size, source, _Digest())  # type: ignore[arg-type]
             return
