@@ -29,10 +29,10 @@ from llmzip.lanes import default_lanes
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS, AdapterParameters, Level
 
 if TYPE_CHECKING:
-    from llmzip.adapter.ledger import Ledger
     from llmzip.blockcoder import BlockCoder
     from llmzip.engine.transformer import Transformer
     from llmzip.models.convert import IntegerModel
+    from llmzip.observing import Account
     from llmzip.symbols import Alphabet
 
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
@@ -129,13 +129,17 @@ class LoadedModel:
 
 
 class Codec:
-    """Compresses and decompresses; loads each model it needs once, when it is first needed."""
+    """Compresses and decompresses; loads each model it needs once, when it is first needed.
+
+    Attributes:
+        ledger: who watches where the bits go when compressing; an `adapter.ledger.Ledger` with `Options.explain`.
+    """
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
         self._loaded: dict[bytes, LoadedModel] = {}  # by digest
         self._own: LoadedModel | None = None
-        self.ledger: Ledger | None = None
+        self.ledger: Account | None = None
         if self.options.explain:
             from llmzip.adapter.ledger import Ledger
 
@@ -179,12 +183,12 @@ class Codec:
 
             whole.update(content)
             plain, enough = self._without_model(content)
-            if enough:
+            if enough and not (self.ledger and self.ledger.thorough):
                 write(encode_record(plain))
             else:
                 model, coded = self._encode_block(level, content, written_model, progress)
                 record = encode_record(coded) if written_model else encode_record(model) + encode_record(coded)
-                if len(record) < len(encode_record(plain)):
+                if not enough and len(record) < len(encode_record(plain)):
                     write(record)
                     written_model = model
                 else:
@@ -240,10 +244,10 @@ class Codec:
         ledgers = {m.adapter: self.ledger.page() if self.ledger else None for m in models}
         streams = loaded.coder(models[0]).encode_variants(symbols, lanes, ledgers, _share(len(symbols), progress))
         model, stream = min(zip(models, streams, strict=True), key=lambda m: len(encode_record(m[0])) + len(m[1]))
-        if self.ledger and (page := ledgers[model.adapter]):
-            self.ledger.add(page)
-            self.ledger.count(len(content), len(symbols), len(stream))
-        return model, CodedBlock(len(content), len(symbols), lanes, content_check(content), stream)
+        block = CodedBlock(len(content), len(symbols), lanes, content_check(content), stream)
+        if self.ledger:
+            self.ledger.keep(ledgers[model.adapter], block, loaded)
+        return model, block
 
     def _decode(self, record: container.Block, model: ModelRecord | None, progress: Callable[[float], None]) -> bytes:
         if isinstance(record, StoredBlock):

@@ -17,6 +17,7 @@ _COMMANDS = {
     "test": "coding:test",
     "list": "listing:list_archives",
     "info": "listing:info",
+    "inspect": "inspecting:inspect",
     "models": "models:models",
     "completion": "completion:completion",
 }
