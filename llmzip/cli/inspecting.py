@@ -19,8 +19,6 @@ from llmzip.files import STDIO, FileError, reading, writing
 if TYPE_CHECKING:
     from llmzip.inspection import Inspection
 
-_LATER = 1 << 20  # bytes at a time, of what is only counted
-
 
 @click.command()
 @click.argument("file", required=False, default=STDIO, type=click.Path())
@@ -47,10 +45,10 @@ def inspect(file: str, html: str | None, as_json: bool, quiet: bool, **given: An
 
 @dataclass(frozen=True)
 class _Text:
-    """The part of a file to inspect; bytes of the whole file."""
+    """The part of a file to inspect, and the bytes of the whole file; None if there are more, but nobody knows how many."""
 
     content: bytes
-    whole: int
+    whole: int | None
 
 
 def _inspect(file: str, html: str | None, as_json: bool, quiet: bool, given: dict[str, Any]) -> None:
@@ -82,7 +80,7 @@ def _check_page(html: str, force: bool) -> None:
         raise FileError(f"{html} exists already; use -f to overwrite it, or name another file after --html")
 
 
-def _print(found: Inspection, name: str, whole: int, tokens: bool, summary: bool, colour: bool) -> None:
+def _print(found: Inspection, name: str, whole: int | None, tokens: bool, summary: bool, colour: bool) -> None:
     from llmzip.inspection import terminal
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -110,16 +108,15 @@ def _wants_colour(choice: str) -> bool:
 
 
 def _read(file: str, limit: int) -> _Text:
-    """The file's first `limit` bytes, less a character they would cut; counts the rest."""
+    """The file's first `limit` bytes, less a character they would cut."""
     with reading(file) as source:
         content = _at_most(source, limit)
-        rest = b"" if len(content) < limit else source.read(3)
-        whole = len(content) + len(rest)
-        while part := source.read(_LATER):
-            whole += len(part)
+        rest = source.read(1) if len(content) == limit else b""
+        size = os.fstat(source.fileno()).st_size if file != STDIO else 0  # 0, too, for what is no regular file
+    whole = max(size, len(content)) if size or not rest else None
     if content.startswith(container.MAGIC):
         raise FileError("is an llmzip archive; inspect its content: llmzip decompress -c FILE | llmzip inspect")
-    if rest[:1] and rest[0] & 0xC0 == 0x80:
+    if rest and rest[0] & 0xC0 == 0x80:
         cut = next((i for i in range(len(content) - 1, max(len(content) - 4, 0), -1) if content[i] >= 0xC0), len(content))
         content = content[:cut]
     return _Text(content, whole)

@@ -27,7 +27,7 @@ def page(inspection: Inspection, name: str, whole: int | None) -> str:
 
     Args:
         name: of the file, printable.
-        whole: bytes of the file, if known; more than those inspected where the rest was left out.
+        whole: bytes of the file, more than those inspected where the rest was left out; None if that is not known.
     """
     style, script = _part("page.css"), _part("page.js")
     some = len(inspection) > 0

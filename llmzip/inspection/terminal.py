@@ -31,7 +31,8 @@ def listed(inspection: Inspection) -> Iterator[str]:
 
 def summary(inspection: Inspection, name: str, whole: int | None, colour: bool) -> Iterator[str]:
     """Lines: what was inspected, sizes beside other compressors', a histogram of costs, the most expensive tokens."""
-    yield f"{name}: {about(inspection, whole)}"
+    more = "" if whole == len(inspection.content) else " (--bytes takes more)"
+    yield f"{name}: {about(inspection, whole)}{more}"
     yield from account(inspection)
     if not len(inspection):
         return

@@ -30,9 +30,11 @@ def plural(n: int, what: str) -> str:
 
 
 def about(inspection: Inspection, whole: int | None) -> str:
-    """What was inspected and how; `whole` is the size of the file, None if it is not known to be larger."""
+    """What was inspected and how; `whole` is the size of the file, None if it is larger by nobody knows how much."""
     size = len(inspection.content)
-    of = f"the first {size:,} of {whole:,} bytes" if whole is not None and whole > size else plural(size, "byte")
+    of = plural(size, "byte") if size == whole else f"the first {plural(size, 'byte')}"
+    if whole is not None and whole != size:
+        of = f"the first {size:,} of {whole:,} bytes"
     if not len(inspection):
         return of
     lanes = sum(inspection.lanes)
