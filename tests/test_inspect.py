@@ -178,7 +178,7 @@ def test_text_in_colours(codec: Codec) -> None:
     assert not re.search(r"48;5;\d+m[^\x1b]*\n", text)  # no background runs on to the end of a line
     lines = list(listed(found))
     assert len(lines) == len(found) + 1
-    assert all(line.count("\t") == 3 and "".join(line.split("\t")).isprintable() or "\u200d" in line for line in lines)
+    assert all((line.count("\t") == 3 and "".join(line.split("\t")).isprintable()) or "\u200d" in line for line in lines)
 
 
 def inspected(result: Result) -> str:

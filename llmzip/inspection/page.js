@@ -81,8 +81,14 @@
     current = piece;
     for (let i = firsts[piece]; i < lastOf(piece); i++) tip.append(...describe(i));
     tip.hidden = false;
-    const span = spans[piece];
-    span.setAttribute("aria-describedby", "tip");
+    spans[piece].setAttribute("aria-describedby", "tip");
+    settle();
+  }
+
+  // Beside the piece, within the window's width, on the side with room.
+  function settle() {
+    if (current === null) return;
+    const span = spans[current];
     const box = span.getClientRects()[0] || span.getBoundingClientRect();
     const wide = document.documentElement.clientWidth;
     const left = Math.max(8, Math.min(box.left, wide - tip.offsetWidth - 8));
@@ -103,6 +109,7 @@
     anchor = piece;
     spans[piece].tabIndex = 0;
     spans[piece].focus();
+    settle(); // it may have been scrolled to
   }
 
   // The nearest piece a line further up or down.
