@@ -51,41 +51,42 @@ def made(content: bytes, seed: int = 1) -> Inspection:
     )
 
 
-class Parts(HTMLParser):
-    """Tags with their attributes, and the text in scripts and styles."""
+class Tags(HTMLParser):
+    """The tags of a page, with their attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, list[str]] = {}
-        self._open = ""
+        self.found: list[tuple[str, dict[str, str | None]]] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._open = tag
+        self.found.append((tag, dict(attrs)))
 
-    def handle_data(self, data: str) -> None:
-        self.texts.setdefault(self._open, []).append(data)
+
+def between(text: str, start: str, end: str) -> str:
+    """What stands between the only `start` and the next `end`."""
+    assert text.count(start) == 1
+    return text.partition(start)[2].partition(end)[0]
 
 
 def test_the_file_is_safe_and_self_contained() -> None:
     found = made(CONTENT)
     text = page(found, NAME, len(CONTENT))
-    parts = Parts(text)
-    tags = [tag for tag, _ in parts.tags]
+    found_tags = Tags(text).found
+    tags = [tag for tag, _ in found_tags]
     assert tags.count("script") == 2  # the data and what draws it: none comes from the text
     assert "b" not in tags
     assert "alert(" not in re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.S).replace("alert(&quot;", "")
-    attributes = [name for _, given in parts.tags for name in given]
+    attributes = [name for _, given in found_tags for name in given]
     assert not any(name.startswith("on") or name in ("src", "href", "style", "srcset") for name in attributes)
-    policy = next(given["content"] for tag, given in parts.tags if given.get("http-equiv") == "Content-Security-Policy")
+    policy = next(given["content"] for tag, given in found_tags if given.get("http-equiv") == "Content-Security-Policy")
     assert policy
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
-    for rule, part in (("style-src", parts.texts["style"][0]), ("script-src", parts.texts["script"][-1])):
+    for rule, tag in (("style-src", "style"), ("script-src", "script")):
+        part = between(text, f"<{tag}>", f"</{tag}>")
         assert rules[rule] == f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'"
-    data = json.loads(parts.texts["script"][0])
+    data = json.loads(between(text, '<script type="application/json" id="data">', "</script>"))
     assert "".join(data["pieces"]) == shown(CONTENT, layout=True)
     assert len(data["own"]) == len(data["bits"]) == len(data["guesses"]) / 5 == len(found)
     assert sum(data["sizes"]) == len(CONTENT)
@@ -186,7 +187,7 @@ def test_looks(opened: Opened) -> None:
     """Colours as the scheme wants them, legible; the heats all differ; nothing hangs out; the text is there, and only text."""
     opened.fits()
     assert opened.page.title() == f"{NAME} – llmzip inspect"
-    assert opened.page.locator("#tokens").inner_text().replace("\n", "") == shown(CONTENT, layout=True).replace("\n", "")
+    assert opened.page.locator("#tokens").text_content() == shown(CONTENT, layout=True)
     assert opened.page.locator("#tokens script").count() == 0
     light = luminance(opened.colours(opened.page.locator("body"))[1])
     assert light < 0.02 if opened.scheme == "dark" else light > 0.9  # type: ignore[attr-defined]
@@ -205,6 +206,9 @@ def test_looks(opened: Opened) -> None:
         assert box["height"] > 80
     rows = [row.split()[0] for row in opened.page.locator(".sizes tbody tr").all_inner_texts()]
     assert sorted(rows) == ["gzip", "llmzip", "xz", "zstd"]
+    for share in range(1, 11):  # what is out of sight has not been laid out yet
+        opened.page.evaluate(f"scrollTo(0, document.body.scrollHeight * {share / 10})")
+        opened.fits()
 
 
 def test_what_was_expected_shows_under_the_pointer(opened: Opened) -> None:

@@ -86,19 +86,14 @@ def _print(found: Inspection, name: str, whole: int | None, tokens: bool, summar
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has not every character still shows the rest
     if tokens and colour:
-        last = ""
-        for last in terminal.coloured(found):
-            click.echo(last, nl=False, color=True)
-        if last and not last.endswith("\n"):
-            click.echo()
+        text = "".join(terminal.coloured(found))
+        click.echo(text, nl=bool(text) and not text.endswith("\n"), color=True)
     elif tokens:
-        for line in terminal.listed(found):
-            click.echo(line)
+        click.echo("\n".join(terminal.listed(found)))
     if summary:
         if tokens:
             click.echo()
-        for line in terminal.summary(found, name, whole, colour):
-            click.echo(line, color=colour)
+        click.echo("\n".join(terminal.summary(found, name, whole, colour)), color=colour)
 
 
 def _wants_colour(choice: str) -> bool:

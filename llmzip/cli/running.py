@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import sys
@@ -116,7 +117,7 @@ def run(job: Job) -> NoReturn:
     runner = _Runner(job)
     status = 0
     for name in job.names:
-        status = max(status, attempt(name, lambda name=name: runner.file(name)))  # type: ignore[misc]
+        status = max(status, attempt(name, functools.partial(runner.file, name)))
     runner.explain()
     sys.exit(status)
 

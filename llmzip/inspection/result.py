@@ -101,7 +101,8 @@ class Inspection:
 
     def dearest(self, n: int) -> list[int]:
         """Indices of the n most expensive tokens, most expensive first."""
-        return np.argsort(-self.bits, kind="stable")[:n].tolist()
+        order: list[int] = np.argsort(-self.bits, kind="stable")[:n].tolist()
+        return order
 
     def bands(self) -> list[Band]:
         """How many tokens cost how much, by `heat`."""
