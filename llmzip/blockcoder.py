@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.adapter import Adapter, Sizes
-from llmzip.adapter.ledger import Ledger
 from llmzip.adapter.neighbours import State
 from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
 from llmzip.errors import NotEnoughMemoryError
 from llmzip.lanes import LaneLayout
+from llmzip.observing import Observer
 from llmzip.parameters import AdapterParameters
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class BlockCoder:
         self._transformer, self._alphabet, self._adapter = transformer, alphabet, adapter
         self._window, self._sinks, self._near, self._threads, self._rows = window, sinks, near, threads, rows
 
-    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Progress | None = None, ledger: Ledger | None = None) -> bytes:
-        """The bitstream of `symbols`, int32 [n], n >= lanes >= 1; what the bits are spent on goes to `ledger`.
+    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Progress | None = None, ledger: Observer | None = None) -> bytes:
+        """The bitstream of `symbols`, int32 [n], n >= lanes >= 1; what the bits are spent on goes to `ledger`, any observer.
 
         Raises:
             NotEnoughMemoryError: for so many lanes.
@@ -119,19 +119,23 @@ class BlockCoder:
         return self.encode_variants(symbols, lanes, {self._adapter: ledger}, progress)[0]
 
     def encode_variants(
-        self, symbols: NDArray[np.int32], lanes: int, adapters: Mapping[AdapterParameters, Ledger | None], progress: Progress | None = None
+        self,
+        symbols: NDArray[np.int32],
+        lanes: int,
+        adapters: Mapping[AdapterParameters, Observer | None],
+        progress: Progress | None = None,
     ) -> list[bytes]:
         """Bitstreams of `symbols` under each of `adapters` instead of the coder's own, in little more time than one.
 
         Args:
-            adapters: with the same `round_symbols`; and to which ledger each writes.
+            adapters: with the same `round_symbols`; and who observes each.
 
         Raises:
             NotEnoughMemoryError: for so many lanes.
         """
         layout = LaneLayout(len(symbols), lanes)
         self._check_memory(layout, self._chunk(layout), "--lanes {} would fit")
-        made = [self._make_adapter(layout, parameters, ledger) for parameters, ledger in adapters.items()]
+        made = [self._make_adapter(layout, parameters, observer) for parameters, observer in adapters.items()]
         end = _Encoding(layout, layout.to_grid(symbols), made)
         self._run(layout, end, progress)
         return end.finish()
@@ -148,8 +152,8 @@ class BlockCoder:
         self._run(layout, end, progress)
         return layout.from_grid(end.grid)
 
-    def _make_adapter(self, layout: LaneLayout, parameters: AdapterParameters, ledger: Ledger | None = None) -> Adapter:
-        return Adapter(parameters, self._sizes(layout), self._threads, ledger)
+    def _make_adapter(self, layout: LaneLayout, parameters: AdapterParameters, observer: Observer | None = None) -> Adapter:
+        return Adapter(parameters, self._sizes(layout), self._threads, observer)
 
     def _sizes(self, layout: LaneLayout) -> Sizes:
         config = self._transformer.config

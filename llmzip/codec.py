@@ -31,7 +31,7 @@ from llmzip.options import Options
 from llmzip.parameters import Level
 
 if TYPE_CHECKING:
-    from llmzip.adapter.ledger import Ledger
+    from llmzip.observing import Account
 
 __all__ = ["Codec", "FrameReader", "FrameWriter", "LoadedModel", "Options", "read_blocks"]
 
@@ -51,11 +51,14 @@ class Codec(LoadedModels):
     """Compresses and decompresses; loads each model it needs once, when it is first needed.
 
     Use one codec for many texts, but from one thread at a time.
+
+    Attributes:
+        ledger: who watches where the bits go when compressing; an `adapter.ledger.Ledger` with `Options.explain`.
     """
 
     def __init__(self, options: Options | None = None) -> None:
         super().__init__(options or Options())
-        self.ledger: Ledger | None = None
+        self.ledger: Account | None = None
         if self.options.explain:
             from llmzip.adapter.ledger import Ledger
 
@@ -153,10 +156,10 @@ class Codec(LoadedModels):
         ledgers = {m.adapter: self.ledger.page() if self.ledger else None for m in models}
         streams = loaded.coder(models[0]).encode_variants(symbols, lanes, ledgers, _share(len(symbols), progress))
         model, stream = min(zip(models, streams, strict=True), key=lambda m: len(encode_record(m[0])) + len(m[1]))
-        if self.ledger and (page := ledgers[model.adapter]):
-            self.ledger.add(page)
-            self.ledger.count(len(content), len(symbols), len(stream))
-        return model, CodedBlock(len(content), len(symbols), lanes, content_check(content), stream)
+        block = CodedBlock(len(content), len(symbols), lanes, content_check(content), stream)
+        if self.ledger:
+            self.ledger.keep(ledgers[model.adapter], block, loaded)
+        return model, block
 
     def decode_block(self, record: Block, model: ModelRecord | None, progress: Progress = _ignore) -> bytes:
         """The content of a block, whose own check holds.
@@ -230,10 +233,10 @@ class FrameWriter:
         self._whole.update(content)
         plain, enough = self._codec._without_model(content)
         records = encode_record(plain)
-        if not enough:
+        if not enough or (self._codec.ledger and self._codec.ledger.thorough):
             model, coded = self._codec._encode_block(self._level, content, self._model, progress)
             with_model = encode_record(coded) if self._model else encode_record(model) + encode_record(coded)
-            if len(with_model) < len(records):
+            if not enough and len(with_model) < len(records):
                 records, self._model = with_model, model
         return self._out(records)
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from llmzip import frequencies
 from llmzip.adapter.bias import VocabularyBias
-from llmzip.adapter.ledger import Ledger
 from llmzip.adapter.neighbours import Neighbours, State
 from llmzip.frequencies import Integers, Lessons, Logits, Votes, no_votes
+from llmzip.observing import Observer
 from llmzip.parameters import AdapterParameters
 
 _ROWS = 64  # rows worked on at once, at most: bounds memory
@@ -53,11 +53,11 @@ class Adapter:
     `intervals` and `find` code the next rows, of one or more whole steps of a round; `update` ends the round.
 
     Args:
-        ledger: where to write what each part is worth, when encoding; takes time.
+        observer: sees all rows before they are coded, when encoding.
     """
 
-    def __init__(self, parameters: AdapterParameters, sizes: Sizes, threads: int = 1, ledger: Ledger | None = None) -> None:
-        self._sizes, self._ledger = sizes, ledger
+    def __init__(self, parameters: AdapterParameters, sizes: Sizes, threads: int = 1, observer: Observer | None = None) -> None:
+        self._sizes, self._observer = sizes, observer
         self.steps = steps_a_round(parameters, sizes.lanes)
         self.bias = VocabularyBias(parameters.bias, sizes.vocab, self.steps * sizes.lanes, threads)
         self.neighbours: Neighbours | None = None
@@ -104,8 +104,8 @@ class Adapter:
 
     def _code(self, logits: Logits, votes: Votes, lessons: Lessons, coded: NDArray[np.int32] | None, targets: Integers | None) -> Any:
         if coded is not None:
-            if self._ledger:
-                self._ledger.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
+            if self._observer:
+                self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
             return (coded, *frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, lessons))
         assert targets is not None
         return frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, lessons)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from llmzip import frequencies
 from llmzip.frequencies import TOTAL_BITS, Lessons, Logits, Votes, no_votes
 
+if TYPE_CHECKING:
+    from llmzip.codec import LoadedModel
+    from llmzip.container import CodedBlock
+
 
 class Ledger:
-    """Sums of -log2 of the coded symbols' frequencies / 2^TOTAL_BITS.
+    """An `observing.Account` in sums of -log2 of the coded symbols' frequencies / 2^TOTAL_BITS.
 
     Attributes:
         frozen: under the model alone, in bits.
@@ -20,6 +26,8 @@ class Ledger:
         archive: bytes of everything written.
     """
 
+    thorough = False
+
     def __init__(self) -> None:
         self.frozen = self.biased = self.voted = 0.0
         self.content = self.symbols = self.stream = self.archive = 0
@@ -28,17 +36,14 @@ class Ledger:
         """An empty one of its kind, for bits that may not count in the end."""
         return Ledger()
 
-    def count(self, content: int, symbols: int, stream: int) -> None:
-        """Counts a block."""
-        self.content += content
-        self.symbols += symbols
-        self.stream += stream
-
-    def add(self, other: Ledger) -> None:
-        """Adds a block's bits."""
-        self.frozen += other.frozen
-        self.biased += other.biased
-        self.voted += other.voted
+    def keep(self, page: Ledger, block: CodedBlock, model: LoadedModel) -> None:
+        """Adds a block and what its page says."""
+        self.frozen += page.frozen
+        self.biased += page.biased
+        self.voted += page.voted
+        self.content += block.size
+        self.symbols += block.symbols
+        self.stream += len(block.stream)
 
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Counts rows about to be coded."""

@@ -18,6 +18,7 @@ _COMMANDS = {
     "list": "listing:list_archives",
     "info": "listing:info",
     "message": "message:message",
+    "inspect": "inspecting:inspect",
     "models": "models:models",
     "completion": "completion:completion",
 }

@@ -71,6 +71,19 @@ model = click.option(
 model_place = click.option("--model", metavar="PATH", envvar="LLMZIP_MODEL", help="Where to find the model, if it is not in the registry.")
 lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
 max_output = click.option("--max-output", callback=_size, metavar="SIZE", help="Refuse archives that hold more, e.g. 10M.")
+part = click.option(
+    "--bytes",
+    "limit",
+    callback=_size,
+    default="100000",
+    metavar="SIZE",
+    show_default=True,
+    help="Inspect at most so much of FILE, e.g. 2M.",
+)
+colour = click.option(
+    "--color", "--colour", "colour", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+    help="Colours in the output; auto is for terminals, unless NO_COLOR is set.",
+)  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -70,6 +72,41 @@ def report_error(name: str, error: LLZError | OSError) -> int:
     return 1
 
 
+def attempt(name: str, do: Callable[[], None]) -> int:
+    """Does something with the file `name`; reports what goes wrong and returns the exit code."""
+    try:
+        do()
+    except ParameterError as e:
+        raise click.UsageError(str(e)) from e
+    except LLZError as e:
+        return report_error(name, e)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("llmzip: interrupted", err=True)
+        sys.exit(130)
+    except OSError as e:
+        return report_error(name, e)
+    return 0
+
+
+@contextlib.contextmanager
+def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, if that is a terminal; gives what to call with the bytes done and written so far."""
+    from tqdm import tqdm
+
+    hidden = quiet or not sys.stderr.isatty()
+    with tqdm(total=size, desc=os.path.basename(name), unit="B", unit_scale=True, disable=hidden, file=sys.stderr) as bar:
+
+        def report(done: int, written: int) -> None:
+            bar.update(done - bar.n)
+            if written > 100:
+                bar.set_postfix_str(f"ratio {done / written:.2f}")
+
+        yield report
+
+
 def run(job: Job) -> NoReturn:
     """Does it, and exits."""
     if job.output is not None and len(job.names) > 1:
@@ -79,20 +116,7 @@ def run(job: Job) -> NoReturn:
     runner = _Runner(job)
     status = 0
     for name in job.names:
-        try:
-            runner.file(name)
-        except ParameterError as e:
-            raise click.UsageError(str(e)) from e
-        except LLZError as e:
-            status = max(status, report_error(name, e))
-        except BrokenPipeError:  # the reader has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo("llmzip: interrupted", err=True)
-            sys.exit(130)
-        except OSError as e:
-            status = max(status, report_error(name, e))
+        status = max(status, attempt(name, functools.partial(runner.file, name)))
     runner.explain()
     sys.exit(status)
 
@@ -161,16 +185,7 @@ class _Runner:
             self._stream(codec.decompress_stream, name, size, source, sink)
 
     def _stream(self, code: Callable[..., None], name: str, size: int | None, source: BinaryIO, sink: BinaryIO) -> None:
-        from tqdm import tqdm
-
-        hidden = self._job.settings.get("quiet") or not sys.stderr.isatty()
-        with tqdm(total=size, desc=os.path.basename(name), unit="B", unit_scale=True, disable=hidden, file=sys.stderr) as bar:
-
-            def report(done: int, written: int) -> None:
-                bar.update(done - bar.n)
-                if written > 100:
-                    bar.set_postfix_str(f"ratio {done / written:.2f}")
-
+        with progress(name, size, bool(self._job.settings.get("quiet"))) as report:
             code(source, sink, report)
 
     def explain(self) -> None:

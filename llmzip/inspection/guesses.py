@@ -1,0 +1,64 @@
+"""The likeliest symbols of each row, with the very frequencies the coder gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip.frequencies import TOTAL_BITS, Logits, Votes, _own, _ratio, _share, _vote, _weigh
+
+_jit = nb.njit(cache=True, nogil=True, error_model="numpy")
+
+
+@_jit
+def _spread(logits: Any, bias: Any, voted: Any, masses: Any, odds: Any, w: Any, added: Any, row: Any) -> None:
+    """All frequencies of one row into row [symbols]; added [symbols] is 0 before and after."""
+    total, best = _weigh(logits, bias, w)
+    if voted.shape[0]:
+        total += _vote(voted, masses, odds, total, added)
+    symbols = row.shape[0]
+    r = _ratio(total, symbols)
+    used = np.int64(0)
+    for s in range(symbols):
+        row[s] = 1 + _share(_own(w, s) + added[s], r)
+        used += row[s]
+    row[best] += (1 << TOTAL_BITS) - used
+    for k in range(voted.shape[0]):
+        added[voted[k]] = 0
+
+
+@_jit
+def _largest(row: Any, found: Any, freq: Any) -> None:
+    """The largest values of row, largest first, of equal ones the first first; freq is 0 before."""
+    last = freq.shape[0] - 1
+    for s in range(row.shape[0]):
+        if row[s] > freq[last]:
+            k = last
+            while k > 0 and freq[k - 1] < row[s]:
+                found[k], freq[k] = found[k - 1], freq[k - 1]
+                k -= 1
+            found[k], freq[k] = s, row[s]
+
+
+@_jit
+def _best(logits: Any, bias: Any, count: Any, voted: Any, masses: Any, odds: Any, symbols: Any, found: Any, freq: Any) -> None:
+    w, added, row = np.empty(logits.shape[1], np.uint32), np.zeros(symbols, np.int64), np.empty(symbols, np.int64)
+    for i in range(logits.shape[0]):
+        n = count[i]
+        _spread(logits[i], bias, voted[i, :n], masses[i, :n], odds[i], w, added, row)
+        _largest(row, found[i], freq[i])
+
+
+def best(
+    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, most: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:  # fmt: skip
+    """The `most` symbols of largest frequency, int32 [n, most], largest first, and their frequencies, int64 [n, most].
+
+    They are those of `frequencies.frequencies`; of equally frequent symbols the first comes first.
+    """
+    found, freq = np.zeros((len(logits), most), np.int32), np.zeros((len(logits), most), np.int64)
+    _best(logits, bias, votes.count, votes.symbols, votes.masses, votes.odds, symbols, found, freq)
+    return found, freq

@@ -1,0 +1,88 @@
+"""Watches a codec and keeps what every symbol costs, and what was expected in its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip import frequencies
+from llmzip.frequencies import Lessons, Logits, Votes
+from llmzip.inspection import guesses
+from llmzip.lanes import LaneLayout
+
+if TYPE_CHECKING:
+    from llmzip.codec import LoadedModel
+    from llmzip.container import CodedBlock
+
+
+class Rows(NamedTuple):
+    """Of n symbols: themselves int32 [n], their frequencies int64 [n], the best guesses int32 [n, k] and theirs int64 [n, k]."""
+
+    symbols: NDArray[np.int32]
+    freq: NDArray[np.int64]
+    guesses: NDArray[np.int32]
+    guessed: NDArray[np.int64]
+
+
+def joined(parts: list[Rows], most: int) -> Rows:
+    """One after the other; `most` guesses each."""
+    none = Rows(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros((0, most), np.int32), np.zeros((0, most), np.int64))
+    return Rows(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
+
+
+class Page:
+    """An `observing.Observer` of one block; its rows come by step, and by lane within it."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._parts = most, list[Rows]()
+
+    def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
+        """Keeps rows about to be coded."""
+        _, freq = frequencies.intervals(logits, bias, votes, symbols, coded, Lessons())
+        self._parts.append(Rows(coded, freq, *guesses.best(logits, bias, votes, symbols, self._most)))
+
+    def in_text_order(self, lanes: int) -> Rows:
+        """What was seen, as it follows in the text that was cut into `lanes`."""
+        rows = joined(self._parts, self._most)
+        layout = LaneLayout(len(rows.symbols), lanes)
+        grid = layout.to_grid(np.arange(layout.symbols, dtype=np.int32))
+        full = layout.full_steps
+        place = np.concatenate([grid[:, :full].T.reshape(-1), grid[: layout.symbols % lanes, full:].reshape(-1)])
+        order = np.empty_like(place)
+        order[place] = np.arange(len(place), dtype=np.int32)
+        return Rows(*(column[order] for column in rows))
+
+
+class Trace:
+    """An `observing.Account` of all blocks, each coded by the model even where the archive can do without.
+
+    Attributes:
+        blocks: what was kept of each, in text order.
+        lanes: of each block.
+        stream: bytes of bitstreams.
+        model: the one that coded them.
+    """
+
+    thorough = True
+
+    def __init__(self, most: int) -> None:
+        self._most, self.blocks, self.lanes = most, list[Rows](), list[int]()
+        self.stream = self.archive = 0
+        self.model: LoadedModel | None = None
+
+    def page(self) -> Page:
+        """For one way of coding a block."""
+        return Page(self._most)
+
+    def keep(self, page: Page, block: CodedBlock, model: LoadedModel) -> None:
+        """Takes the page of the way that was taken."""
+        self.blocks.append(page.in_text_order(block.lanes))
+        self.lanes.append(block.lanes)
+        self.stream += len(block.stream)
+        self.model = model
+
+    def rows(self) -> Rows:
+        """All symbols in the order of the text."""
+        return joined(self.blocks, self._most)
