@@ -67,5 +67,6 @@ def _paint(text: str, degree: int) -> str:
 
 
 def _bar(share: float) -> str:
-    eighths = round(share * _BAR * 8)
-    return "\u2588" * (eighths // 8) + ("", *"\u258f\u258e\u258d\u258c\u258b\u258a\u2589")[eighths % 8]
+    whole, rest = divmod(round(share * _BAR * 8), 8)
+    parts = ["", *"\u258f\u258e\u258d\u258c\u258b\u258a\u2589"]
+    return "\u2588" * whole + parts[rest]
