@@ -69,4 +69,5 @@ def _paint(text: str, degree: int) -> str:
 def _bar(share: float) -> str:
     whole, rest = divmod(round(share * _BAR * 8), 8)
     parts = ["", *"\u258f\u258e\u258d\u258c\u258b\u258a\u2589"]
-    return "\u2588" * whole + parts[rest]
+    bar: str = "\u2588" * whole + parts[rest]
+    return bar
