@@ -55,7 +55,7 @@ def test_classic_usage_errors(run: Run, work: Path) -> None:  # noqa: F811
         assert result.returncode == 2
         assert result.stdout == b""
         assert b"classic" not in result.stderr
-    fails(run("compres", "a"), 1, "a", "cannot be read")
+    fails(run("compres"), 1, "compres", "cannot be read")
 
 
 def test_no_arguments_at_a_terminal_help(work: Path) -> None:  # noqa: F811

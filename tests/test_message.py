@@ -150,9 +150,10 @@ def test_other_model_or_damage(codec: MessageCodec, tiny_model: IntegerModel) ->
     other = with_model(replace(tiny_model, config=replace(tiny_model.config, opening=(5, 9))))
     assert sum(isinstance(text, bytes) for text in other.decode(made)) <= 3
     flipped = [m[:-1] + bytes([m[-1] ^ (1 << rng.randrange(8))]) for m in made]
-    results = codec.decode(flipped)
-    assert sum(isinstance(text, bytes) for text in results) <= 3
-    assert all(isinstance(text, DamagedMessageError) for text in codec.decode([m[:1] for m in made]))
+    assert sum(isinstance(text, bytes) for text in codec.decode(flipped)) <= 3
+    cut = codec.decode([m[: rng.randrange(len(m))] for m in made])
+    assert sum(isinstance(text, bytes) for text in cut) <= 3
+    assert {type(text) for text in cut} <= {bytes, DamagedMessageError}
 
 
 def test_real_messages(real: MessageCodec) -> None:
