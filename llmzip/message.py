@@ -40,6 +40,11 @@ _EXAMPLES = [
 OPENING = "".join(f"=====\n{text}\n" for text in _EXAMPLES) + "=====\n"
 
 
+def most_symbols(body: bytes) -> int:
+    """How many symbols a body of this length may have: bounds the time that reading rubbish takes."""
+    return min(64 + 32 * len(body), MAX_SYMBOLS)
+
+
 class _Interval:
     """What the symbols so far have left of the numbers from 0 to 1: [low, low + range) in units of 2^-(32 + shift).
 
@@ -161,9 +166,9 @@ class MessageCodec:
             interval.narrow(c, f)
         for more in LENGTHS:
             body = interval.number(interval.usual_length() + more)
-            if body is not None and not self._ends_earlier(prefixes, body, check):
+            if body is not None and len(symbols) <= most_symbols(body) and not self._ends_earlier(prefixes, body, check):
                 return check + body
-        raise ParameterError("this text cannot be written as a message; change a character, or use llmzip compress")
+        raise ParameterError("this text, of many repetitions, cannot be written as a message; use llmzip compress")
 
     def _ends_earlier(self, prefixes: list[tuple[int, int, int, int]], body: bytes, check: bytes) -> bool:
         """Whether a reader would take the message to end before its last symbol."""
@@ -176,9 +181,10 @@ class MessageCodec:
     def _decode(self, messages: Sequence[bytes]) -> Iterator[bytes | DamagedMessageError]:
         loaded = self._codec._own_model()
         readers = [_Reader(self, message) for message in messages]
-        hidden, cache = self._open(len(messages), MAX_SYMBOLS, 1)
+        most = max(most_symbols(message) for message in messages)
+        hidden, cache = self._open(len(messages), most, 1)
         no_bias = np.zeros(loaded.transformer.config.vocab, np.float32)
-        for _ in range(MAX_SYMBOLS + 1):
+        for _ in range(most + 1):
             for reader in readers:
                 reader.look_for_end()
             if all(reader.finished for reader in readers):
@@ -240,7 +246,8 @@ class _Reader:
             text = self._codec.text(self._symbols)
             if self._codec.check(text) == self._check:
                 self.text = text
-        self.finished = self.text is not None or self._interval.past(self._body)
+        no_more = self._interval.past(self._body) or len(self._symbols) == most_symbols(self._body)
+        self.finished = self.text is not None or no_more
 
     def target(self) -> int:
         """Of the next symbol; anything once finished."""
