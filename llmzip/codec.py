@@ -62,6 +62,7 @@ class Options:
         quiet: no progress bars for downloads and conversion.
         adapter: what learns while coding, for experiments; chosen by the level if None.
         explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
+        offline: never use the network, not even for a model that is not cached; so does the environment's LLMZIP_OFFLINE.
     """
 
     model: str | None = None
@@ -76,6 +77,7 @@ class Options:
     quiet: bool = True
     adapter: AdapterParameters | None = None
     explain: bool = False
+    offline: bool = False
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -287,7 +289,7 @@ class Codec:
             from llmzip.models.registry import DEFAULT_MODEL
 
             name = self.options.model or DEFAULT_MODEL
-            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet))
+            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
             self._loaded[self._own.digest] = self._own
         return self._own
 
@@ -297,8 +299,9 @@ class Codec:
             from llmzip.models import resolve
 
             try:
+                how = (self.options.quiet, self.options.offline)
                 self._loaded[record.digest] = self._load(
-                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, self.options.quiet)
+                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, *how)
                 )
             except ModelUnavailableError:
                 if not self.options.model:
