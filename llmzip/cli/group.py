@@ -18,6 +18,7 @@ _COMMANDS = {
     "list": "listing:list_archives",
     "info": "listing:info",
     "models": "models:models",
+    "bench": "bench:bench",
     "completion": "completion:completion",
 }
 _CLASSIC = "coding:classic"
