@@ -17,7 +17,7 @@ from llmzip.errors import LLZError
 
 Code = Callable[[bytes], bytes]
 DEFAULT_TIMEOUT = 600.0  # seconds a program may take each way
-_PPMD = {"max_order": 32, "mem_size": 192 << 20, "variant": "H"}  # what 7z -mx=9 takes
+_PPMD = (32, 192 << 20)  # order and memory, as 7z -mx=9 has them for large files
 
 
 class CompetitorError(LLZError):
@@ -79,7 +79,7 @@ def _kinds(timeout: float) -> dict[str, Iterator[Contender]]:
             program("brotli -11", ["brotli", "-q", "11", "-w", "24", "-c"], ["-dc"]),
         ),
         "7z PPMd": chain(
-            _library("7z PPMd", ["pyppmd"], lambda m, d: m.compress(d, **_PPMD), lambda m, d: m.decompress(d, **_PPMD)),
+            _library("7z PPMd", ["pyppmd"], _ppmd, _from_ppmd),
             _seven_zip(timeout),
         ),
         "zpaq": _zpaq(timeout),
@@ -105,6 +105,21 @@ def _call(function: Callable[[Any, bytes], bytes], module: Any, data: bytes) -> 
         return function(module, data)
     except Exception as e:  # each library has its own
         raise CompetitorError(f"{module.__name__} failed ({e or type(e).__name__})") from e
+
+
+def _ppmd(pyppmd: Any, data: bytes) -> bytes:
+    """As 7z codes it, after the length, which a decoder needs."""
+    encoder = pyppmd.Ppmd7Encoder(*_PPMD)
+    return len(data).to_bytes(8, "little") + bytes(encoder.encode(data)) + bytes(encoder.flush())
+
+
+def _from_ppmd(pyppmd: Any, data: bytes) -> bytes:
+    length = int.from_bytes(data[:8], "little")
+    decoder = pyppmd.Ppmd7Decoder(*_PPMD)
+    content = bytes(decoder.decode(data[8:], length))
+    while len(content) < length and (more := decoder.decode(b"", length - len(content))):
+        content += more
+    return content
 
 
 def _seven_zip(timeout: float) -> Iterator[Contender]:

@@ -86,7 +86,7 @@ def _axes(scale: _Scale) -> list[str]:
         )
     for decade in scale.decades:
         x = scale.x(10.0**decade)
-        label = f"{human(10.0**decade)}/s"
+        label = human(10.0**decade).replace(".00", "").replace(".0", "") + "/s"
         parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{_BOTTOM}"/>')
         parts.append(f'<text x="{x:.1f}" y="{_BOTTOM + 18}" text-anchor="middle">{label}</text>')
     parts.append(f'<text x="{_LEFT}" y="{_TOP - 8}">bits per byte</text>')
@@ -117,19 +117,22 @@ def png(rows: list[Measurement], ours: list[str], title: str, sink: BinaryIO) ->
     """The picture as PNG. Needs matplotlib."""
     from matplotlib.figure import Figure
 
+    scale = _Scale.of(rows)
     figure = Figure(figsize=(_WIDTH / 100, _HEIGHT / 100), dpi=200, layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="bytes per second; filled: compress, hollow: decompress", ylabel="bits per byte")
-    for row in rows:
+    for row, label_y in zip(rows, _label_places([scale.y(r.bits_per_byte) for r in rows]), strict=True):
         colour = "#0969da" if row.contender in ours else "#57606a"
-        speeds = [row.compress_speed, row.decompress_speed]
-        axes.plot(speeds, [row.bits_per_byte] * 2, color=colour, linewidth=1)
-        axes.plot(speeds[:1], [row.bits_per_byte], "o", color=colour)
-        axes.plot(speeds[1:], [row.bits_per_byte], "o", color=colour, markerfacecolor="white")
-        place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8, "color": colour}
-        axes.annotate(row.contender, (max(speeds), row.bits_per_byte), **place)
+        speeds, bits = [row.compress_speed, row.decompress_speed], row.bits_per_byte
+        axes.plot(speeds, [bits] * 2, color=colour, linewidth=1)
+        axes.plot(speeds[:1], [bits], "o", color=colour)
+        axes.plot(speeds[1:], [bits], "o", color=colour, markerfacecolor="white")
+        axes.annotate(
+            f"{row.contender}, {bits:.2f}", (max(speeds), bits), (1.02, (_BOTTOM - label_y) / (_BOTTOM - _TOP)), "data", "axes fraction",
+            {"arrowstyle": "-", "color": "#afb8c1", "relpos": (0, 0.5)}, color=colour, va="center", fontsize=8,
+        )  # fmt: skip
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
-    axes.margins(x=0.15)
+    axes.set_xlim(10.0 ** scale.decades[0], 10.0 ** scale.decades[-1])
+    axes.set_ylim(0, scale.top)
     axes.grid(color="#d8dee4")
     axes.set_axisbelow(True)
     figure.savefig(sink, format="png")

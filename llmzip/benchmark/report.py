@@ -123,7 +123,7 @@ class Report:
         others = [r for r in sorted(rows, key=lambda r: r.archive) if r.contender not in self.ours]
         if others:
             of = "download / disk" if m.download is not None else "disk"
-            lines += ["", f"Text after which the model has paid for itself ({of}):"]
+            lines += ["", f"Text after which the model has paid for itself ({of}), were all text like this:"]
             lines.append(f"{'against':<12}" + "".join(f"{name:>{width}}" for name in self.ours))
         for row in others:
             paid = self.paid_off(row, rows)
