@@ -48,7 +48,7 @@ def models(context: click.Context) -> None:
         context.invoke(models_list, as_json=False)
 
 
-@models.command("list")
+@models.command("list", short_help="List them, here or not.")
 @opt.as_json
 @_reports
 def models_list(as_json: bool) -> None:
@@ -101,7 +101,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB" if size >= 500_000 else f"{size / 1e6:.2f} MB"
 
 
-@models.command("pull")
+@models.command("pull", short_help="Fetch, check and convert one.")
 @_one
 @click.option("--force", is_flag=True, help="Fetch and convert again.")
 @opt.offline
@@ -124,7 +124,7 @@ def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
         click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {cached.folder}")
 
 
-@models.command("path")
+@models.command("path", short_help="Print the folder of one.")
 @_one
 @_reports
 def models_path(model_id: str) -> None:
@@ -132,7 +132,7 @@ def models_path(model_id: str) -> None:
     click.echo(_cached(model_id).folder)
 
 
-@models.command("rm")
+@models.command("rm", short_help="Delete one from the cache.")
 @click.argument("model_id", metavar="ID")
 @_quiet
 @_reports
@@ -152,7 +152,7 @@ def models_rm(model_id: str, quiet: bool) -> None:
         click.echo(f"{found.model_id if found else model_id}: deleted {folder}")
 
 
-@models.command("verify")
+@models.command("verify", short_help="Check every byte, and this machine.")
 @_one
 @opt.machine
 @_quiet
@@ -167,7 +167,7 @@ def models_verify(model_id: str, threads: int | None, device: str, quiet: bool) 
         click.echo(f"{cached.model_id}: {proven}")
 
 
-@models.command("export")
+@models.command("export", short_help="Write one to a file.")
 @click.argument("model_id", metavar="ID")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Write to FILE; - is standard output.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
@@ -184,7 +184,7 @@ def models_export(model_id: str, output: str, force: bool) -> None:
         export_model(cached, sink)
 
 
-@models.command("import")
+@models.command("import", short_help="Read one from such a file.")
 @click.argument("file", metavar="FILE", type=click.Path())
 @click.option("--force", is_flag=True, help="Replace another model of the same ID.")
 @_quiet
