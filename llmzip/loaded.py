@@ -91,7 +91,7 @@ class LoadedModels:
             from llmzip.models.registry import DEFAULT_MODEL
 
             name = self.options.model or DEFAULT_MODEL
-            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet))
+            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
             self._loaded[self._own.digest] = self._own
         return self._own
 
@@ -101,8 +101,9 @@ class LoadedModels:
             from llmzip.models import resolve
 
             try:
+                how = (self.options.quiet, self.options.offline)
                 self._loaded[record.digest] = self._load(
-                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, self.options.quiet)
+                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, *how)
                 )
             except ModelUnavailableError:
                 if not self.options.model:

@@ -27,6 +27,7 @@ class Options:
         quiet: no progress bars for downloads and conversion.
         adapter: what learns while coding, for experiments; chosen by the level if None.
         max_output: refuse archives that hold more bytes, before decoding what is beyond; no limit if None.
+        offline: never use the network, not even for a model that is not cached; so does the environment's LLMZIP_OFFLINE.
         explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
     """
 
@@ -43,6 +44,7 @@ class Options:
     adapter: AdapterParameters | None = None
     max_output: int | None = None
     explain: bool = False
+    offline: bool = False
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

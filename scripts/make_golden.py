@@ -4,6 +4,7 @@
 
 `good-*` must decode to what `contents()` gives for them and be reproduced byte for byte; `bad-*` and `unsupported-*` must
 be refused with the error named here. Two of them use the real default model, the others a tiny one made from a seed.
+One of those two is also part of the package, with its content: `llmzip models verify` decodes it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from llmzip.models.sources import load_float_model  # noqa: E402
 from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters  # noqa: E402
 
 FOLDER = ROOT / "tests" / "golden"
+PACKAGED = ROOT / "llmzip" / "models" / "golden"
 MESSAGE = "Meet at the old harbour wall at 19:30 — bring the charts, and don't forget a lamp.\n".encode()
 TEXT = (ROOT / "examples" / "harbour.txt").read_bytes()
 
@@ -132,20 +134,25 @@ def refused(base: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
     return {name: make() for name, make in cases.items()}
 
 
+def packaged(archives: dict[str, bytes]) -> dict[Path, bytes]:
+    """What goes into the package, by its place."""
+    return {PACKAGED / f"{DEFAULT_MODEL}.llz": archives["good-real-lanes"], PACKAGED / "text.txt": contents()["good-real-lanes"]}
+
+
 def main() -> None:
     """Writes or checks all archives."""
     archives = good()
     archives |= {name: data for name, (_, data) in refused(archives["good-tiny"]).items()}
+    files = {FOLDER / f"{name}.llz": data for name, data in archives.items()} | packaged(archives)
     check = "--check" in sys.argv
-    FOLDER.mkdir(exist_ok=True)
-    for name, data in archives.items():
-        path = FOLDER / f"{name}.llz"
+    for path, data in files.items():
         if check:
-            print(f"{name}: {'same' if path.read_bytes() == data else 'DIFFERENT'}")
+            print(f"{path.name}: {'same' if path.read_bytes() == data else 'DIFFERENT'}")
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
-            print(f"{name}: {len(data)} bytes")
-    if check and any((FOLDER / f"{n}.llz").read_bytes() != d for n, d in archives.items()):
+            print(f"{path.name}: {len(data)} bytes")
+    if check and any(path.read_bytes() != data for path, data in files.items()):
         raise SystemExit("golden archives are not reproduced: the format has changed")
 
 

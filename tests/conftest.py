@@ -60,6 +60,6 @@ def codec(tiny_model: IntegerModel) -> Codec:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LLMZIP_MODEL", "LLMZIP_DEVICE", "LLMZIP_THREADS"):
+    for name in ("LLMZIP_MODEL", "LLMZIP_DEVICE", "LLMZIP_OFFLINE", "LLMZIP_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")

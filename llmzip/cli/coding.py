@@ -22,6 +22,7 @@ _explain = click.option("--explain", is_flag=True, help="Say where the bits went
 @_verify
 @opt.lanes
 @opt.model
+@opt.offline
 @opt.machine
 @opt.loudness
 @_explain
@@ -35,6 +36,7 @@ def compress(**given: Any) -> None:
 @opt.targets
 @opt.max_output
 @opt.model_place
+@opt.offline
 @opt.machine
 @opt.loudness
 def decompress(**given: Any) -> None:
@@ -46,6 +48,7 @@ def decompress(**given: Any) -> None:
 @opt.files
 @opt.max_output
 @opt.model_place
+@opt.offline
 @opt.machine
 @opt.loudness
 def test(**given: Any) -> None:
@@ -65,6 +68,7 @@ def test(**given: Any) -> None:
 @opt.max_output
 @opt.lanes
 @opt.model
+@opt.offline
 @opt.machine
 @opt.loudness
 @_explain
@@ -82,7 +86,7 @@ def classic(action: str, as_json: bool, **given: Any) -> None:
 
 
 def _settings(given: dict[str, Any], *names: str) -> dict[str, Any]:
-    settings = {name: given[name] for name in ("model", "device", "quiet", *names)}
+    settings = {name: given[name] for name in ("model", "offline", "device", "quiet", *names)}
     return settings | {"threads": given["threads"] or None}
 
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "message": "message:message",
     "inspect": "inspecting:inspect",
     "models": "models:models",
+    "bench": "bench:bench",
     "completion": "completion:completion",
 }
 _CLASSIC = "coding:classic"

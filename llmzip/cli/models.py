@@ -1,46 +1,209 @@
-"""`models`: those llmzip knows, and those it has here."""
+"""`models`: those llmzip knows and those it has here; getting, checking, moving and deleting them."""
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmzip.errors import LLZError
+from llmzip.cli import options as opt
+from llmzip.cli.running import report_error
+from llmzip.errors import LLZError, ModelUnavailableError
+from llmzip.files import STDIO, FileError, check_absent, reading, writing
+from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
+
+if TYPE_CHECKING:
+    from llmzip.models.store import CachedModel
+
+_one = click.argument("model_id", metavar="[ID]", default=DEFAULT_MODEL)
+_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
+
+
+def _reports(command: Callable[..., None]) -> Callable[..., None]:
+    """Errors become one line and the exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **given: Any) -> None:
+        try:
+            command(*args, **given)
+        except LLZError as e:
+            click.echo(f"llmzip: {e}", err=True)
+            sys.exit(e.exit_code)
+        except OSError as e:
+            click.echo(f"llmzip: {e.filename or 'the model'}: {(e.strerror or str(e)).lower()}; check the file and its folder", err=True)
+            sys.exit(1)
+
+    return run
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the models llmzip knows and those it has here."""
-    if context.invoked_subcommand:
-        return
+    """List, fetch, check, move and delete models. Without a command: list."""
+    if not context.invoked_subcommand:
+        context.invoke(models_list, as_json=False)
+
+
+@models.command("list", short_help="List them, here or not.")
+@opt.as_json
+@_reports
+def models_list(as_json: bool) -> None:
+    """List the models llmzip knows and those it has here; the digest is that of the converted weights."""
+    entries = _entries()
+    if as_json:
+        click.echo(json.dumps(entries, indent=2))
+    for entry in [] if as_json else entries:
+        click.echo(f"{entry['id']}  ({_state(entry)})\n  {'digest':<8}{entry['digest']}")
+        if entry["folder"]:
+            click.echo(f"  {'folder':<8}{entry['folder']}")
+
+
+def _entries() -> list[dict[str, Any]]:
     from llmzip.models import store
-    from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 
-    cached = {m.model_id: m for m in store.cached_models()}
-    for model in REGISTRY.values():
-        here = cached.pop(model.model_id, None)
-        state = f"cached, {here.size() / 1e6:.0f} MB" if here else f"not cached, {model.download / 1e6:.0f} MB to download"
-        default = ", default" if model.model_id == DEFAULT_MODEL else ""
-        click.echo(f"{model.model_id}  ({state}{default}, {model.licence})")
-    for other in cached.values():
-        click.echo(f"{other.model_id}  (cached, {other.size() / 1e6:.0f} MB)")
+    here = {m.model_id: m for m in store.cached_models()}
+    entries = []
+    for model_id in [*REGISTRY, *(name for name in here if name not in REGISTRY)]:
+        known, cached = REGISTRY.get(model_id), here.get(model_id)
+        digest = known.digest if known else cached.digest.hex() if cached else ""
+        entries.append(
+            {
+                "id": model_id,
+                "default": model_id == DEFAULT_MODEL,
+                "cached": cached is not None and cached.digest.hex() == digest,
+                "outdated": cached is not None and cached.digest.hex() != digest,
+                "size": cached.size() if cached else None,
+                "download": known.download if known else None,
+                "licence": known.licence if known else None,
+                "digest": digest,
+                "folder": str(cached.folder) if cached else None,
+            }
+        )
+    return entries
 
 
-@models.command("pull")
-@click.argument("model_id", metavar="[ID]", required=False)
+def _state(entry: dict[str, Any]) -> str:
+    to_download = f"{(entry['download'] or 0) / 1e6:.0f} MB to download"
+    if entry["cached"]:
+        parts = [f"cached, {_megabytes(entry['size'])}"]
+    elif entry["outdated"]:
+        parts = [f"cached as another version of llmzip has it, {_megabytes(entry['size'])}, {to_download}"]
+    else:
+        parts = [f"not cached, {to_download}"]
+    return ", ".join([*parts, *(["default"] if entry["default"] else []), *([entry["licence"]] if entry["licence"] else [])])
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB" if size >= 500_000 else f"{size / 1e6:.2f} MB"
+
+
+@models.command("pull", short_help="Fetch, check and convert one.")
+@_one
 @click.option("--force", is_flag=True, help="Fetch and convert again.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-def models_pull(model_id: str | None, force: bool, quiet: bool) -> None:
-    """Fetch, check and convert a model, by default the default one."""
-    from llmzip.models import resolve
-    from llmzip.models.registry import DEFAULT_MODEL
+@opt.offline
+@_quiet
+@_reports
+def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
+    """Fetch, check and convert a model, by default the default one; ID may also be a path, or hf:OWNER/NAME@REVISION."""
+    from llmzip.models import resolve, store
+    from llmzip.models.workspace import clear_abandoned
 
-    try:
-        cached = resolve.pull(model_id or DEFAULT_MODEL, quiet, force)
-    except LLZError as e:
-        click.echo(f"llmzip: {e}", err=True)
-        sys.exit(e.exit_code)
+    for place in (store.cache_dir(), store.models_dir()):
+        clear_abandoned(place)
+    if not quiet and not resolve.is_offline(offline) and (force or not resolve.ready(model_id)):
+        if model_id in REGISTRY:
+            click.echo(f"llmzip: {model_id}: {REGISTRY[model_id].download / 1e6:.0f} MB to download", err=True)
+        elif model_id.startswith("hf:"):
+            click.echo(f"llmzip: {model_id}: to download, of a size its repository knows", err=True)
+    cached = resolve.pull(model_id, quiet, force, offline)
     if not quiet:
         click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {cached.folder}")
+
+
+@models.command("path", short_help="Print the folder of one.")
+@_one
+@_reports
+def models_path(model_id: str) -> None:
+    """Print the folder a cached model is in."""
+    click.echo(_cached(model_id).folder)
+
+
+@models.command("rm", short_help="Delete one from the cache.")
+@click.argument("model_id", metavar="ID")
+@_quiet
+@_reports
+def models_rm(model_id: str, quiet: bool) -> None:
+    """Delete a model from the cache; ID as `llmzip models list` has it, or the path it was converted from, which stays."""
+    from llmzip.models import resolve, store
+
+    try:
+        found = resolve.find_cached(model_id)
+    except ModelUnavailableError:
+        found = None
+    folder = found.folder if found else store.folder_for(model_id)
+    if not found and not folder.is_dir():  # a damaged one is there, but not found
+        raise FileError(f"no model {model_id} in {store.cache_dir()}; see: llmzip models list")
+    store.remove(folder)
+    if not quiet:
+        click.echo(f"{found.model_id if found else model_id}: deleted {folder}")
+
+
+@models.command("verify", short_help="Check every byte, and this machine.")
+@_one
+@opt.machine
+@_quiet
+@_reports
+def models_verify(model_id: str, threads: int | None, device: str, quiet: bool) -> None:
+    """Check every byte of a cached model, and that this machine codes with it as it must."""
+    cached = _cached(model_id)
+    from llmzip.verification import verify
+
+    proven = verify(cached, threads or None, device)
+    if not quiet:
+        click.echo(f"{cached.model_id}: {proven}")
+
+
+@models.command("export", short_help="Write one to a file.")
+@click.argument("model_id", metavar="ID")
+@click.option("-o", "--output", metavar="FILE", required=True, help="Write to FILE; - is standard output.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
+@_reports
+def models_export(model_id: str, output: str, force: bool) -> None:
+    """Write a cached model to one file, for `llmzip models import` on a machine without a network."""
+    if output == STDIO and sys.stdout.isatty():
+        raise FileError("will not write a model to a terminal; use -o FILE, or redirect")
+    check_absent(output, force or output == STDIO)
+    cached = _cached(model_id)
+    from llmzip.models.transfer import export_model
+
+    with writing(output, force) as sink:
+        export_model(cached, sink)
+
+
+@models.command("import", short_help="Read one from such a file.")
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option("--force", is_flag=True, help="Replace another model of the same ID.")
+@_quiet
+def models_import(file: str, force: bool, quiet: bool) -> None:
+    """Read a model that `llmzip models export` wrote, check it, and put it into the cache."""
+    from llmzip.models.transfer import import_model
+
+    try:
+        with reading(file) as source:
+            cached = import_model(source, force)
+    except (LLZError, OSError) as e:
+        sys.exit(report_error(file, e))
+    if not quiet:
+        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {cached.folder}")
+
+
+def _cached(model_id: str) -> CachedModel:
+    from llmzip.models import resolve
+
+    if found := resolve.find_cached(model_id):
+        return found
+    raise ModelUnavailableError(f"model {model_id} is not in the cache; run: llmzip models pull {model_id}")

@@ -69,6 +69,7 @@ model = click.option(
     help="Registry ID, hf:OWNER/NAME@REVISION, or path of a .gguf file or a safetensors folder.",
 )  # fmt: skip
 model_place = click.option("--model", metavar="PATH", envvar="LLMZIP_MODEL", help="Where to find the model, if it is not in the registry.")
+offline = click.option("--offline", is_flag=True, help="Never use the network, as with LLMZIP_OFFLINE=1: a missing model is an error.")
 lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
 max_output = click.option("--max-output", callback=_size, metavar="SIZE", help="Refuse archives that hold more, e.g. 10M.")
 part = click.option(
@@ -84,6 +85,7 @@ colour = click.option(
     "--color", "--colour", "colour", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
     help="Colours in the output; auto is for terminals, unless NO_COLOR is set.",
 )  # fmt: skip
+head = click.option("--bytes", "limit", callback=_size, metavar="SIZE", help="Take only the first SIZE bytes of each file, e.g. 100K.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

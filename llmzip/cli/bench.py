@@ -1,0 +1,181 @@
+"""`bench`: llmzip next to the other compressors of this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmzip.cli import options as opt
+from llmzip.cli.running import report_error
+from llmzip.errors import InexactMachineError, LLZError
+from llmzip.files import STDIO, FileError, check_absent, reading, writing
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+
+if TYPE_CHECKING:
+    from llmzip.benchmark.competitors import Contender
+    from llmzip.benchmark.report import Report
+    from llmzip.codec import Codec
+
+
+def _levels(_context: click.Context, _option: click.Parameter, value: str) -> list[int]:
+    """Levels, as 1,6,9."""
+    chosen = value.split(",")
+    if not all(c.strip().isdecimal() and int(c) in LEVELS for c in chosen):
+        raise click.BadParameter(f"{value!r} does not name levels from {min(LEVELS)} to {max(LEVELS)}; write them like 1,6,9")
+    return sorted({int(c) for c in chosen})
+
+
+def _picture(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """A name that says what kind of picture it is."""
+    if value is not None and not value.lower().endswith((".svg", ".png")):
+        raise click.BadParameter(f"{value!r} ends neither in .svg nor in .png")
+    return value
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option("--levels", callback=_levels, default=str(DEFAULT_LEVEL), metavar="N,...", show_default=True, help="Levels of llmzip.")
+@opt.head
+@click.option("--csv", "csv_out", metavar="OUT", help="Also write what was measured as CSV.")
+@click.option("--plot", metavar="OUT", callback=_picture, help="Also draw size against speed, to OUT.svg or, with matplotlib, OUT.png.")
+@opt.as_json
+@click.option("-f", "--force", is_flag=True, help="Overwrite the outputs.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=600.0, metavar="SECONDS", show_default=True,
+              help="What other programs may take each way.")  # fmt: skip
+@opt.model
+@opt.offline
+@opt.machine
+@opt.loudness
+def bench(**given: Any) -> None:
+    """Compare llmzip with the compressors that are here: size, speed both ways, and when its model has paid for itself.
+
+    Each contender compresses every FILE as a whole and restores it; what does not give back the same bytes is not listed.
+    """
+    try:
+        _check_outputs(given)
+    except LLZError as e:
+        click.echo(f"llmzip: {e}", err=True)
+        sys.exit(e.exit_code)
+    status, contents = _read(given["files"], given["limit"])
+    if not contents:
+        sys.exit(status)
+    try:
+        report = _Bench.prepared(given).run(contents)
+        click.echo(json.dumps(report.as_dict(), indent=2) if given["as_json"] else report.as_table())
+        _write(report, given)
+    except LLZError as e:
+        click.echo(f"llmzip: {e}", err=True)
+        sys.exit(e.exit_code)
+    sys.exit(status)
+
+
+def _check_outputs(given: dict[str, Any]) -> None:
+    """What can be known before minutes of work."""
+    for out in (given["csv_out"], given["plot"]):
+        if out is not None and out != STDIO:
+            check_absent(out, given["force"])
+            if not os.path.isdir(os.path.dirname(out) or "."):
+                raise FileError(f"{out} cannot be written (no such folder); check the folder")
+    if (given["plot"] or "").lower().endswith(".png") and importlib.util.find_spec("matplotlib") is None:
+        raise FileError(f"{given['plot']} needs matplotlib; run: pip install 'llmzip[plot]', or name a .svg file")
+
+
+def _read(names: tuple[str, ...], limit: int | None) -> tuple[int, dict[str, bytes]]:
+    """Exit status, and the files' contents."""
+    status, contents = 0, {}
+    for name in dict.fromkeys(names):
+        try:
+            with reading(name) as source:
+                content = source.read() if limit is None else source.read(limit)
+            if not content:
+                raise FileError("is empty; name a file with content")
+            contents["standard input" if name == STDIO else name] = content
+        except (LLZError, OSError) as e:
+            status = max(status, report_error(name, e))
+    return status, contents
+
+
+@dataclass
+class _Bench:
+    """All contenders, ready."""
+
+    codec: Codec
+    levels: list[int]
+    others: list[Contender]
+    start: float
+    quiet: bool
+
+    @classmethod
+    def prepared(cls, given: dict[str, Any]) -> _Bench:
+        """Looks for competitors, says which are absent, and loads the model."""
+        from llmzip.benchmark.competitors import find
+        from llmzip.benchmark.measure import warm_up
+        from llmzip.codec import Codec, Options
+
+        others, absent = find(given["timeout"])
+        if absent and not given["quiet"]:
+            click.echo(f"llmzip: not here, so not compared: {', '.join(absent)}", err=True)
+        settings = {name: given[name] for name in ("model", "offline", "device", "quiet")}
+        codec = Codec(Options(threads=given["threads"] or None, **settings))
+        return cls(codec, given["levels"], others, warm_up(codec), given["quiet"])
+
+    def run(self, contents: dict[str, bytes]) -> Report:
+        """Measures everything. A competitor that fails is left out from there on, and named."""
+        from tqdm import tqdm
+
+        from llmzip.benchmark.competitors import CompetitorError
+        from llmzip.benchmark.measure import llmzip_at, measure
+
+        own = [llmzip_at(self.codec, level) for level in self.levels]
+        report = self._report([c.name for c in own])
+        failed: set[str] = set()
+        hidden = self.quiet or not sys.stderr.isatty()
+        with tqdm(total=len(contents) * (len(own) + len(self.others)), unit="run", disable=hidden, file=sys.stderr) as bar:
+            for file, content in contents.items():
+                for contender in (*own, *self.others):
+                    bar.set_postfix_str(f"{contender.name}, {file}")
+                    bar.update()
+                    if contender.name in failed:
+                        continue
+                    try:
+                        report.rows.append(measure(contender, file, content))
+                    except CompetitorError as e:
+                        if contender in own:
+                            raise InexactMachineError(f"{file}: with {contender.name} {e}; please report this") from e
+                        failed.add(contender.name)
+                        click.echo(f"llmzip: {contender.name} is left out: {file}: {e}", err=True)
+        return report
+
+    def _report(self, ours: list[str]) -> Report:
+        from llmzip.benchmark.report import ModelCost, Report
+        from llmzip.models import resolve
+        from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
+
+        name = self.codec.options.model or DEFAULT_MODEL
+        cached = resolve.find_cached(name)
+        assert cached is not None  # it was just loaded
+        cost = ModelCost(resolve.archive_id(name), REGISTRY[name].download if name in REGISTRY else None, cached.size())
+        return Report(cost, ours, self.codec.options.threads or os.cpu_count() or 1, self.start)
+
+
+def _write(report: Report, given: dict[str, Any]) -> None:
+    from llmzip.benchmark import plot
+
+    if given["csv_out"] is not None:
+        with writing(given["csv_out"], given["force"]) as sink:
+            sink.write(report.as_csv().encode())
+    if given["plot"] is not None:
+        rows, files = report.totals(), list(dict.fromkeys(r.file for r in report.rows))
+        what = os.path.basename(files[0]) if len(files) == 1 else f"{len(files)} files"
+        title = f"{what}, {rows[0].content:,} bytes: size and speed"
+        with writing(given["plot"], given["force"]) as sink:
+            if given["plot"].lower().endswith(".png"):
+                plot.png(rows, report.ours, title, sink)
+            else:
+                sink.write(plot.svg(rows, report.ours, title).encode())

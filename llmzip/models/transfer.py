@@ -1,0 +1,130 @@
+"""Cached models as single files, for machines without a network: plain tar archives of exactly two members.
+
+Reading takes a file from anywhere: member names are compared, never used as paths; only ordinary members count, so that
+there are no links to follow; nothing is compressed, so that no file holds more than it weighs; and a model gets its place
+in the cache only once its bytes match its digests, which for a registered model are the registry's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from llmzip.errors import LLZError, ModelMismatchError, ModelUnavailableError
+from llmzip.models import resolve, store
+from llmzip.models.convert import IntegerModel
+from llmzip.models.registry import REGISTRY
+from llmzip.models.workspace import working_folder
+
+_LARGEST = {store.TOKENIZER: 1 << 26, store.WEIGHTS: 1 << 38}  # the members, and bytes they may have
+_PART = 1 << 20
+_BLOCK = tarfile.BLOCKSIZE
+_TAIL = 1 << 16  # of zeros; tar fills up to 10 KiB
+
+
+class ExportFileError(LLZError):
+    """A file is not an exported model, or holds what one must not."""
+
+
+def export_model(cached: store.CachedModel, sink: BinaryIO) -> None:
+    """Writes a cached model, checked before, as one file; the same model always gives the same bytes.
+
+    Raises:
+        ModelMismatchError: it is damaged.
+    """
+    model = resolve.load_cached(cached)
+    if cached.tokenizer is None:  # by an older version, which did not note the tokenizer's digest
+        cached = store.save(cached.model_id, model)
+    for name in _LARGEST:
+        with open(cached.folder / name, "rb") as source:
+            member = tarfile.TarInfo(name)
+            member.size = source.seek(0, 2)
+            source.seek(0)
+            sink.write(member.tobuf(tarfile.GNU_FORMAT))
+            shutil.copyfileobj(source, sink, _PART)
+            sink.write(bytes(-member.size % _BLOCK))
+    sink.write(bytes(2 * _BLOCK))
+
+
+def import_model(source: BinaryIO, force: bool = False) -> store.CachedModel:
+    """Reads such a file into the cache; `force` replaces another model that has the same ID there.
+
+    Raises:
+        ExportFileError: it is no such file.
+        ModelMismatchError: what it holds does not match its digests, or the registry's.
+    """
+    with working_folder(store.models_dir(), "incoming") as work:
+        folder = work / "model"
+        try:
+            folder.mkdir()
+            _unpack(source, folder)
+        except tarfile.HeaderError as e:
+            raise ExportFileError(f"is not a file that llmzip models export made ({e}); get another copy") from e
+        found = store.describe(folder)
+        if found is None or found.tokenizer is None or not resolve.is_cache_id(found.model_id):
+            raise ExportFileError("does not hold a model that this version can use; export it again, with this version")
+        _check(found)
+        there = store.find(found.model_id)
+        if there is not None and found.model_id not in REGISTRY and there.digest != found.digest and not force:
+            raise ModelMismatchError(f"holds {found.model_id}, and another model of that name is here; use --force to replace that")
+        return store.install(folder, found.model_id)
+
+
+def _unpack(source: BinaryIO, folder: Path) -> None:
+    missing = dict(_LARGEST)
+    while any(header := _exactly(source, _BLOCK)):
+        member = tarfile.TarInfo.frombuf(header, "ascii", "replace")
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.name not in missing:
+            raise ExportFileError(f"holds {member.name!a}, which no file of llmzip models export does; get another copy")
+        if not 0 <= member.size <= missing.pop(member.name):
+            raise ExportFileError(f"holds {member.name} of {member.size:,} bytes, more than any model has; get another copy")
+        if member.size > (free := shutil.disk_usage(folder).free):
+            raise ModelUnavailableError(f"holds {member.size:,} bytes, but {folder.parent.parent} has room for {free:,}; make room")
+        with open(folder / member.name, "xb") as out:
+            for start in range(0, member.size, _PART):
+                out.write(_exactly(source, min(_PART, member.size - start)))
+        _exactly(source, -member.size % _BLOCK)
+    if missing:
+        raise ExportFileError(f"lacks {' and '.join(missing)}; get another copy")
+    if any(source.read(_TAIL)) or source.read(1):
+        raise ExportFileError("goes on after its end; get another copy")
+
+
+def _exactly(source: BinaryIO, size: int) -> bytes:
+    data = source.read(size)
+    while len(data) < size and (more := source.read(size - len(data))):  # a pipe may give less at a time
+        data += more
+    if len(data) < size:
+        raise ExportFileError("is not a file that llmzip models export made, or was cut short; get another copy")
+    return data
+
+
+def _check(found: store.CachedModel) -> None:
+    """Raises ModelMismatchError unless the model is whole, fits together, and is the registry's if it bears such a name."""
+    try:
+        model = store.load(found)
+        _check_values(model)
+    except ModelMismatchError as e:
+        raise ModelMismatchError(f"holds {found.model_id}, but damaged or altered; get another copy") from e
+    known = REGISTRY.get(found.model_id)
+    if known and (model.digest().hex(), model.tokenizer.hash.hex()) != (known.digest, known.tokenizer_hash):
+        raise ModelMismatchError(
+            f"holds {found.model_id} with weights {model.digest().hex()}, not the {known.digest} of this version; get that one's export"
+        )
+
+
+def _check_values(model: IntegerModel) -> None:
+    """What conversion would never give: scales that are no positive numbers, a tokenizer the library refuses."""
+    scales = (t for n, t in model.tensors.items() if n.endswith(".scale"))
+    try:
+        sound = all(np.isfinite(s).all() and (s > 0).all() for s in scales)
+        model.tokenizer.library()
+        model.tokenizer.token_bytes()
+    except Exception as e:  # the library raises plain ones
+        raise ModelMismatchError(f"the tokenizer cannot be used ({e})") from e
+    if not sound:
+        raise ModelMismatchError("scales are not positive numbers")
