@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from llmzip import classic
 from llmzip.container import StoredBlock, XzBlock, content_check
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _XZ_IS_ENOUGH = 25  # where xz shrinks this much, the model's gain is not worth its time
 _BINARY_SHARE = 0.2  # of bytes that are not UTF-8, beyond which a block is not text
@@ -28,7 +31,7 @@ class BlockCutter:
         """How many bytes complete a block, at least 1."""
         return self._size - len(self._held)
 
-    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+    def feed(self, data: ReadableBuffer) -> Iterator[bytes]:
         """Takes `data` and gives the blocks that are complete now; to be run to its end before more is fed."""
         view = memoryview(data).cast("B")
         while view:

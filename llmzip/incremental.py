@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from llmzip.blocks import BlockCutter
 from llmzip.codec import Codec, FrameReader, FrameWriter
@@ -10,6 +11,9 @@ from llmzip.container import Block, EndRecord, Parser, Record, parse_record, par
 from llmzip.errors import LLZError
 from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class Compressor:
@@ -52,11 +56,11 @@ class Compressor:
         self._cutter = BlockCutter(self._writer.block_bytes)
         self.ready = True
 
-    def compress(self, data: bytes | memoryview) -> bytes:
+    def compress(self, data: ReadableBuffer) -> bytes:
         """Takes content, and returns what can be said of the archive now: whole blocks, or nothing.
 
         Args:
-            data: any bytes, or an object with the buffer protocol.
+            data: any bytes, or another object with the buffer protocol.
 
         Raises:
             LLZError: the model cannot be had, or not be run; the compressor is of no more use then.
@@ -64,7 +68,7 @@ class Compressor:
         """
         return b"".join(self.pieces(data))
 
-    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
+    def pieces(self, data: ReadableBuffer) -> Iterator[bytes]:
         """What `compress` returns, block by block; to be run to its end before any other call."""
         yield from self._coded(self._cutter.feed(data))
 
@@ -134,7 +138,7 @@ class Decompressor:
         """What followed the frame, once `eof` is true; another frame, maybe, for another decompressor."""
         return bytes(self._records.rest) if self.eof else b""
 
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+    def decompress(self, data: ReadableBuffer, max_length: int = -1) -> bytes:
         """Takes a piece of the archive, and returns the content that can be given out now.
 
         Args:
@@ -181,7 +185,7 @@ class PushReader:
         self._parser: Parser[bool] | Parser[Record] = parse_start(True)
         self._wanted = next(self._parser)
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: ReadableBuffer) -> None:
         """Adds bytes."""
         self.rest += data
 

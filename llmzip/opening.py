@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
@@ -94,7 +95,18 @@ def open(
     if not text:
         return file
     try:
+        if "w" in mode or "x" in mode:
+            file.write(_byte_order_mark(encoding))
         return _TextFile(cast(Any, file), io.text_encoding(encoding), errors, newline)
     except BaseException:
         file.abandon()
         raise
+
+
+def _byte_order_mark(encoding: str | None) -> bytes:
+    """What a text begins with in an encoding that needs it to be read on every machine.
+
+    `TextIOWrapper` writes it for utf-8-sig always, but for these only to files that are seekable.
+    """
+    name = codecs.lookup(encoding).name if encoding else ""
+    return "".encode(name) if name in ("utf-16", "utf-32") else b""

@@ -25,6 +25,11 @@ def eager(tiny_model: IntegerModel) -> EagerCodec:
     return EagerCodec(tiny_model, block_bytes=400, lanes=2)
 
 
+def noise(seed: int) -> bytes:
+    """250 bytes with no place to cut them but where a block is full."""
+    return bytes(random.Random(seed).choices(range(0x80, 0xC0), k=250))
+
+
 def pieces(data: bytes, seed: int, longest: int) -> list[bytes]:
     """`data` cut at random, now and then into nothing."""
     chance, out = random.Random(seed), []
@@ -59,7 +64,7 @@ def decompressed(d: Decompressor, parts: list[bytes], max_length: int = -1) -> b
     block=st.integers(1, 150),
     max_length=st.sampled_from([-1, 1, 7, 1000]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_pieces_do_not_matter(data: bytes, seed: int, longest: int, block: int, max_length: int) -> None:
     codec = plain(block)
     archive = codec.compress(data)
@@ -107,7 +112,7 @@ def test_bytes_like() -> None:
 def test_blocks_come_as_soon_as_they_are_there() -> None:
     codec = plain(100)
     c = Compressor(codec=codec)
-    data = random.Random(1).randbytes(250)
+    data = noise(1)
     first = c.compress(data[:100])
     assert first.startswith(container.MAGIC)
     assert c.compress(data[100:199]) == b""
@@ -137,7 +142,7 @@ def test_one_frame_each() -> None:
 
 def test_max_length() -> None:
     codec = plain(100)
-    data = random.Random(2).randbytes(250)
+    data = noise(2)
     d = Decompressor(codec=codec)
     archive = codec.compress(data)
     assert d.decompress(archive, 0) == b""
@@ -201,7 +206,7 @@ def test_cut_short_is_no_end() -> None:
 
 def test_whole_check_and_kinds_of_errors() -> None:
     codec = plain(100)
-    parts = records(codec.compress(random.Random(3).randbytes(250)))
+    parts = records(codec.compress(noise(3)))
     swapped = container.frame_start() + b"".join(map(container.encode_record, [parts[1], parts[0], *parts[2:]]))
     d = Decompressor(codec=codec)
     for _ in range(2):
