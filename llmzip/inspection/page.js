@@ -131,8 +131,15 @@
     return best;
   }
 
+  // Scrolling moves tokens under a pointer that rests; only one that moves points at something.
+  let rest = "";
+  const spot = (event) => `${event.screenX} ${event.screenY}`;
+  for (const kind of ["pointermove", "pointerdown"]) {
+    document.addEventListener(kind, (event) => { rest = spot(event); }, { capture: true, passive: true });
+  }
   place.addEventListener("pointerover", (event) => {
-    if (event.pointerType !== "touch" && pieceOf.has(event.target)) show(pieceOf.get(event.target));
+    if (event.pointerType === "touch" || spot(event) === rest) return;
+    if (pieceOf.has(event.target)) show(pieceOf.get(event.target));
   });
   place.addEventListener("pointerleave", (event) => {
     if (event.pointerType === "touch") return;
