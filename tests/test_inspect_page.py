@@ -260,6 +260,9 @@ def test_the_most_expensive_lead_to_their_place(opened: Opened) -> None:
         box = opened.page.locator("#tokens span:focus").bounding_box()
         assert box
         assert 0 < box["y"] < 800
+        opened.page.wait_for_timeout(300)  # what scrolled into sight has been laid out, and moved the rest
+        rects = opened.page.evaluate("[document.activeElement.getClientRects()[0], document.getElementById('tip').getBoundingClientRect()]")
+        assert -1 < max(rects[1]["top"] - rects[0]["bottom"], rects[0]["top"] - rects[1]["bottom"]) < 12
         opened.fits()
 
 

@@ -173,6 +173,9 @@
     if (event.key === "Escape") hide();
   });
   window.addEventListener("resize", hide);
+  // Blocks that come into sight get their true height, which moves what is below them.
+  window.addEventListener("scroll", settle, { passive: true });
+  new ResizeObserver(settle).observe(place);
   for (const button of document.querySelectorAll("button[data-token]")) {
     button.addEventListener("click", () => {
       const wanted = Number(button.dataset.token);
