@@ -55,7 +55,7 @@ def histogram(inspection: Inspection) -> str:
     return (
         f'<svg class="histogram" viewBox="0 0 {10 * len(bands)} 100" preserveAspectRatio="none" role="img" aria-label="{escape(said)}">'
         f'{"".join(rects)}</svg><dl class="bands">{"".join(labels)}</dl>'
-        f'<ul class="key"><li>{_patch("count")}of tokens, first line</li><li>{_patch("h5b")}of bits, second line; by the bits of a token</li></ul>'
+        f'<ul class="key"><li>{_patch("count")}share of the tokens, by their bits</li><li>{_patch("spent")}share of all bits</li></ul>'
     )
 
 
@@ -72,6 +72,6 @@ def _patch(name: str) -> str:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 4, 5, 6, 8 or 10 times a power of ten."""
+    """The next of 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8 or 10 times a power of ten."""
     unit = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
-    return float(next(k for k in (1, 2, 4, 5, 6, 8, 10) if k * unit >= value) * unit)
+    return float(next(k for k in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if k * unit >= value) * unit)

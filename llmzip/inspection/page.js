@@ -131,8 +131,15 @@
     return best;
   }
 
+  // Scrolling moves tokens under a pointer that rests; only one that moves points at something.
+  let rest = "";
+  const spot = (event) => `${event.screenX} ${event.screenY}`;
+  for (const kind of ["pointermove", "pointerdown"]) {
+    document.addEventListener(kind, (event) => { rest = spot(event); }, { capture: true, passive: true });
+  }
   place.addEventListener("pointerover", (event) => {
-    if (event.pointerType !== "touch" && pieceOf.has(event.target)) show(pieceOf.get(event.target));
+    if (event.pointerType === "touch" || spot(event) === rest) return;
+    if (pieceOf.has(event.target)) show(pieceOf.get(event.target));
   });
   place.addEventListener("pointerleave", (event) => {
     if (event.pointerType === "touch") return;
@@ -166,6 +173,9 @@
     if (event.key === "Escape") hide();
   });
   window.addEventListener("resize", hide);
+  // Blocks that come into sight get their true height, which moves what is below them.
+  window.addEventListener("scroll", settle, { passive: true });
+  new ResizeObserver(settle).observe(place);
   for (const button of document.querySelectorAll("button[data-token]")) {
     button.addEventListener("click", () => {
       const wanted = Number(button.dataset.token);

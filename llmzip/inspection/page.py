@@ -87,6 +87,7 @@ def _figures(inspection: Inspection) -> str:
         "of the text's size": f"{100 * inspection.archive / size:.1f}%" if size else "-",
         "tokens": f"{n:,}",
         "bits per token": f"{inspection.total / n:.2f}" if n else "-",
+        "best guess right": f"{100 * inspection.foreseen:.1f}%" if n else "-",
     }
     return "".join(f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in figures.items())
 

@@ -93,6 +93,11 @@ class Inspection:
         """Bits of all tokens."""
         return float(self.bits.sum())
 
+    @property
+    def foreseen(self) -> float:
+        """Share of tokens that were the likeliest where they came."""
+        return float((self.guesses[:, 0] == self.symbols).mean()) if len(self) else 0.0
+
     def token(self, i: int) -> Token:
         """The i-th token."""
         pairs = zip(self.guesses[i].tolist(), self.chances[i].tolist(), strict=True)

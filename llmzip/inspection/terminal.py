@@ -11,6 +11,7 @@ from llmzip.inspection.words import about, account, band, bits_per_byte, instead
 # Of a text colour and its background among 256, for each heat; the cheapest keeps the terminal's own.
 _COLOURS = (None, (16, 230), (16, 223), (16, 216), (16, 209), (231, 166), (231, 124), (231, 52))
 _BAR = 24  # characters of a full bar
+_EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
 _DEAREST = 10
 
 
@@ -67,7 +68,12 @@ def _paint(text: str, degree: int) -> str:
 
 
 def _bar(share: float) -> str:
+<<<<<<< HEAD
     whole, rest = divmod(round(share * _BAR * 8), 8)
     parts = ["", *"\u258f\u258e\u258d\u258c\u258b\u258a\u2589"]
     bar: str = "\u2588" * whole + parts[rest]
     return bar
+=======
+    eighths = round(share * _BAR * 8)
+    return ("\u2588" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
+>>>>>>> inspect

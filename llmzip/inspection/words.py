@@ -46,7 +46,9 @@ def account(inspection: Inspection) -> list[str]:
     if not len(inspection):
         return []
     tokens, archive = inspection.total / 8, inspection.archive
-    lines = [f"The tokens take {tokens:,.1f} bytes, {inspection.total / len(inspection):.2f} bits each; the archive is {archive:,} bytes."]
+    each = inspection.total / len(inspection)
+    lines = [f"The tokens take {tokens:,.1f} bytes, {each:.2f} bits each; the archive is {archive:,} bytes."]
+    lines.append(f"The best guess was right for {percent(inspection.foreseen)} of the tokens.")
     plain = [h for h in inspection.held if h != "coded"]
     if plain:
         how = " and ".join(sorted({"packed as xz would" if h == "xz" else "stored as they are" for h in plain}))
