@@ -68,12 +68,5 @@ def _paint(text: str, degree: int) -> str:
 
 
 def _bar(share: float) -> str:
-<<<<<<< HEAD
-    whole, rest = divmod(round(share * _BAR * 8), 8)
-    parts = ["", *"\u258f\u258e\u258d\u258c\u258b\u258a\u2589"]
-    bar: str = "\u2588" * whole + parts[rest]
-    return bar
-=======
     eighths = round(share * _BAR * 8)
     return ("\u2588" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
->>>>>>> inspect
