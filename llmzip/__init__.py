@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from llmzip.errors import (
     DamagedArchiveError,
+    DamagedMessageError,
     DeviceError,
     InexactMachineError,
     LLZError,
@@ -23,6 +24,7 @@ from llmzip.errors import (
     ModelUnavailableError,
     NotAnArchiveError,
     NotEnoughMemoryError,
+    OutputLimitError,
     ParameterError,
     UnsupportedArchiveError,
 )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from llmzip.codec import Codec
     from llmzip.file import LLZFile
     from llmzip.incremental import Compressor, Decompressor
+    from llmzip.message import MessageCodec
     from llmzip.opening import open
     from llmzip.options import Options
     from llmzip.register import register_fsspec
@@ -41,17 +44,20 @@ __all__ = [
     "Codec",
     "Compressor",
     "DamagedArchiveError",
+    "DamagedMessageError",
     "Decompressor",
     "DeviceError",
     "InexactMachineError",
     "LLZError",
     "LLZFile",
+    "MessageCodec",
     "ModelFormatError",
     "ModelMismatchError",
     "ModelUnavailableError",
     "NotAnArchiveError",
     "NotEnoughMemoryError",
     "Options",
+    "OutputLimitError",
     "ParameterError",
     "UnsupportedArchiveError",
     "__version__",
@@ -66,6 +72,7 @@ _MODULES = {  # of what is imported only when it is asked for
     "Compressor": "incremental",
     "Decompressor": "incremental",
     "LLZFile": "file",
+    "MessageCodec": "message",
     "Options": "options",
     "open": "opening",
     "register_fsspec": "register",

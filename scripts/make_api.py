@@ -20,6 +20,7 @@ SECTIONS = {
     "At once": ["compress", "decompress"],
     "Files": ["open", "LLZFile", "register_fsspec"],
     "In pieces": ["Compressor", "Decompressor"],
+    "Short messages": ["MessageCodec"],
     "Models held": ["Codec", "Options"],
 }
 INTERNAL = {"Codec.decode_block", "Compressor.pieces", "Options.how"}  # for other modules of the package
