@@ -15,17 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEXT, FixedCodec
+from click.testing import CliRunner
+from conftest import ROOT, TEXT, FixedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import Result, Run, fails, run, work  # noqa: F401  fixtures
 from test_frequencies import rows, some_votes
 
 from llmzip import frequencies as fq
+from llmzip.cli import main
 from llmzip.codec import Codec
 from llmzip.inspection import inspect, rivals
 from llmzip.inspection.guesses import best
-from llmzip.inspection.result import LIMITS, heat
+from llmzip.inspection.result import GUESSES, LIMITS, heat
 from llmzip.inspection.shown import pieces, shown, surroundings
 from llmzip.inspection.terminal import coloured, listed
 from llmzip.inspection.trace import Page
@@ -249,7 +251,7 @@ def test_json(run: Run, work: Path) -> None:  # noqa: F811
 
 def test_part_of_a_file(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes("ab漢字".encode() * 50)
-    for size, kept in (("11", 10), ("12", 10), ("13", 13), ("400", 400), ("1K", 400)):
+    for size, kept in (("12", 10), ("13", 13), ("1K", 400)):
         document = json.loads(inspected(run("inspect", "--json", "--bytes", size, "a")))
         assert (document["bytes"], document["file_bytes"]) == (kept, 400)
     assert "a: the first 13 of 400 bytes, " in inspected(run("inspect", "--bytes", "13", "a"))
@@ -283,6 +285,19 @@ def test_errors(run: Run, work: Path) -> None:  # noqa: F811
         assert (result.returncode, result.stdout) == (2, b""), args
         assert b"Error" in result.stderr
     assert sorted(p.name for p in work.iterdir()) == ["a", "a.llz", "page"]
+
+
+def test_the_document_says_how_it_is(codec: Codec) -> None:
+    text = (ROOT / "docs" / "inspect.md").read_text("utf-8")
+    assert f"at {', '.join(map(str, LIMITS[:-1]))} and {LIMITS[-1]} bits" in text
+    assert f"2^{fq.TOTAL_BITS} costs {fq.TOTAL_BITS} − log2 f bits" in text
+    assert "The five symbols" in text
+    assert GUESSES == 5
+    shown_there = CliRunner().invoke(main, ["inspect", "--help"]).output
+    for option in set(re.findall(r"`?(--[a-z]+)", text)):
+        assert option in shown_there, option
+    example = text.partition("```python\n")[2].partition("```")[0].replace("Codec(Options(level=6))", "codec")
+    exec(example, {"codec": codec})
 
 
 def test_help_names_every_option(run: Run) -> None:  # noqa: F811

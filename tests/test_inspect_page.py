@@ -31,11 +31,9 @@ CONTENT = TEXT[:2500] + NASTY + "مرحبا بالعالم، هذا نص من ا
 def made(content: bytes, seed: int = 1) -> Inspection:
     """As if inspected: tokens of one to six bytes, costs of all kinds, guesses among which the token itself is at times."""
     rng = np.random.default_rng(seed)
-    sizes: list[int] = []
-    while sum(sizes) < len(content):
-        sizes.append(min(int(rng.integers(1, 7)), len(content) - sum(sizes)))
-    starts = np.cumsum([0, *sizes[:-1]])
-    tokens = [content[a : a + n] for a, n in zip(starts.tolist(), sizes, strict=True)]
+    ends = rng.integers(1, 7, len(content)).cumsum()
+    starts = np.concatenate([[0], ends[ends < len(content)]])
+    tokens = [content[a:b] for a, b in zip(starts.tolist(), [*starts[1:].tolist(), len(content)], strict=True)]
     number = {word: i for i, word in enumerate(dict.fromkeys(tokens))}
     symbols = np.array([number[t] for t in tokens], np.int32)
     bits = np.minimum(rng.exponential(2.5, len(tokens)) ** 1.35, 28)

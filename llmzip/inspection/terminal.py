@@ -9,7 +9,7 @@ from llmzip.inspection.shown import pieces, shown, surroundings
 from llmzip.inspection.words import about, account, band, bits_per_byte, instead, percent
 
 # Of a text colour and its background among 256, for each heat; the cheapest keeps the terminal's own.
-_COLOURS = (None, (16, 230), (16, 223), (16, 216), (16, 209), (231, 166), (231, 124), (231, 52))
+_COLOURS = (None, (16, 230), (16, 223), (16, 216), (16, 209), (16, 166), (231, 124), (231, 52))
 _BAR = 24  # characters of a full bar
 _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
 _DEAREST = 10
