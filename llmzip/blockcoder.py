@@ -176,12 +176,12 @@ class BlockCoder:
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
         steps = self._positions(layout)
         needed, free = self._transformer.memory(layout.lanes, self._window, steps, min(chunk, steps), self._near)
-        needed += Adapter.memory(self._adapter, self._sizes(layout))
-        if free is not None and needed > free:
-            fitting = layout.lanes * free // needed
-            if not fitting:
+        fixed = Adapter.memory(self._adapter, self._sizes(layout))
+        if free is not None and needed + fixed > free:
+            fitting = layout.lanes * (free - fixed) // needed
+            if fitting < 1:
                 advice = "not even one lane fits, so free some"
-            sizes = f"{layout.lanes} lanes need {needed / 1e6:,.0f} MB, most for keys and values, and {free / 1e6:,.0f} MB are free"
+            sizes = f"{layout.lanes} lanes need {(needed + fixed) / 1e6:,.0f} MB, {needed / 1e6:,.0f} of them for keys and values, and {free / 1e6:,.0f} MB are free"
             raise NotEnoughMemoryError(f"{sizes}; {advice.format(fitting)}")
 
     def _run(self, layout: LaneLayout, end: _End, progress: Progress | None) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import llmzip
 from llmzip import container
+from llmzip.adapter import Adapter, Sizes
 from llmzip.adapter.ledger import Ledger
 from llmzip.codec import Codec, Options, read_blocks
 from llmzip.engine.cache import KVCache
@@ -311,7 +312,10 @@ def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyP
     few, many = (EagerCodec(tiny_model, lanes=n) for n in (2, 12))
     archive = many.compress(TEXT)
     assert any(isinstance(r, container.CodedBlock) for r in records(archive))
-    free = KVCache.bytes_needed(tiny_model.config, 2, WINDOW, 2000, 256)
+    own = many._own_model()
+    sizes = Sizes(own.alphabet.vocab, own.alphabet.size, tiny_model.config.width, 12, len(own.alphabet.encode(TEXT)))
+    learning = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes)
+    free = learning + KVCache.bytes_needed(tiny_model.config, 2, WINDOW, 2000, 256)
     monkeypatch.setattr("llmzip.engine.transformer.available", lambda _: free)
     with pytest.raises(NotEnoughMemoryError, match=r"12 lanes need .* MB .*; --lanes \d+ would fit"):
         many.compress(TEXT)
