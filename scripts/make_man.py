@@ -85,6 +85,7 @@ def page() -> str:
         roff("A file named like a command is written ./NAME."),
         ".SH OPTIONS",
         *options(classic, click.Context(classic, info_name="llmzip")),
+        *options(llmzip, context),
         ".SH COMMANDS",
     ]
     for name in llmzip.list_commands(context):

@@ -69,7 +69,7 @@ ALL = dict(commands("llmzip", main)) | {"llmzip ": classic}
 
 
 def test_readme_commands_exist() -> None:
-    lines = re.findall(r"llmzip((?: [^|`#\n]*)?)", "\n".join(re.findall(r"```console\n(.*?)```", README, re.S)))
+    lines = re.findall(r"(?:\$ |\| |host )llmzip((?: [^|`#\n]*)?)", "\n".join(re.findall(r"```console\n(.*?)```", README, re.S)))
     assert len(lines) > 10
     for line in lines:
         words = line.split()
