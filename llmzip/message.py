@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VERSION = 1
 WINDOW, SINKS = 1280, 4
 MAX_SYMBOLS = 4096
-LENGTHS = range(-1, 4)  # how many bytes more than usual a message may have
+LENGTHS = range(4)  # how many bytes more than the least a message may have
 LANES = 32  # messages worked on together
 
 # What the model reads before each message: messages, so that it expects one. A line of "=" ends each.
@@ -66,9 +66,12 @@ class _Interval:
         code = ((int.from_bytes(body, "big") << (STATE_BITS + self.shift)) >> (8 * len(body))) - self.low
         return max(0, min(((code + 1 << TOTAL_BITS) - 1) // self.range, (1 << TOTAL_BITS) - 1))
 
-    def usual_length(self) -> int:
-        """Bytes that are always enough to name a number inside."""
-        return -(-(self.shift + 1) // 8)
+    def least_length(self) -> int:
+        """Bytes that may be enough to name a number inside; one more always is.
+
+        Up to two bits are left to luck. More would pay little, and a reader of rubbish would see an end after every symbol in them.
+        """
+        return -(-(self.shift - 1) // 8)
 
     def number(self, length: int) -> bytes | None:
         """The lowest number inside that has `length` bytes, if there is one."""
@@ -80,11 +83,11 @@ class _Interval:
 
     def ends(self, body: bytes) -> bool:
         """Whether a message of the symbols so far may have been written as `body`."""
-        return len(body) - self.usual_length() in LENGTHS and self.number(len(body)) == body
+        return len(body) - self.least_length() in LENGTHS and self.number(len(body)) == body
 
     def past(self, body: bytes) -> bool:
         """Whether no further symbols can be `body`'s."""
-        return len(body) - self.usual_length() < LENGTHS[0]
+        return len(body) < self.least_length()
 
 
 class MessageCodec:
@@ -165,7 +168,7 @@ class MessageCodec:
             prefixes.append((interval.low, interval.range, interval.shift, s))
             interval.narrow(c, f)
         for more in LENGTHS:
-            body = interval.number(interval.usual_length() + more)
+            body = interval.number(interval.least_length() + more)
             if body is not None and len(symbols) <= most_symbols(body) and not self._ends_earlier(prefixes, body, check):
                 return check + body
         raise ParameterError("this text, of many repetitions, cannot be written as a message; use llmzip compress")

@@ -80,13 +80,13 @@ def test_decoder_by_the_document(codec: MessageCodec) -> None:
         low, r, p = 0, (1 << 32) - 1, 0
         opening = [config.bos, *alphabet.encode(stated[0].encode()).tolist()]
         while True:
-            u = (p + 8) // 8
+            u = -((1 - p) // 8)
             scale = Fraction(2) ** (32 + p - 8 * length)
-            if u - 1 <= length <= u + 3 and 8 * length <= 32 + p and low <= b * scale < low + r and (b - 1) * scale < low:
+            if u <= length <= u + 3 and 8 * length <= 32 + p and low <= b * scale < low + r and (b - 1) * scale < low:
                 text = alphabet.decode(np.array(symbols, np.int32))
                 if codec.check(text) == data[:1]:
                     return text
-            assert length >= u - 1
+            assert length >= u
             fed = np.array([[s if s < config.vocab else config.bos for s in opening + symbols]], np.int32)
             cache = loaded.transformer.cache(1, 1280, 4, fed.shape[1], fed.shape[1])
             hidden = loaded.transformer.advance(fed, cache)
@@ -117,10 +117,9 @@ def test_numbers_lie_inside(symbols: list[tuple[int, int]]) -> None:
     assert 1 << 31 <= interval.range < 1 << 32
     unit = Fraction(1, 1 << (32 + interval.shift))
     assert abs(interval.range * unit / size - 1) < Fraction(len(symbols) + 1, 2**3)
-    usual = interval.number(interval.usual_length())
-    assert usual is not None
+    assert interval.number(interval.least_length() + 1) is not None
     for more in LENGTHS:
-        body = interval.number(interval.usual_length() + more)
+        body = interval.number(interval.least_length() + more)
         if body is not None:
             x = Fraction(int.from_bytes(body, "big"), 1 << (8 * len(body)))
             assert interval.low * unit <= x < (interval.low + interval.range) * unit
