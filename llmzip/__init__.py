@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from llmzip.file import LLZFile
     from llmzip.incremental import Compressor, Decompressor
     from llmzip.message import MessageCodec
-    from llmzip.opening import open
+    from llmzip.openfile import open
     from llmzip.options import Options
     from llmzip.register import register_fsspec
 
@@ -74,7 +74,7 @@ _MODULES = {  # of what is imported only when it is asked for
     "LLZFile": "file",
     "MessageCodec": "message",
     "Options": "options",
-    "open": "opening",
+    "open": "openfile",
     "register_fsspec": "register",
 }
 
