@@ -23,13 +23,13 @@ SECTIONS = {
     "Short messages": ["MessageCodec"],
     "Models held": ["Codec", "Options"],
 }
-INTERNAL = {
+INTERNAL = {  # for other modules of the package
     "Codec.decode_block",
     "Compressor.pieces",
     "MessageCodec.check",
     "MessageCodec.text",
     "Options.how",
-}  # for other modules of the package
+}
 INTRODUCTION = """# Python API
 
 Made by `scripts/make_api.py` from the docstrings; do not edit.
