@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from llmzip.adapter import Adapter, Sizes
 from llmzip.adapter.neighbours import State
 from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
-from llmzip.errors import NotEnoughMemoryError
+from llmzip.errors import NotEnoughMemoryError, NotReproducedError
+from llmzip.frequencies import TOTAL
 from llmzip.lanes import LaneLayout
 from llmzip.observing import Observer
 from llmzip.parameters import AdapterParameters
@@ -79,12 +80,16 @@ class _Decoding:
         self._adapter = adapter
         self.learns, self.round_steps = adapter.learns, adapter.steps
         self._coder = CompiledRangeDecoder(layout.lanes, stream)
+        self._layout = layout
 
     def known(self, step: int) -> int:
         return 1
 
     def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: State | None) -> None:
-        symbols, start, freq = self._adapter.find(logits, state, self._coder.targets(lanes))
+        targets = self._coder.targets(lanes)
+        if (targets >= TOTAL).any():  # no encoder goes there
+            raise NotReproducedError(f"noticed by symbol {step * self._layout.lanes + 1:,} of {self._layout.symbols:,} of a block")
+        symbols, start, freq = self._adapter.find(logits, state, targets)
         self._coder.advance(start, freq)
         self.grid[:lanes, step] = symbols
 
@@ -141,10 +146,11 @@ class BlockCoder:
         return end.finish()
 
     def decode(self, stream: bytes, symbols: int, lanes: int, progress: Progress | None = None) -> NDArray[np.int32]:
-        """The inverse of `encode`; damaged streams give wrong symbols, never an error.
+        """The inverse of `encode`; streams that were not made by it give wrong symbols, or an error.
 
         Raises:
             NotEnoughMemoryError: for so many lanes.
+            NotReproducedError: what an encoder never writes was met, on average after 4,096 wrong symbols.
         """
         layout = LaneLayout(symbols, lanes)
         self._check_memory(layout, 1, "the archive's lanes cannot be changed, so decode it where more memory is free")

@@ -24,7 +24,7 @@ from llmzip.container import (
     content_check,
     encode_record,
 )
-from llmzip.errors import DamagedArchiveError, OutputLimitError
+from llmzip.errors import DamagedArchiveError, NotReproducedError, OutputLimitError
 from llmzip.lanes import default_lanes
 from llmzip.loaded import LoadedModel, LoadedModels
 from llmzip.options import Options
@@ -38,7 +38,8 @@ __all__ = ["Codec", "FrameReader", "FrameWriter", "LoadedModel", "Options", "rea
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
 Progress = Callable[[float], None]  # share of a block that is done
 
-_MISMATCH = "a block's content does not match its check: the archive is damaged, or this machine cannot reproduce it; get another copy"
+_MISMATCH = "a block's content does not match its check: the archive is damaged; get another copy"
+_NOT_REPRODUCED = "noticed at the end of a block"
 _WHOLE_MISMATCH = "the content as a whole does not match its check; get another copy"
 _CHOOSE_SYMBOLS = 4096  # up to which what learns is tried in all combinations
 
@@ -171,22 +172,28 @@ class Codec(LoadedModels):
 
         Raises:
             DamagedArchiveError: the content does not match the check.
+            NotReproducedError: nor does it match, but the coded record is intact.
             LLZError: the model cannot be had, or not be run.
         """
         if isinstance(record, StoredBlock):
             return record.content
-        if isinstance(record, XzBlock):
-            content = classic.unpack(record.stream, record.size)
-        elif model is None:
-            raise DamagedArchiveError("a coded block comes before its model is named; get another copy")
-        else:
-            loaded = self._model_for(model)
-            symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
-            if int(loaded.alphabet.lengths()[symbols].sum()) != record.size:
-                raise DamagedArchiveError(_MISMATCH)
-            content = loaded.alphabet.decode(symbols)
+        if isinstance(record, CodedBlock):
+            return self._decode_coded(record, model, progress)
+        content = classic.unpack(record.stream, record.size)
         if len(content) != record.size or content_check(content) != record.check:
             raise DamagedArchiveError(_MISMATCH)
+        return content
+
+    def _decode_coded(self, record: CodedBlock, model: ModelRecord | None, progress: Progress) -> bytes:
+        if model is None:
+            raise DamagedArchiveError("a coded block comes before its model is named; get another copy")
+        loaded = self._model_for(model)
+        symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
+        if int(loaded.alphabet.lengths()[symbols].sum()) != record.size:
+            raise NotReproducedError(_NOT_REPRODUCED)
+        content = loaded.alphabet.decode(symbols)
+        if content_check(content) != record.check:
+            raise NotReproducedError(_NOT_REPRODUCED)
         return content
 
 
@@ -215,6 +222,7 @@ class FrameWriter:
         self._codec, self._level = codec, codec.options.how()
         self._whole = WholeCheck()
         self._model: ModelRecord | None = None  # as written
+        self._coded = 0  # blocks
         self._start = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
         self.block_bytes = self._level.block_bytes
         self.archive_bytes = 0
@@ -238,11 +246,13 @@ class FrameWriter:
             with_model = encode_record(coded) if self._model else encode_record(model) + encode_record(coded)
             if not enough and len(with_model) < len(records):
                 records, self._model = with_model, model
+                self._coded += 1
         return self._out(records)
 
     def end(self) -> bytes:
-        """The end record."""
-        last = self._out(encode_record(self._whole.record()))
+        """The end record; before it the model record again if more than one block depends on it, lest damage to one takes all."""
+        again = encode_record(self._model) if self._model and self._coded > 1 else b""
+        last = self._out(again + encode_record(self._whole.record()))
         if self._codec.ledger:
             self._codec.ledger.archive += self.archive_bytes
         return last

@@ -23,7 +23,7 @@ from llmzip.parameters import AdapterParameters
 
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
-ARITHMETIC_VERSION = 3
+ARITHMETIC_VERSION = 4
 DIGEST_BYTES = 10  # of the weights' SHA-256
 TOKENIZER_BYTES = 6  # of the tokenizer's SHA-256
 WHOLE_BYTES = 8  # of the content's SHA-256

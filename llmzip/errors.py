@@ -48,6 +48,17 @@ class InexactMachineError(LLZError):
     exit_code = 3
 
 
+class NotReproducedError(LLZError):
+    """A coded block's record is intact, but what it decodes to here is not what was coded."""
+
+    exit_code = 3
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"this machine or model cannot reproduce the archive ({where}); check it with `llmzip models verify`, or decode it elsewhere"
+        )
+
+
 class DeviceError(LLZError):
     """The device asked for is not there."""
 

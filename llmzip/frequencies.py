@@ -1,14 +1,18 @@
-"""Logits, and what was learned on top of them, to integer frequencies: every symbol at least 1, the total exactly 2^TOTAL_BITS.
+"""Logits, and what was learned on top of them, to integer frequencies: every symbol at least 1, the total exactly TOTAL.
 
 Floats end here. A row of logits y (in log2 units) plus the bias b of each token becomes weights w = 2^(y + b - max) as integers up
 to 2^30, by a straight line between powers of two; symbols beyond the logits (raw bytes) have weight 0. Votes are a second
 opinion on a few symbols: those of a row are scaled so that together they weigh `odds` times what the logits weigh, and added. With W the
-sum of all weights, V the number of symbols and r = floor((2^TOTAL_BITS - V) * 2^SHIFT / W),
+sum of all weights, V the number of symbols and r = floor((TOTAL - V) * 2^SHIFT / W),
 
     frequency = 1 + floor(w * r / 2^SHIFT),
 
 and what is missing from the total goes to the first symbol of largest y + b. The functions in numpy are the
 definition; the numba kernels must equal them.
+
+TOTAL is a little less than the 2^TOTAL_BITS that the range coder divides its interval by: GUARD of them belong to no symbol. An encoder
+never goes there; a decoder out of step does sooner or later, and so notices (Boyd, Cleary, Irvine, Rinsma-Melchert and Witten,
+"Integrating error detection into arithmetic coding", 1997).
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOTAL_BITS = 28
+GUARD = 1 << 16  # a decoder out of step hits it once in 4,096 symbols on average; it costs 0.00035 bits a symbol
+TOTAL = (1 << TOTAL_BITS) - GUARD
 WEIGHT_BITS = 30
 SHIFT = 33
 _FLOOR = np.float32(-40.0)  # of y - max: far below the smallest weight that is not 0
@@ -97,16 +103,16 @@ def vote_weights(own: NDArray[np.int64], votes: Votes) -> NDArray[np.int64]:
 
 def _shares(w: NDArray[np.int64], symbols: int) -> NDArray[np.int64]:
     """floor(w * r / 2^SHIFT)."""
-    r = (((1 << TOTAL_BITS) - symbols) << SHIFT) // w.sum(axis=1, keepdims=True)
+    r = ((TOTAL - symbols) << SHIFT) // w.sum(axis=1, keepdims=True)
     shares: NDArray[np.int64] = (w * r) >> SHIFT
     return shares
 
 
 def frequencies(logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int) -> NDArray[np.int64]:
-    """Frequencies int64 [n, symbols], each >= 1, each row summing to 2^TOTAL_BITS. The reference."""
+    """Frequencies int64 [n, symbols], each >= 1, each row summing to TOTAL. The reference."""
     w, best = weights(logits, bias, symbols)
     out = 1 + _shares(w + vote_weights(w, votes), symbols)
-    out[np.arange(len(out)), best] += (1 << TOTAL_BITS) - out.sum(axis=1)
+    out[np.arange(len(out)), best] += TOTAL - out.sum(axis=1)
     return out
 
 
@@ -164,7 +170,7 @@ def _weigh(logits: Any, bias: Any, w: Any) -> Any:
 
 @_jit
 def _ratio(total: Any, symbols: Any) -> Any:
-    return _U64(_U64(_U64((1 << TOTAL_BITS) - symbols) << _SHIFT64) // _U64(total))
+    return _U64(_U64(_U64(TOTAL - symbols) << _SHIFT64) // _U64(total))
 
 
 @_jit
@@ -240,7 +246,7 @@ def _intervals(
                 used += more
                 if v[k] < s:
                     below += more
-            missing = (1 << TOTAL_BITS) - used
+            missing = TOTAL - used
             own[i], vote[i] = _own(w, s), added[s]
             start[i] = below + (missing if best < s else 0)
             freq[i] = 1 + _share(own[i] + vote[i], r) + (missing if best == s else 0)
@@ -269,7 +275,7 @@ def _find(
                 more = _raised(w, added, r, v[k])
                 used += more
                 raised[v[k] // _BLOCK] += more
-            missing = (1 << TOTAL_BITS) - used
+            missing = TOTAL - used
             raised[best // _BLOCK] += missing
             target = targets[i]
             low = np.int64(0)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from llmzip.codec import Codec, Options
 from llmzip.errors import DamagedMessageError, ParameterError
-from llmzip.frequencies import TOTAL_BITS, Lessons, find, intervals, no_votes
+from llmzip.frequencies import TOTAL, TOTAL_BITS, Lessons, find, intervals, no_votes
 from llmzip.rangecoder import STATE_BITS
 
 if TYPE_CHECKING:
     from llmzip.engine.cache import KVCache
     from llmzip.engine.transformer import Hidden
 
-VERSION = 1
+VERSION = 2
 WINDOW, SINKS = 1280, 4
 MAX_SYMBOLS = 4096
 LENGTHS = range(4)  # how many bytes more than the least a message may have
@@ -195,8 +195,8 @@ class MessageCodec:
             logits = loaded.transformer.logits(hidden)
             targets = np.array([reader.target() for reader in readers], np.int64)
             found, start, freq = find(logits, no_bias, no_votes(len(logits)), loaded.alphabet.size, targets, Lessons())
-            for reader, s, c, f in zip(readers, found.tolist(), start.tolist(), freq.tolist(), strict=True):
-                reader.take(s, c, f)
+            for reader, *taken in zip(readers, targets.tolist(), found.tolist(), start.tolist(), freq.tolist(), strict=True):
+                reader.take(*taken)
             hidden = loaded.transformer.advance(self._tokens(found[:, None]), cache)
         for reader in readers:
             yield reader.text if reader.text is not None else DamagedMessageError()
@@ -256,8 +256,9 @@ class _Reader:
         """Of the next symbol; anything once finished."""
         return 0 if self.finished else self._interval.target(self._body)
 
-    def take(self, symbol: int, start: int, freq: int) -> None:
-        """The next symbol, with its cumulative frequency and frequency."""
+    def take(self, target: int, symbol: int, start: int, freq: int) -> None:
+        """The next symbol, with its cumulative frequency and frequency; its target tells whether an encoder can have meant it."""
+        self.finished = self.finished or target >= TOTAL
         if not self.finished:
             self._symbols.append(symbol)
             self._interval.narrow(start, freq)

@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from llmzip.errors import (
     ModelMismatchError,
     ModelUnavailableError,
     NotEnoughMemoryError,
+    NotReproducedError,
     ParameterError,
 )
 from llmzip.models.convert import IntegerModel
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS
 
 WINDOW = LEVELS[DEFAULT_LEVEL].window
 
@@ -152,7 +154,7 @@ def test_later_blocks_learn_what_the_first_one_chose(tiny_model: IntegerModel) -
     text = TEXT[:400] + b"a ball and a cat " * 100
     archive = codec.compress(text)
     assert codec.decompress(archive) == text
-    assert sum(isinstance(r, container.ModelRecord) for r in records(archive)) == 1
+    assert len({r for r in records(archive) if isinstance(r, container.ModelRecord)}) == 1
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 7, 64])
@@ -180,7 +182,7 @@ def test_blocks_are_independent_of_how_input_arrives(tiny_model: IntegerModel) -
     codec.compress_stream(Dribble(), sink)  # type: ignore[arg-type]
     assert sink.getvalue() == whole
     assert sum(isinstance(r, container.CodedBlock) for r in records(whole)) >= 5
-    assert sum(isinstance(r, container.ModelRecord) for r in records(whole)) == 1
+    assert sum(isinstance(r, container.ModelRecord) for r in records(whole)) == 2  # at both ends
     assert codec.decompress(whole) == TEXT[:5000]
 
 
@@ -236,9 +238,42 @@ def test_nothing_is_released_before_its_check(small: tuple[FixedCodec, bytes]) -
     ):
         rebuilt = container.frame_start() + b"".join(container.encode_record(wrong if r is block else r) for r in parts)
         sink = io.BytesIO()
-        with pytest.raises(DamagedArchiveError, match="check"):
+        with pytest.raises(NotReproducedError, match="cannot reproduce"):
             codec.decompress_stream(io.BytesIO(rebuilt), sink)
         assert sink.getvalue() == b""
+
+
+def test_a_decoder_out_of_step_notices(small: tuple[FixedCodec, bytes]) -> None:
+    """One that sees a key less than the encoder did: right up to the window's end, then soon wrong, and told so long before the block's end."""
+    coder, data = small[0], (TEXT * 4)[:50_000]
+    loaded = coder._own_model()
+    record = loaded.record()
+    symbols = loaded.alphabet.encode(data)
+    stream = loaded.coder(record).encode(symbols, 8)
+    far = loaded.coder(replace(record, window=record.window - 1))
+    with pytest.raises(NotReproducedError) as caught:
+        far.decode(stream, len(symbols), 8)
+    noticed = int(re.search(r"symbol ([\d,]+) of", str(caught.value))[1].replace(",", ""))  # type: ignore[index]
+    assert 8 * (record.window - 1) < noticed < len(symbols) - 1000
+
+
+def test_rubbish_is_noticed_within_some_4096_symbols(small: tuple[FixedCodec, bytes]) -> None:
+    loaded, rng = small[0]._own_model(), np.random.default_rng(5)
+    coder = loaded.coder(replace(loaded.record(), adapter=FROZEN))
+    noticed = []
+    for _ in range(40):
+        with pytest.raises(NotReproducedError) as caught:
+            coder.decode(rng.bytes(60_000), 60_000, 40)
+        noticed.append(int(re.search(r"symbol ([\d,]+) of", str(caught.value))[1].replace(",", "")))  # type: ignore[index]
+    assert 2048 < np.mean(noticed) < 8192
+    assert max(noticed) < 40_000
+
+
+def test_the_model_is_named_again_if_several_blocks_need_it(small: tuple[FixedCodec, bytes], tiny_model: IntegerModel) -> None:
+    parts = records(FixedCodec(tiny_model, block_bytes=1000).compress(TEXT[:2500]))
+    assert [type(r).__name__ for r in parts] == ["ModelRecord", *["CodedBlock"] * 3, "ModelRecord", "EndRecord"]
+    assert parts[0] == parts[-2]
+    assert [type(r).__name__ for r in records(small[1])] == ["ModelRecord", "CodedBlock", "EndRecord"]
 
 
 def test_whole_check(small: tuple[FixedCodec, bytes]) -> None:

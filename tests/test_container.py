@@ -48,13 +48,13 @@ def test_round_trip_of_every_record() -> None:
 )
 def test_literal_parameters(adapter: AdapterParameters, fields: bytes) -> None:
     model = ct.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, adapter)
-    assert model.body() == b"\x03\x40\x04" + fields + NAME
+    assert model.body() == b"\x04\x40\x04" + fields + NAME
     assert read(ct.frame_start() + ct.encode_record(model) + ct.encode_record(END)) == [[model, END]]
 
 
 def test_literal_flags() -> None:
     far = ct.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, FROZEN, near=False)
-    assert far.body() == b"\x03\x40\x04\x04" + NAME
+    assert far.body() == b"\x04\x40\x04\x04" + NAME
     assert read(ct.frame_start() + ct.encode_record(far) + ct.encode_record(END)) == [[far, END]]
 
 
@@ -84,7 +84,7 @@ def test_unsupported() -> None:
     with pytest.raises(UnsupportedArchiveError, match="unknown kind"):
         read(ct.frame_start() + record(b"Q", b"?") + end)
     with pytest.raises(UnsupportedArchiveError, match="way of predicting"):
-        read(ct.frame_start() + record(b"M", b"\x03\x40\x04\x08" + NAME) + end)
+        read(ct.frame_start() + record(b"M", b"\x04\x40\x04\x08" + NAME) + end)
     with pytest.raises(UnsupportedArchiveError, match="arithmetic version 9"):
         read(ct.frame_start() + record(b"M", b"\x09" + MODEL.body()[1:]) + end)
 
@@ -99,13 +99,13 @@ def test_unsupported() -> None:
         (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 0, 4, FROZEN).body()),
         (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 1 << 20, 4, FROZEN).body()),
         (b"M", ct.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 200, FROZEN).body()),
-        (b"M", b"\x03\x40\x04\x01\x00\x2e\x03" + NAME),
-        (b"M", b"\x03\x40\x04\x01\x81\x20\x2e\x03" + NAME),
-        (b"M", b"\x03\x40\x04\x01\x20\x00\x03" + NAME),
-        (b"M", b"\x03\x40\x04\x01\x20\x2e\x00" + NAME),
-        (b"M", b"\x03\x40\x04\x02\x20\x03\x56" + NAME),
-        (b"M", b"\x03\x40\x04\x02\x20\x15\x56" + NAME),
-        (b"M", b"\x03\x40\x04\x02\x20\x0f\x00" + NAME),
+        (b"M", b"\x04\x40\x04\x01\x00\x2e\x03" + NAME),
+        (b"M", b"\x04\x40\x04\x01\x81\x20\x2e\x03" + NAME),
+        (b"M", b"\x04\x40\x04\x01\x20\x00\x03" + NAME),
+        (b"M", b"\x04\x40\x04\x01\x20\x2e\x00" + NAME),
+        (b"M", b"\x04\x40\x04\x02\x20\x03\x56" + NAME),
+        (b"M", b"\x04\x40\x04\x02\x20\x15\x56" + NAME),
+        (b"M", b"\x04\x40\x04\x02\x20\x0f\x00" + NAME),
         (b"C", ct.CodedBlock(10, 11, 1, 0, b"").body()),
         (b"C", ct.CodedBlock(10, 5, 6, 0, b"").body()),
         (b"C", ct.CodedBlock(10, 5, 0, 0, b"").body()),

@@ -34,7 +34,7 @@ def test_worked_example(real_model: IntegerModel) -> None:
 def test_format_states_the_constants() -> None:
     assert (container.MAX_BLOCK, container.MAX_RECORD) == (2**24, 2**24 + 2**16)
     stated = [f"1 to {container.MAX_WINDOW}", f"0 to {container.MAX_SINKS}", f"min(symbols, {container.MAX_LANES})"]
-    for words in (*stated, "1 to 2^24", "at most 2^24 + 2^16", f"2^{frequencies.TOTAL_BITS}"):
+    for words in (*stated, "1 to 2^24", "at most 2^24 + 2^16", f"T = 2^{frequencies.TOTAL_BITS}", f"F = T - 2^16 = {frequencies.TOTAL}"):
         assert words in FORMAT, words
 
 

@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.frequencies import TOTAL_BITS, Logits, Votes, _own, _ratio, _share, _vote, _weigh
+from llmzip.frequencies import TOTAL, Logits, Votes, _own, _ratio, _share, _vote, _weigh
 
 _jit = nb.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -25,7 +25,7 @@ def _spread(logits: Any, bias: Any, voted: Any, masses: Any, odds: Any, w: Any, 
     for s in range(symbols):
         row[s] = 1 + _share(_own(w, s) + added[s], r)
         used += row[s]
-    row[best] += (1 << TOTAL_BITS) - used
+    row[best] += TOTAL - used
     for k in range(voted.shape[0]):
         added[voted[k]] = 0
 
