@@ -1,4 +1,4 @@
-"""Constants of arithmetic version 3, shared by every implementation of the engine.
+"""Constants of arithmetic version 4, shared by every implementation of the engine.
 
 Changing any of them changes coded bits, so it needs a new arithmetic version.
 """
