@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.codec import Codec, Options
+from llmzip.compiled_frequencies import find, intervals
 from llmzip.errors import DamagedMessageError, ParameterError
-from llmzip.frequencies import TOTAL, TOTAL_BITS, Lessons, find, intervals, no_votes
+from llmzip.frequencies import TOTAL, TOTAL_BITS, Lessons, no_votes
 from llmzip.rangecoder import STATE_BITS
 
 if TYPE_CHECKING:

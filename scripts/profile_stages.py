@@ -21,7 +21,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from llmzip import frequencies
+from llmzip import compiled_frequencies
 from llmzip.adapter import Adapter
 from llmzip.adapter.neighbours import Neighbours
 from llmzip.codec import LoadedModel, Options
@@ -97,7 +97,7 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
     fused = loaded.transformer.fused
     for owner, name, stage in (
         (loaded.alphabet, "encode", "tokenise"), (fused, "run", "layers"), (fused, "logits", "head"),
-        (frequencies, "intervals", "frequencies"), (frequencies, "find", "frequencies"),
+        (compiled_frequencies, "intervals", "frequencies"), (compiled_frequencies, "find", "frequencies"),
         (Neighbours, "predict", "votes"), (Adapter, "update", "update"),
         (CompiledRangeEncoder, "encode_steps", "coder"), (CompiledRangeEncoder, "finish", "coder"),
         (CompiledRangeDecoder, "targets", "coder"), (CompiledRangeDecoder, "advance", "coder"),

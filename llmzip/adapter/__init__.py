@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip import frequencies
+from llmzip import compiled_frequencies
 from llmzip.adapter.bias import VocabularyBias
 from llmzip.adapter.neighbours import Neighbours, State
 from llmzip.frequencies import Integers, Lessons, Logits, Votes, no_votes
@@ -106,9 +106,9 @@ class Adapter:
         if coded is not None:
             if self._observer:
                 self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
-            return (coded, *frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, lessons))
+            return (coded, *compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, lessons))
         assert targets is not None
-        return frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, lessons)
+        return compiled_frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, lessons)
 
     def update(self) -> None:
         """Ends a round."""

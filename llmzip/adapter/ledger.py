@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip import frequencies
+from llmzip import compiled_frequencies
 from llmzip.frequencies import TOTAL_BITS, Lessons, Logits, Votes, no_votes
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Ledger:
         none = no_votes(len(coded))
 
         def bits(some_bias: NDArray[np.float32], some_votes: Votes) -> float:
-            _, freq = frequencies.intervals(logits, some_bias, some_votes, symbols, coded, Lessons())
+            _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, Lessons())
             return float((TOTAL_BITS - np.log2(freq)).sum())
 
         self.frozen += bits(np.zeros_like(bias), none)

@@ -8,7 +8,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.frequencies import TOTAL, Logits, Votes, _own, _ratio, _share, _vote, _weigh
+from llmzip.compiled_frequencies import _own, _ratio, _share, _vote, _weigh
+from llmzip.frequencies import TOTAL, Logits, Votes
 
 _jit = nb.njit(cache=True, nogil=True, error_model="numpy")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip import frequencies
+from llmzip import compiled_frequencies
 from llmzip.frequencies import Lessons, Logits, Votes
 from llmzip.inspection import guesses
 from llmzip.lanes import LaneLayout
@@ -40,7 +40,7 @@ class Page:
 
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Keeps rows about to be coded."""
-        _, freq = frequencies.intervals(logits, bias, votes, symbols, coded, Lessons())
+        _, freq = compiled_frequencies.intervals(logits, bias, votes, symbols, coded, Lessons())
         self._parts.append(Rows(coded, freq, *guesses.best(logits, bias, votes, symbols, self._most)))
 
     def in_text_order(self, lanes: int) -> Rows:
