@@ -24,7 +24,7 @@ from llmzip.parameters import AdapterParameters
 if TYPE_CHECKING:
     from llmzip.engine.transformer import Transformer
 
-Progress = Callable[[int], None]  # called with the number of symbols just coded
+Progress = Callable[[int, int], None]  # called with the number of symbols just coded, and the bytes of bitstream so far
 ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once ...
 ENCODER_STEPS = 32  # ... and steps at least: each call reads every lane's keys and values
 HEAD_ROWS = 64  # tokens whose logits are held at once, where no round ends before
@@ -34,6 +34,11 @@ class _End(Protocol):
     grid: NDArray[np.int32]  # [lanes, steps]: symbols known so far
     learns: bool
     round_steps: int  # between two calls of `update`, if anything learns
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of the bitstream so far."""
+        ...
 
     def known(self, step: int) -> int:
         """From `step` on, for how many steps the symbols before them are known."""
@@ -55,6 +60,10 @@ class _Encoding:
         self.grid, self._steps = grid, layout.steps
         self._tries = [(adapter, CompiledRangeEncoder(layout.lanes)) for adapter in adapters]
         self.learns, self.round_steps = any(adapter.learns for adapter in adapters), adapters[0].steps
+
+    @property
+    def stream_bytes(self) -> int:
+        return min(coder.stream_bytes for _, coder in self._tries)
 
     def known(self, step: int) -> int:
         return self._steps - step
@@ -81,6 +90,10 @@ class _Decoding:
         self.learns, self.round_steps = adapter.learns, adapter.steps
         self._coder = CompiledRangeDecoder(layout.lanes, stream)
         self._layout = layout
+
+    @property
+    def stream_bytes(self) -> int:
+        return self._coder.stream_bytes
 
     def known(self, step: int) -> int:
         return 1
@@ -217,7 +230,7 @@ class BlockCoder:
                     end.update()
             step += steps
             if progress:
-                progress(lanes * steps)
+                progress(lanes * steps, end.stream_bytes)
 
     @staticmethod
     def _until_update(end: _End, step: int, lanes: int) -> int:

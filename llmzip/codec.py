@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Codec", "FrameReader", "FrameWriter", "LoadedModel", "Options", "read_blocks"]
 
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
-Progress = Callable[[float], None]  # share of a block that is done
+Progress = Callable[[float, int], None]  # share of a block that is done, bytes of its bitstream so far
 
 _MISMATCH = "a block's content does not match its check: the archive is damaged; get another copy"
 _NOT_REPRODUCED = "noticed at the end of a block"
@@ -44,7 +44,7 @@ _WHOLE_MISMATCH = "the content as a whole does not match its check; get another 
 _CHOOSE_SYMBOLS = 4096  # up to which what learns is tried in all combinations
 
 
-def _ignore(share: float) -> None:
+def _ignore(share: float, stream: int) -> None:
     pass
 
 
@@ -91,7 +91,7 @@ class Codec(LoadedModels):
         Args:
             source: where the content is read.
             sink: where the archive is written; flushed after every block, so that a reader at the other end of a pipe can begin.
-            report: is told how many bytes of content are done and how many of the archive are written, now and then.
+            report: is told how many bytes of content are done and how many of the archive they took, now and then.
 
         Raises:
             LLZError: the model cannot be had, or not be run; nothing is written if that is so for the first block.
@@ -99,13 +99,13 @@ class Codec(LoadedModels):
         writer = FrameWriter(self)
         for content in read_blocks(source, writer.block_bytes):
 
-            def progress(share: float, done: int = writer.content_bytes, size: int = len(content)) -> None:
+            def progress(share: float, stream: int, done: int = writer.content_bytes, size: int = len(content)) -> None:
                 if report:
-                    report(done + int(share * size), writer.archive_bytes)
+                    report(done + int(share * size), writer.archive_bytes + stream)
 
             sink.write(writer.block(content, progress))
             sink.flush()
-            progress(1.0)
+            progress(1.0, 0)
         sink.write(writer.end())
         sink.flush()
 
@@ -115,26 +115,31 @@ class Codec(LoadedModels):
         Args:
             source: where the archive is read.
             sink: where the content is written; flushed after every block.
-            report: is told how many bytes of content are done, now and then; its second argument is 0.
+            report: is told how many bytes of content are done and how many of the archive they took, now and then.
 
         Raises:
             LLZError: of the kind that fits what is wrong.
         """
-        total = 0
+        total = archive = 0
         for frame in container.read_frames(source):
             reader = FrameReader(self)
+            archive += len(container.frame_start())
             for record in frame:
+                size = record.size if isinstance(record, Block) else 0
 
-                def progress(share: float, done: int = total, size: int = record.size if isinstance(record, Block) else 0) -> None:
+                def progress(share: float, stream: int, done: int = total, before: int = archive, size: int = size) -> None:
                     if report:
-                        report(done + int(share * size), 0)
+                        report(done + int(share * size), before + stream)
 
                 self._check_limit(total, record)
                 content = reader.content(record, progress)
+                archive += len(encode_record(record))
                 if content:
                     sink.write(content)
                     sink.flush()
                     total += len(content)
+                    if report:
+                        report(total, archive)
 
     def _check_limit(self, done: int, record: Record) -> None:
         limit = self.options.max_output
@@ -168,7 +173,7 @@ class Codec(LoadedModels):
         Args:
             record: the block.
             model: the latest model record before it in its frame, if there is one.
-            progress: is told the share that is done, 0 to 1.
+            progress: is told the share that is done, 0 to 1, and the bytes of bitstream that took.
 
         Raises:
             DamagedArchiveError: the content does not match the check.
@@ -197,14 +202,14 @@ class Codec(LoadedModels):
         return content
 
 
-def _share(symbols: int, progress: Callable[[float], None]) -> Callable[[int], None]:
+def _share(symbols: int, progress: Progress) -> Callable[[int, int], None]:
     """Turns counts of symbols into shares of the block."""
     done = 0
 
-    def add(n: int) -> None:
+    def add(n: int, stream: int) -> None:
         nonlocal done
         done += n
-        progress(done / symbols)
+        progress(done / symbols, stream)
 
     return add
 

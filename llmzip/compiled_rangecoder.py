@@ -103,6 +103,7 @@ class CompiledRangeEncoder(RangeEncoder):
         out, shifts = np.empty_like(start), np.empty_like(start)
         _encode(self._low, self.range, start, freq, out, shifts)
         self._steps.append((out, shifts))
+        self._bits += int(shifts.sum())
 
     def encode(self, start: Lanes, freq: Lanes) -> None:
         """See `RangeEncoder.encode`."""

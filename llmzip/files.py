@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def writing(target: str, force: bool, like: str | None = None) -> Iterator[Binar
     """A file that takes its name only when the block ends without an error; "-" is standard output.
 
     Args:
-        target: the name it will have.
+        target: the name it will have; what is there and no file, as /dev/null or a named pipe, is written to instead.
         force: whether an existing file is replaced.
         like: a file whose mode and modification time the new one gets.
     """
@@ -55,6 +56,10 @@ def writing(target: str, force: bool, like: str | None = None) -> Iterator[Binar
             raise FileError(f"cannot write to standard output ({(e.strerror or 'error').lower()})") from e
         return
     path = Path(target)
+    if _is_stream(target):
+        with open(target, "wb") as sink:
+            yield sink
+        return
     check_absent(target, force)
     try:
         handle, work = tempfile.mkstemp(prefix=".llmzip-", dir=path.parent)
@@ -73,6 +78,7 @@ def writing(target: str, force: bool, like: str | None = None) -> Iterator[Binar
             os.chmod(work, 0o666 & ~umask)
         check_absent(target, force)
         os.replace(work, path)
+        _sync_folder(path.parent)
     except FileError:
         raise
     except OSError as e:
@@ -84,5 +90,24 @@ def writing(target: str, force: bool, like: str | None = None) -> Iterator[Binar
 
 def check_absent(target: str, force: bool) -> None:
     """Fails if the output is there already."""
-    if not force and os.path.lexists(target):
+    if not force and os.path.lexists(target) and not _is_stream(target):
         raise FileError(f"{target} exists already; use -f to overwrite it, or -o to choose another name")
+
+
+def _is_stream(target: str) -> bool:
+    """Whether this is a device or a pipe, which must not be replaced by a file."""
+    try:
+        mode = os.stat(target).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts a new name on disk, where the system lets folders be opened for that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

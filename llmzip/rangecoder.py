@@ -51,6 +51,12 @@ class RangeEncoder(_RangeCoder):
         super().__init__(lanes)
         self._low = np.zeros(lanes, dtype=np.int64)  # 0 <= low < 2^32
         self._steps: list[tuple[Lanes, Lanes]] = []  # the bits shifted out, bit n being a carry; their number n
+        self._bits = 0  # shifted out
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of the bitstream so far, about."""
+        return self._bits >> 3
 
     def encode(self, start: Lanes, freq: Lanes) -> None:
         """Codes one symbol in each of the first len(start) lanes."""
@@ -61,6 +67,7 @@ class RangeEncoder(_RangeCoder):
         low <<= shift
         low &= _MASK
         self._steps.append((out, shift))
+        self._bits += int(shift.sum())
 
     def encode_steps(self, start: Lanes, freq: Lanes) -> None:
         """Codes consecutive steps, [steps, lanes]."""
@@ -110,6 +117,11 @@ class RangeDecoder(_RangeCoder):
         self._limit = 8 * len(stream)
         self._position = 0  # in bits
         self._code = self._read(np.full(lanes, STATE_BITS, dtype=np.int64))  # code - low, 0 <= it < range
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of the bitstream read so far."""
+        return min(self._position, self._limit) >> 3
 
     def targets(self, lanes: int) -> Lanes:
         """A cumulative frequency inside the symbol's interval, for each of the first `lanes` lanes."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmzip.codec import Codec
 
 SUFFIX = ".llz"
+_WIDTH = 80
 _SPOOL_BYTES = 1 << 24  # of an archive under verification on its way to standard output, kept in memory
 
 
@@ -97,14 +98,21 @@ def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=size, desc=os.path.basename(name), unit="B", unit_scale=True, disable=hidden, file=sys.stderr) as bar:
+    with tqdm(total=size, desc=os.path.basename(name), unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
 
         def report(done: int, written: int) -> None:
-            bar.update(done - bar.n)
             if written > 100:
-                bar.set_postfix_str(f"ratio {done / written:.2f}")
+                bar.set_postfix_str(f"ratio {done / written:.2f}", refresh=False)  # `update` knows when it is time to
+            bar.update(done - bar.n)
 
         yield report
+
+
+def _columns() -> int | None:
+    """How wide a bar is where the terminal does not say how wide it is; None where it does."""
+    with contextlib.suppress(OSError, ValueError):
+        return None if os.get_terminal_size(sys.stderr.fileno()).columns else _WIDTH
+    return None
 
 
 def run(job: Job) -> NoReturn:
