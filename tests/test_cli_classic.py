@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import shutil
@@ -14,6 +15,14 @@ from pathlib import Path
 import pytest
 from conftest import TEXT
 from test_cli import SHORT, Run, fails, run, work  # noqa: F401  fixtures
+
+from llmzip.codec import Codec
+
+
+@pytest.fixture(scope="module")
+def coded(codec: Codec) -> bytes:
+    """An archive that the tiny model coded."""
+    return codec.compress(SHORT)
 
 
 def test_classic_there_and_back(run: Run, work: Path) -> None:  # noqa: F811
@@ -106,14 +115,39 @@ def test_list(run: Run, work: Path) -> None:  # noqa: F811
     assert len(mixed.stdout.splitlines()) == 2
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["compress", "--help"], ["list", "x.llz"], ["info", "x.llz"], ["-l", "x.llz"]])
-def test_quick_ones_load_little(run: Run, work: Path, args: list[str]) -> None:  # noqa: F811
-    (work / "x.llz").write_bytes(run(stdin=b"").stdout)
+QUICK = [["--help"], ["list", "x.llz"], ["info", "x.llz"]]
+HEAVY = {"torch", "numpy", "numba", "tokenizers", "gguf", "safetensors", "huggingface_hub", "tqdm"}
+
+
+@pytest.mark.parametrize("args", [*QUICK, ["--version"], ["compress", "--help"], ["-l", "x.llz"], ["info", "--json", "x.llz"]])
+def test_quick_ones_load_little(work: Path, coded: bytes, args: list[str]) -> None:  # noqa: F811
+    (work / "x.llz").write_bytes(coded)
     code = f"import sys\nfrom llmzip.cli import main\ntry:\n    main({args!r})\nexcept SystemExit as e:\n    assert not e.code\n"
-    code += "assert not {'torch', 'numpy', 'numba', 'tokenizers'} & set(sys.modules)"
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], cwd=work, check=True, stdout=subprocess.DEVNULL)
-    assert time.perf_counter() - start < 3  # a tenth of a second where nothing else runs
+    code += f"found = {HEAVY!r} & set(sys.modules)\nassert not found, found"
+    result = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("args", QUICK)
+def test_quick_ones_are_quick(work: Path, coded: bytes, args: list[str]) -> None:  # noqa: F811
+    """A quarter of a second more than Python itself needs, which no program in it can help, so 0.3 s where that starts in 0.05.
+
+    The best of several runs counts: it is what the program needs, while the others say how busy the machine is. As soon as a run
+    was quick enough there is no need for more.
+    """
+    (work / "x.llz").write_bytes(coded)
+
+    def seconds(*command: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command], cwd=work, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    bare, ours = math.inf, math.inf
+    for _ in range(20):
+        bare, ours = min(bare, seconds("-c", "pass")), min(ours, seconds("-m", "llmzip", *args))
+        if ours - bare < 0.25 and ours < 0.5:
+            return
+    pytest.fail(f"{ours:.2f} s at best, {bare:.2f} s of them Python's own start")
 
 
 def test_rm(run: Run, work: Path) -> None:  # noqa: F811
