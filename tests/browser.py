@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+from packages import apt_get, said
+
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
 PACKAGE = "chromium-headless-shell"  # Debian's
-LIMIT = 600  # seconds an installation may take
 
 
 def chromium() -> str:
@@ -20,16 +20,12 @@ def chromium() -> str:
     """
     if found := _installed():
         return found
-    tried = []
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-y", "-q", "--no-install-recommends", PACKAGE]):
-            tried.append(_run(command, environment))
-        if found := _installed():
-            return found
+    tried = apt_get(PACKAGE)
+    if found := _installed():
+        return found
     if own := _playwrights():
         return own
-    tried.append(_run([sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"], dict(os.environ)))
+    tried.append(said([sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"], dict(os.environ)))
     if own := _playwrights():
         return own
     raise RuntimeError(
@@ -51,14 +47,3 @@ def _playwrights() -> str | None:
         shells = sorted(Path(p.chromium.executable_path).parents[2].glob("chromium_headless_shell-*/*/*headless*shell"))
         whole = Path(p.chromium.executable_path)
     return next((str(path) for path in [*shells, whole] if path.exists()), None)
-
-
-def _run(command: list[str], environment: dict[str, str]) -> str:
-    """Runs it; the command and the end of what it said."""
-    try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        return f"$ {' '.join(command)}\ntook more than {LIMIT} s"
-    return f"$ {' '.join(command)}\n{(done.stdout + done.stderr)[-500:]}"

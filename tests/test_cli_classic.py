@@ -206,26 +206,6 @@ def test_max_output(run: Run, work: Path) -> None:  # noqa: F811
     assert run("decompress", "--max-output", "1K", "a.llz").returncode == 0
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(run: Run, work: Path, shell: str) -> None:  # noqa: F811
-    script = run("completion", shell).stdout.decode()
-    assert "_LLMZIP_COMPLETE" in script
-    if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=script.encode(), check=True)
-
-
-def test_bash_completes(run: Run, work: Path) -> None:  # noqa: F811
-    def complete(words: str) -> list[str]:
-        extra = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1), "_LLMZIP_COMPLETE": "bash_complete"}
-        return run(extra=extra).stdout.decode().split()
-
-    assert complete("llmzip com") == ["plain,compress", "plain,completion"]
-    assert "plain,--level" not in complete("llmzip compress --l")
-    assert complete("llmzip compress --la") == ["plain,--lanes"]
-    assert complete("llmzip compress a") == ["file,a"]
-    assert complete("llmzip -d a") == ["file,a"]
-
-
 def test_message(run: Run, work: Path) -> None:  # noqa: F811
     text = "the thing and the other"
     made = run("message", text)

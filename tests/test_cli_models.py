@@ -156,6 +156,18 @@ def test_rm_deletes_damaged_ones_and_links_but_not_what_they_point_to(run: Run, 
     assert (elsewhere / "precious").exists()
 
 
+def test_the_environments_model_is_the_default(run: Run, tiny_id: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (tiny_id, str(tiny_folder)):
+        monkeypatch.setenv("LLMZIP_MODEL", name)
+        assert run("path").stdout == f"{store.folder_for(tiny_id)}\n"
+        assert run("verify").stdout.startswith(f"{tiny_id}: every byte")
+        assert run("pull").stdout.startswith(f"{tiny_id}: weights")
+        fails(run("path", DEFAULT_MODEL), 3, DEFAULT_MODEL, "not in the cache")  # what is named counts more
+        assert run("rm").exit_code == 2  # but nothing is deleted that was not named
+    monkeypatch.setenv("LLMZIP_MODEL", "nowhere")
+    fails(run("path"), 3, "nowhere")
+
+
 # --- pull, and what interruption leaves
 
 

@@ -38,12 +38,13 @@ def _picture(_context: click.Context, _option: click.Parameter, value: str | Non
     return value
 
 
-@click.command()
+@click.command(short_help="Compare with the compressors that are here.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @click.option("--levels", callback=_levels, default=str(DEFAULT_LEVEL), metavar="N,...", show_default=True, help="Levels of llmzip.")
 @opt.head
-@click.option("--csv", "csv_out", metavar="OUT", help="Also write what was measured as CSV.")
-@click.option("--plot", metavar="OUT", callback=_picture, help="Also draw size against speed, to OUT.svg or, with matplotlib, OUT.png.")
+@click.option("--csv", "csv_out", metavar="OUT", type=click.Path(), help="Also write what was measured as CSV.")
+@click.option("--plot", metavar="OUT", type=click.Path(), callback=_picture,
+              help="Also draw size against speed, to OUT.svg or, with matplotlib, OUT.png.")  # fmt: skip
 @opt.as_json
 @click.option("-f", "--force", is_flag=True, help="Overwrite the outputs.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=600.0, metavar="SECONDS", show_default=True,

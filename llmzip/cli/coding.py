@@ -15,7 +15,7 @@ _verify = click.option("--verify", is_flag=True, help="Decode each archive again
 _explain = click.option("--explain", is_flag=True, help="Say where the bits went, on standard error; takes a little longer.")
 
 
-@click.command()
+@click.command(short_help="Compress files, or standard input.")
 @opt.files
 @opt.levels
 @opt.targets
@@ -31,7 +31,7 @@ def compress(**given: Any) -> None:
     run(_compress_job(given))
 
 
-@click.command()
+@click.command(short_help="Restore files from archives.")
 @opt.files
 @opt.targets
 @opt.max_output
@@ -44,7 +44,7 @@ def decompress(**given: Any) -> None:
     run(_restore_job("decompress", given))
 
 
-@click.command()
+@click.command(short_help="Decode archives and check them, write nothing.")
 @opt.files
 @opt.max_output
 @opt.model_place

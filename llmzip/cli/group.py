@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from llmzip import __version__, container
 
@@ -44,6 +45,16 @@ class _Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         return ("" if name == "classic" else name), command, rest  # a name nobody typed is not for messages
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands; what is none may be an option or a file of the classic command."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            classic = self.get_command(ctx, "classic")
+            assert classic is not None
+            more = classic.shell_complete(click.Context(classic, parent=ctx), incomplete)
+            return [*found, *(item for item in more if item.value not in {own.value for own in found})]
+        return found or [CompletionItem(incomplete, type="file")]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = [name for p in self.get_params(ctx) for name in p.opts]

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from llmzip.inspection import Inspection
 
 
-@click.command()
+@click.command(short_help="What each token of a text costs.")
 @click.argument("file", required=False, default=STDIO, type=click.Path())
 @opt.levels
 @opt.part
 @click.option(
-    "--html", metavar="OUT", help="Write one page that needs nothing else to OUT, in place of the tokens here; - is standard output."
-)
+    "--html", metavar="OUT", type=click.Path(),
+    help="Write one page that needs nothing else to OUT, in place of the tokens here; - is standard output.",
+)  # fmt: skip
 @opt.as_json
 @click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
 @opt.colour

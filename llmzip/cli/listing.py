@@ -18,7 +18,7 @@ from llmzip.parameters import AdapterParameters
 from llmzip.summary import Summary, summarise
 
 
-@click.command("list")
+@click.command("list", short_help="Sizes and ratios of archives, in a table.")
 @opt.files
 @opt.as_json
 def list_archives(files: tuple[str, ...], as_json: bool) -> None:
@@ -26,7 +26,7 @@ def list_archives(files: tuple[str, ...], as_json: bool) -> None:
     show_list(files, as_json)
 
 
-@click.command()
+@click.command(short_help="All that archives say of themselves.")
 @opt.files
 @opt.as_json
 def info(files: tuple[str, ...], as_json: bool) -> None:

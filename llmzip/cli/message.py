@@ -14,7 +14,7 @@ from llmzip.cli.running import report_error
 from llmzip.errors import DamagedMessageError, LLZError, ParameterError
 
 
-@click.command()
+@click.command(short_help="Short texts in as few characters as can be.")
 @click.argument("text", nargs=-1)
 @click.option("-d", "--decode", is_flag=True, help="From message to text.")
 @click.option(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from llmzip.cli import options as opt
 from llmzip.cli.running import report_error
@@ -19,7 +20,17 @@ from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 if TYPE_CHECKING:
     from llmzip.models.store import CachedModel
 
-_one = click.argument("model_id", metavar="[ID]", default=DEFAULT_MODEL)
+
+def _cached_ids(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For completion: models that are here, else files and folders."""
+    from llmzip.models import store
+
+    here = [CompletionItem(m.model_id) for m in store.cached_models() if m.model_id.startswith(incomplete)]
+    return here or [CompletionItem(incomplete, type="file")]
+
+
+_id = click.argument("model_id", metavar="ID", shell_complete=_cached_ids)
+_in_use = functools.partial(click.argument, "model_id", metavar="[ID]", envvar="LLMZIP_MODEL", default=DEFAULT_MODEL)
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
 
 
@@ -40,7 +51,7 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="List, fetch, check, move and delete models.")
 @click.pass_context
 def models(context: click.Context) -> None:
     """List, fetch, check, move and delete models. Without a command: list."""
@@ -102,13 +113,13 @@ def _megabytes(size: int) -> str:
 
 
 @models.command("pull", short_help="Fetch, check and convert one.")
-@_one
+@_in_use(shell_complete=opt.known_models)
 @click.option("--force", is_flag=True, help="Fetch and convert again.")
 @opt.offline
 @_quiet
 @_reports
 def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
-    """Fetch, check and convert a model, by default the default one; ID may also be a path, or hf:OWNER/NAME@REVISION."""
+    """Fetch, check and convert a model, by default LLMZIP_MODEL's or the default one; ID may also be a path, or hf:OWNER/NAME@REVISION."""
     from llmzip.models import resolve, store
     from llmzip.models.workspace import clear_abandoned
 
@@ -125,15 +136,15 @@ def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
 
 
 @models.command("path", short_help="Print the folder of one.")
-@_one
+@_in_use(shell_complete=_cached_ids)
 @_reports
 def models_path(model_id: str) -> None:
-    """Print the folder a cached model is in."""
+    """Print the folder a cached model is in, by default that of LLMZIP_MODEL or of the default one."""
     click.echo(_cached(model_id).folder)
 
 
 @models.command("rm", short_help="Delete one from the cache.")
-@click.argument("model_id", metavar="ID")
+@_id
 @_quiet
 @_reports
 def models_rm(model_id: str, quiet: bool) -> None:
@@ -153,12 +164,12 @@ def models_rm(model_id: str, quiet: bool) -> None:
 
 
 @models.command("verify", short_help="Check every byte, and this machine.")
-@_one
+@_in_use(shell_complete=_cached_ids)
 @opt.machine
 @_quiet
 @_reports
 def models_verify(model_id: str, threads: int | None, device: str, quiet: bool) -> None:
-    """Check every byte of a cached model, and that this machine codes with it as it must."""
+    """Check every byte of a cached model, by default LLMZIP_MODEL's or the default one, and that this machine codes with it as it must."""
     cached = _cached(model_id)
     from llmzip.verification import verify
 
@@ -168,8 +179,8 @@ def models_verify(model_id: str, threads: int | None, device: str, quiet: bool) 
 
 
 @models.command("export", short_help="Write one to a file.")
-@click.argument("model_id", metavar="ID")
-@click.option("-o", "--output", metavar="FILE", required=True, help="Write to FILE; - is standard output.")
+@_id
+@click.option("-o", "--output", metavar="FILE", required=True, type=click.Path(), help="Write to FILE; - is standard output.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
 @_reports
 def models_export(model_id: str, output: str, force: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
@@ -22,6 +23,13 @@ def _size(_context: click.Context, _option: click.Parameter, value: str | None) 
     if not (match := re.fullmatch(r"(\d{1,15})([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)):
         raise click.BadParameter(f"{value!r} is not a size; write it like 4096, 64K or 10MiB")
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def known_models(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For completion: IDs of the registry, else files and folders."""
+    from llmzip.models.registry import REGISTRY
+
+    return [CompletionItem(name) for name in REGISTRY if name.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
 
 
 def _tell(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
@@ -59,16 +67,18 @@ loudness = options(
 files = click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 targets = options(
     click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to standard output."),
-    click.option("-o", "--output", metavar="OUT", help="Write to OUT; - is standard output."),
+    click.option("-o", "--output", metavar="OUT", type=click.Path(), help="Write to OUT; - is standard output."),
     click.option("-f", "--force", is_flag=True, help="Overwrite the output; write archives to a terminal."),
     click.option("-k", "--keep", is_flag=True, help="Keep FILE; the default, for scripts that say so."),
     click.option("--rm", "remove", is_flag=True, help="Delete FILE at last, if it was proven that the archive gives it back."),
 )
 model = click.option(
-    "--model", metavar="ID", envvar="LLMZIP_MODEL",
+    "--model", metavar="ID", envvar="LLMZIP_MODEL", shell_complete=known_models,
     help="Registry ID, hf:OWNER/NAME@REVISION, or path of a .gguf file or a safetensors folder.",
 )  # fmt: skip
-model_place = click.option("--model", metavar="PATH", envvar="LLMZIP_MODEL", help="Where to find the model, if it is not in the registry.")
+model_place = click.option(
+    "--model", metavar="PATH", envvar="LLMZIP_MODEL", type=click.Path(), help="Where to find the model, if it is not in the registry."
+)
 offline = click.option("--offline", is_flag=True, help="Never use the network, as with LLMZIP_OFFLINE=1: a missing model is an error.")
 lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
 max_output = click.option("--max-output", callback=_size, metavar="SIZE", help="Refuse archives that hold more, e.g. 10M.")
