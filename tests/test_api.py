@@ -82,6 +82,14 @@ def test_example_with_files(tiny_folder: Path, tmp_path: Path) -> None:
     assert "packed: ['python_api.py']" in result.stdout
 
 
+def test_example_with_tables(tiny_folder: Path, tmp_path: Path) -> None:
+    result = python("examples/tables.py", LLMZIP_MODEL=str(tiny_folder), LLMZIP_CACHE=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "highest: {'harbour': 3.3, 'inner basin': 3.4, 'lighthouse': 3.6, 'river mouth': 3.5}" in result.stdout
+    assert "rows: [10, 10, 4]" in result.stdout
+    assert "tables: {'harbour.csv': 6, 'inner basin.csv': 6, 'lighthouse.csv': 6, 'river mouth.csv': 6}" in result.stdout
+
+
 def test_example_with_bytes(real_model: IntegerModel) -> None:
     result = python("examples/python_api.py")
     assert result.returncode == 0, result.stderr
