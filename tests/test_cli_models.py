@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -255,12 +256,91 @@ def test_only_folders_of_the_dead_are_cleared(cache: Path) -> None:
     assert not theirs.exists()
 
 
-def test_two_pulls_at_once(cache: Path, tiny_folder: Path, run: Run) -> None:
+_SLOW = """
+import shutil, sys
+from pathlib import Path
+from llmzip.models import resolve
+def fetch(owner_name, revision, folder):  # stands in for the hub
+    print("fetching", flush=True)
+    sys.stdin.readline()
+    return shutil.copytree(sys.argv[1], folder / "repository")
+resolve.fetch_repository = fetch
+from llmzip.cli import main
+main(sys.argv[2:], prog_name="llmzip")
+"""
+Process = subprocess.Popen[str]
+
+
+@pytest.fixture
+def start(cache: Path, tiny_folder: Path) -> Iterator[Callable[..., Process]]:
+    """Starts a command whose fetching takes until it is sent a line."""
+    started = []
+
+    def call(*args: str) -> Process:
+        command = [sys.executable, "-c", _SLOW, str(tiny_folder), *args]
+        started.append(subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return started[-1]
+
+    yield call
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+HUB = "hf:owner/name@main"
+WAITS = f"llmzip: {HUB}: another process is getting it ready; waiting for that\n"
+FETCHES = f"llmzip: {HUB}: to download, of a size its repository knows\n"
+
+
+def line(stream: IO[str] | None) -> str:
+    assert stream
+    return stream.readline()
+
+
+def test_a_second_pull_waits_for_the_first(start: Callable[..., Process], cache: Path, tmp_path: Path) -> None:
+    """And so does any other command that needs the model; none of them fetches it again."""
+    (tmp_path / "a").write_bytes(TEXT[:400])
+    first = start("models", "pull", HUB)
+    assert line(first.stdout) == "fetching\n"
+    second, third = start("models", "pull", HUB), start("compress", "--model", HUB, str(tmp_path / "a"))
+    for process in (second, third):
+        assert line(process.stderr) == WAITS
+    assert second.poll() is third.poll() is None
+    out, err = first.communicate("go on\n", timeout=120)
+    assert (first.returncode, err) == (0, FETCHES)
+    told = second.communicate(timeout=120)
+    assert (second.returncode, told) == (0, (out, ""))  # the weights and the folder; nothing fetched
+    assert (third.communicate(timeout=120), third.returncode) == (("", ""), 0)
+    assert HUB.encode() in (tmp_path / "a.llz").read_bytes()
+    assert [m.model_id for m in store.cached_models()] == [HUB]
+    assert leftovers(cache) == []
+
+
+def test_the_dead_keep_nobody_waiting(start: Callable[..., Process], cache: Path) -> None:
+    first = start("models", "pull", HUB)
+    assert line(first.stdout) == "fetching\n"
+    second = start("models", "pull", HUB)
+    assert line(second.stderr) == WAITS
+    first.kill()
+    assert line(second.stdout) == "fetching\n"  # its turn
+    assert second.communicate("go on\n", timeout=120)[1] == FETCHES
+    assert second.returncode == 0
+    third = start("models", "pull", "--force", "--quiet", HUB)
+    assert line(third.stdout) == "fetching\n"
+    third.kill()
+    fourth = start("models", "pull", "-q", "--force", HUB)  # no one waits for it now
+    assert line(fourth.stdout) == "fetching\n"
+    assert fourth.communicate("go on\n", timeout=120) == ("", "")
+    assert fourth.returncode == 0
+    assert leftovers(cache) == []
+
+
+def test_pulls_at_once_that_are_forced(cache: Path, tiny_folder: Path, run: Run) -> None:
     command = [sys.executable, "-m", "llmzip", "models", "pull", "--force", str(tiny_folder)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     for process in both:
         out, err = process.communicate(timeout=120)
-        assert (process.returncode, err) == (0, b"")
+        assert (process.returncode, err.count(b"waiting")) in ((0, 0), (0, 1))
         assert out.startswith(b"local:tiny:")
     assert len(list(store.cached_models())) == 1
     assert leftovers(cache) == []

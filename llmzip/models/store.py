@@ -61,6 +61,11 @@ def folder_for(model_id: str) -> Path:
     return models_dir() / f"{readable}{suffix}"
 
 
+def lock_for(model_id: str) -> Path:
+    """The file whose lock a process holds that gets this model ready."""
+    return cache_dir() / "locks" / f"{folder_for(model_id).name}.lock"
+
+
 def find(model_id: str) -> CachedModel | None:
     """The cached model of this ID, if there is one."""
     found = describe(folder_for(model_id))

@@ -1,7 +1,7 @@
-"""Folders to work in beside what they become; what a killed process left of them is cleared by the next one.
+"""Folders to work in beside what they become, and turns to take: what a killed process left is cleared by the next one.
 
-A process holds a lock on a file in its folder, which the system drops when the process ends, however it ends: so a
-folder whose lock can be had belongs to nobody. Where there are no such locks, age decides.
+A process holds a lock on a file, which the system drops when the process ends, however it ends: so a folder whose lock can be
+had belongs to nobody, and nobody waits for the dead.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from llmzip.errors import ModelUnavailableError
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _PURPOSES = ("download", "incoming", "removed")
 _LOCK = ".lock"
@@ -34,17 +32,42 @@ def working_folder(parent: Path, purpose: str) -> Iterator[Path]:
         ModelUnavailableError: it cannot be made.
     """
     assert purpose in _PURPOSES
-    try:
+    with _writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
         clear_abandoned(parent)
         folder, lock = _make(parent, purpose)
-    except OSError as e:
-        raise ModelUnavailableError(f"the cache folder {parent} cannot be written ({e.strerror}); set LLMZIP_CACHE") from e
     try:
         yield folder
     finally:
-        lock.close()
+        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def taking_turns(place: Path, waits: Callable[[], None]) -> Iterator[None]:
+    """Lets one process or thread at a time do what the others then need not.
+
+    Args:
+        place: a file to hold a lock on, which stays; all that take turns name the same.
+        waits: called once if another one has it.
+
+    Raises:
+        ModelUnavailableError: it cannot be written.
+    """
+    from filelock import Timeout
+
+    lock = _lock(place)
+    with _writing(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waits()
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def clear_abandoned(parent: Path) -> None:
@@ -54,28 +77,35 @@ def clear_abandoned(parent: Path) -> None:
             _clear(folder)
 
 
-def _make(parent: Path, purpose: str) -> tuple[Path, BinaryIO]:
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise ModelUnavailableError(f"the cache folder {folder} cannot be written ({e.strerror}); set LLMZIP_CACHE") from e
+
+
+def _lock(place: Path) -> BaseFileLock:
+    from filelock import FileLock  # a tenth of a second, for what is seldom done
+
+    return FileLock(place)
+
+
+def _make(parent: Path, purpose: str) -> tuple[Path, BaseFileLock]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{purpose}-", dir=parent))
-        lock = open(folder / _LOCK, "wb")  # noqa: SIM115  held as long as the folder is
-        with contextlib.suppress(OSError):  # a file system without locks: age will have to do
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / _LOCK).exists():  # else it was taken for abandoned before it was locked
-            return folder, lock
-        lock.close()
+        lock = _lock(folder / _LOCK)
+        with contextlib.suppress(FileNotFoundError):  # it was taken for abandoned before it was locked
+            lock.acquire()
+            if (folder / _LOCK).exists():
+                return folder, lock
+            lock.release()
 
 
 def _clear(folder: Path) -> None:
     with contextlib.suppress(OSError):  # in use, gone meanwhile, or not ours to delete
-        old = time.time() - folder.stat().st_mtime > _ABANDONED_AFTER
-        try:
-            with open(folder / _LOCK, "rb+") as lock:
-                if fcntl is not None:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                elif not old:
-                    return
+        if (folder / _LOCK).exists():
+            with _lock(folder / _LOCK).acquire(timeout=0):
                 shutil.rmtree(folder)
-        except FileNotFoundError:
-            if old:
-                shutil.rmtree(folder)
+        elif time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
+            shutil.rmtree(folder)
