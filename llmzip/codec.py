@@ -6,6 +6,7 @@ This is the level the command line and the Python interface stand on.
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
@@ -51,7 +52,7 @@ def _ignore(share: float, stream: int) -> None:
 class Codec(LoadedModels):
     """Compresses and decompresses; loads each model it needs once, when it is first needed.
 
-    Use one codec for many texts, but from one thread at a time.
+    Use one codec for many texts. Threads that share one take turns, a block each.
 
     Attributes:
         ledger: who watches where the bits go when compressing; an `adapter.ledger.Ledger` with `Options.explain`.
@@ -59,6 +60,7 @@ class Codec(LoadedModels):
 
     def __init__(self, options: Options | None = None) -> None:
         super().__init__(options or Options())
+        self._turn = threading.Lock()
         self.ledger: Account | None = None
         if self.options.explain:
             from llmzip.adapter.ledger import Ledger
@@ -192,8 +194,9 @@ class Codec(LoadedModels):
     def _decode_coded(self, record: CodedBlock, model: ModelRecord | None, progress: Progress) -> bytes:
         if model is None:
             raise DamagedArchiveError("a coded block comes before its model is named; get another copy")
-        loaded = self._model_for(model)
-        symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
+        with self._turn:
+            loaded = self._model_for(model)
+            symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
         if int(loaded.alphabet.lengths()[symbols].sum()) != record.size:
             raise NotReproducedError(_NOT_REPRODUCED)
         content = loaded.alphabet.decode(symbols)
@@ -247,7 +250,8 @@ class FrameWriter:
         plain, enough = self._codec._without_model(content)
         records = encode_record(plain)
         if not enough or (self._codec.ledger and self._codec.ledger.thorough):
-            model, coded = self._codec._encode_block(self._level, content, self._model, progress)
+            with self._codec._turn:
+                model, coded = self._codec._encode_block(self._level, content, self._model, progress)
             with_model = encode_record(coded) if self._model else encode_record(model) + encode_record(coded)
             if not enough and len(with_model) < len(records):
                 records, self._model = with_model, model

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from llmzip.archiveblocks import ArchiveBlocks
 from llmzip.codec import Codec
+from llmzip.container import read_frames
 from llmzip.incremental import Compressor
 from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-_MODES = {"r": "rb", "w": "wb", "x": "xb", "a": "ab"}
+_MODES = {"r": "rb", "w": "wb", "x": "xb", "a": "a+b"}
 _PEEK = 8192  # bytes that `peek` gives if it can
 
 
@@ -59,8 +60,8 @@ class LLZFile(io.BufferedIOBase):
 
         Args:
             filename: a path; or a binary file object, which is used from where it stands and not closed.
-            mode: "r" to read, "w" to write, "x" to write a file that is not there yet, "a" to add a frame to an archive; with or
-                without "b".
+            mode: "r" to read, "w" to write, "x" to write a file that is not there yet, "a" to add a frame to an archive, or to
+                write one where nothing is; with or without "b".
             level: 1 (fast) to 9 (small); for writing.
             model: registry ID, `hf:OWNER/NAME@REVISION` or path, the default model if None; for reading only a place to look for a
                 model that is not in the registry.
@@ -72,6 +73,8 @@ class LLZFile(io.BufferedIOBase):
         Raises:
             ParameterError: an argument is out of range.
             ValueError: there is no such mode.
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: what is there already is no archive that a frame can be
+                added to (mode "a" and a path); it is left as it is.
             OSError: the file cannot be opened.
         """
         self._pos = 0  # in the content
@@ -89,7 +92,7 @@ class LLZFile(io.BufferedIOBase):
         else:
             raise TypeError("filename must be a path, or a file object that can be read or written")
         # What an abandoned frame is taken off again, if it was added to an archive.
-        self._before = fp.seek(0, io.SEEK_END) if self._own and letter == "a" else None
+        self._before = _end_of_archive(fp) if self._own and letter == "a" else None
         if letter == "r":
             self._blocks = ArchiveBlocks(fp, codec)
         else:
@@ -262,3 +265,17 @@ class LLZFile(io.BufferedIOBase):
         if self._compressor is not None:
             raise io.UnsupportedOperation("the file was opened for writing")
         return self._blocks
+
+
+def _end_of_archive(fp: BinaryIO) -> int:
+    """The size of a file that is an archive, or empty; it is closed if it is neither. Raises LLZError."""
+    try:
+        if fp.seek(0, io.SEEK_END):
+            fp.seek(0)
+            for frame in read_frames(fp):
+                for _ in frame:
+                    pass
+        return fp.seek(0, io.SEEK_END)
+    except BaseException:
+        fp.close()
+        raise

@@ -84,6 +84,7 @@ def open(
     Raises:
         ParameterError: an argument is out of range.
         ValueError: there is no such mode, or it does not go with the other arguments.
+        LLZError: a frame cannot be added to what is there (mode "a").
         OSError: the file cannot be opened.
     """
     text = "t" in mode

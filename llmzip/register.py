@@ -16,8 +16,7 @@ def register_fsspec(codec: Codec | None = None) -> None:
         ...     text = f.read()
 
     Args:
-        codec: a codec for all files, which so load the model once, but may be used by one thread at a time; if None, each file has
-            its own, with the default options.
+        codec: a codec for all files, which so load the model once; if None, one with the default options. Threads take turns.
 
     Raises:
         ImportError: fsspec is not installed.
@@ -27,7 +26,9 @@ def register_fsspec(codec: Codec | None = None) -> None:
     except ImportError as e:
         raise ImportError("fsspec is not installed; get it with: pip install fsspec") from e
 
+    shared = codec or Codec()
+
     def opener(file: BinaryIO, mode: str = "r", **options: Any) -> LLZFile:
-        return LLZFile(file, mode, codec=codec, **options)
+        return LLZFile(file, mode, codec=shared, **options)
 
     register_compression("llz", opener, "llz", force=True)

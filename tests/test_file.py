@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import os
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,20 @@ from test_codec import EagerCodec
 import llmzip
 from llmzip import container
 from llmzip.codec import Codec, Options
-from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, NotReproducedError, ParameterError
+from llmzip.errors import (
+    DamagedArchiveError,
+    LLZError,
+    ModelUnavailableError,
+    NotAnArchiveError,
+    NotReproducedError,
+    ParameterError,
+    UnsupportedArchiveError,
+)
 from llmzip.file import LLZFile
-from llmzip.models.convert import IntegerModel
+from llmzip.models import store
+from llmzip.models.convert import IntegerModel, convert
+from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
+from llmzip.models.sources import load_float_model
 
 SHORT = TEXT[:1500]
 
@@ -412,6 +425,35 @@ def test_exception_while_appending_leaves_the_archive_as_it_was(tmp_path: Path) 
     assert codec.decompress(path.read_bytes()) == b"before"
 
 
+@pytest.mark.parametrize("mode", ["a", "ab", "at"])
+def test_only_archives_are_added_to(tmp_path: Path, mode: str) -> None:
+    codec, path = plain(), tmp_path / "a.llz"
+    archive = codec.compress(numbered(2))
+    for content, error in {
+        b"notes that are no archive": NotAnArchiveError,
+        b"\x89": NotAnArchiveError,
+        archive[:-1]: DamagedArchiveError,  # another frame could not be found behind it
+        archive[:40] + b"?" + archive[41:]: DamagedArchiveError,
+        archive + b"\n": DamagedArchiveError,
+        archive[:4] + b"\x07" + archive[5:]: UnsupportedArchiveError,
+    }.items():
+        path.write_bytes(content)
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        with pytest.raises(error):
+            llmzip.open(path, mode, codec=codec)
+        assert path.read_bytes() == content
+        assert path.stat().st_mtime == 1_000_000_000
+    path.write_bytes(b"")
+    for _ in range(2):
+        with llmzip.open(path, mode.replace("t", ""), codec=codec) as f:
+            f.write(b"more")
+    assert codec.decompress(path.read_bytes()) == b"moremore"
+    path.unlink()
+    with llmzip.open(path, mode.replace("t", ""), codec=codec) as f:
+        f.write(b"first")
+    assert codec.decompress(path.read_bytes()) == b"first"
+
+
 def test_missing_model(tmp_path: Path) -> None:
     """The frame is not ended, and nothing is left open."""
     path = tmp_path / "a.llz"
@@ -515,7 +557,7 @@ def test_fsspec(tmp_path: Path, eager: EagerCodec) -> None:
         with fsspec.open(path, "rb", compression="llz") as f:
             f.seek(800)
             assert f.read(100) == SHORT[800:900]
-        llmzip.register_fsspec()  # again, with a codec for each file
+        llmzip.register_fsspec()  # again
         with fsspec.open(path + "x.llz", "wb", compression="infer") as f:
             f.write(bytes(100))
         with fsspec.open(path + "x.llz", "rb", compression="infer") as f:
@@ -523,6 +565,41 @@ def test_fsspec(tmp_path: Path, eager: EagerCodec) -> None:
     finally:
         fsspec.compression.compr.pop("llz", None)
         fsspec.utils.compressions.pop("llz", None)
+
+
+def test_fsspec_loads_the_model_once(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the files belong to several threads."""
+    import fsspec
+
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
+    store.save(DEFAULT_MODEL, convert(load_float_model(tiny_folder)))
+    model = store.load(next(store.cached_models()))
+    pins = {"digest": model.digest().hex(), "tokenizer_hash": model.tokenizer.hash.hex()}
+    monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, dataclasses.replace(REGISTRY[DEFAULT_MODEL], **pins))
+    caplog.set_level("INFO", "llmzip")
+    texts = {str(tmp_path / f"{i}.txt.llz"): TEXT[i * 1500 :][:1500] for i in range(4)}
+
+    def there_and_back(path: str) -> bytes:
+        with fsspec.open(path, "wb", compression="infer") as f:
+            f.write(texts[path])
+        with fsspec.open(path, "rb", compression="infer") as f:
+            content: bytes = f.read()
+            return content
+
+    try:
+        llmzip.register_fsspec()
+        assert "model read in" not in caplog.text  # not before it is needed
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(there_and_back, texts)) == list(texts.values())
+    finally:
+        fsspec.compression.compr.pop("llz", None)
+        fsspec.utils.compressions.pop("llz", None)
+    assert caplog.text.count("model read in") == 1
+    for path, text in texts.items():
+        assert any(isinstance(r, container.CodedBlock) for f in container.read_frames(io.BytesIO(Path(path).read_bytes())) for r in f)
+        assert Path(path).read_bytes() == llmzip.compress(text)
 
 
 def test_fsspec_missing(monkeypatch: pytest.MonkeyPatch) -> None:
