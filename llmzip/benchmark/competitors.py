@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmzip.errors import LLZError
+from llmzip.otherlibraries import ZSTD, first_library
 
 Code = Callable[[bytes], bytes]
 DEFAULT_TIMEOUT = 600.0  # seconds a program may take each way
@@ -59,27 +59,27 @@ def _kinds(timeout: float) -> dict[str, Iterator[Contender]]:
 
     return {
         "gzip": chain(
-            _library("gzip -9", ["gzip"], lambda m, d: m.compress(d, 9)),
+            _library("gzip -9", ("gzip",), lambda m, d: m.compress(d, 9)),
             program("gzip -9", ["gzip", "-9c"], ["-dc"]),
         ),
         "bzip2": chain(
-            _library("bzip2 -9", ["bz2"], lambda m, d: m.compress(d, 9)),
+            _library("bzip2 -9", ("bz2",), lambda m, d: m.compress(d, 9)),
             program("bzip2 -9", ["bzip2", "-9c"], ["-dc"]),
         ),
         "xz": chain(
-            _library("xz -9e", ["lzma"], lambda m, d: m.compress(d, preset=9 | m.PRESET_EXTREME)),
+            _library("xz -9e", ("lzma",), lambda m, d: m.compress(d, preset=9 | m.PRESET_EXTREME)),
             program("xz -9e", ["xz", "-9ecT1"], ["-dc"]),
         ),
         "zstd": chain(
-            _library("zstd -19", ["compression.zstd", "zstandard"], lambda m, d: m.compress(d, 19)),
+            _library("zstd -19", ZSTD, lambda m, d: m.compress(d, 19)),
             program("zstd -19", ["zstd", "-19", "-qcT1"], ["-dqc"]),
         ),
         "brotli": chain(
-            _library("brotli -11", ["brotli", "brotlicffi"], lambda m, d: m.compress(d, quality=11, lgwin=24)),
+            _library("brotli -11", ("brotli", "brotlicffi"), lambda m, d: m.compress(d, quality=11, lgwin=24)),
             program("brotli -11", ["brotli", "-q", "11", "-w", "24", "-c"], ["-dc"]),
         ),
         "7z PPMd": chain(
-            _library("7z PPMd", ["pyppmd"], _ppmd, _from_ppmd),
+            _library("7z PPMd", ("pyppmd",), _ppmd, _from_ppmd),
             _seven_zip(timeout),
         ),
         "zpaq": _zpaq(timeout),
@@ -87,17 +87,12 @@ def _kinds(timeout: float) -> dict[str, Iterator[Contender]]:
 
 
 def _library(
-    name: str, modules: list[str], compress: Callable[[Any, bytes], bytes],
+    name: str, modules: tuple[str, ...], compress: Callable[[Any, bytes], bytes],
     decompress: Callable[[Any, bytes], bytes] = lambda m, d: m.decompress(d),
 ) -> Iterator[Contender]:  # fmt: skip
     """By the first of these modules that can be imported."""
-    for module_name in modules:
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError:
-            continue
+    if module := first_library(*modules):
         yield Contender(name, "library", partial(_call, compress, module), partial(_call, decompress, module))
-        return
 
 
 def _call(function: Callable[[Any, bytes], bytes], module: Any, data: bytes) -> bytes:
