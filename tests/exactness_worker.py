@@ -2,18 +2,27 @@
 
     python exactness_worker.py MODEL TEXT [--decode ARCHIVE] [--option=value ...]
 
-MODEL is a registry ID or a folder. The archive's bytes must not depend on anything but MODEL, TEXT and --lanes.
+MODEL is a registry ID or a folder. The archive's bytes must not depend on anything but MODEL, TEXT, --lanes and --parts:
+`--parts=all` has all of what learns, where a short text's encoder would choose. Where nothing is exact, the answer says why.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import platform
 import sys
+from importlib.metadata import version
 from pathlib import Path
+
+import torch
 
 from llmzip.codec import Codec, Options
 from llmzip.container import StoredBlock
+from llmzip.errors import InexactMachineError
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+
+LIBRARIES = ("torch", "numpy", "numba", "tokenizers", "click", "tqdm", "gguf", "safetensors", "huggingface_hub", "platformdirs")
 
 
 class EagerCodec(Codec):
@@ -28,9 +37,14 @@ def main() -> None:
     settings = dict(arg[2:].split("=", 1) for arg in rest)
     given = settings.pop("decode", None)
     numbers = {key: int(settings.pop(key)) for key in ("lanes", "threads", "rows") if key in settings}
-    codec = EagerCodec(Options(model=model, **numbers, **settings))  # type: ignore[arg-type]
+    adapter = LEVELS[DEFAULT_LEVEL].adapter if settings.pop("parts", "") == "all" else None
+    codec = EagerCodec(Options(model=model, adapter=adapter, **numbers, **settings))  # type: ignore[arg-type]
     data = Path(text).read_bytes()
-    archive = codec.compress(data)
+    try:
+        archive = codec.compress(data)
+    except InexactMachineError as e:
+        print(json.dumps({"refused": str(e)}))
+        return
     transformer = codec._own_model().transformer
     decoded = [codec.decompress(a) == data for a in [archive, *([Path(given).read_bytes()] if given else [])]]
     result = {
@@ -38,6 +52,9 @@ def main() -> None:
         "decoded": all(decoded),
         "kernel": transformer.gemm.name,
         "compiled": transformer.fused is not None,
+        "operations": "in one" if transformer.fused else transformer.ops.name,
+        "aten": torch.backends.cpu.get_cpu_capability(),
+        "versions": {"Python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
     print(json.dumps(result))
 

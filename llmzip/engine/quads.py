@@ -39,9 +39,9 @@ class Vnni:
     @staticmethod
     def add(builder: Any, total: Any, part: Any, one: Any) -> Any:
         """The total (SUMS) with products of a part of the unsigned side and one part of the broadcast side added."""
-        kind = ir.FunctionType(SUMS, [SUMS, BYTES, BYTES])
+        kind = ir.FunctionType(SUMS, [SUMS, SUMS, SUMS])  # as LLVM declared it before 22; newer ones know both ways
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-        return builder.call(function, [total, part, builder.bitcast(one, BYTES)])
+        return builder.call(function, [total, builder.bitcast(part, SUMS), one])
 
 
 class Pairs:
