@@ -98,7 +98,7 @@ def threads(n: int) -> dict[str, str]:
 
 
 def numba_for(cpu: str, features: str) -> dict[str, str]:
-    """The variables that have numba compile for a processor."""
+    """The variables that have numba compile for a processor, with these features of it and those that they include."""
     return {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
 
 
@@ -109,7 +109,8 @@ PLAIN_NUMPY = {"NPY_DISABLE_CPU_FEATURES": " ".join(NUMPY_DISPATCH)}
 
 
 def caps() -> Iterator[Setting]:
-    """Each library held to each set of instructions, and all of them together."""
+    """Each library held to each set of instructions, its own products and operations in use; and all of them together."""
+    in_torch = ("--ops=torch",)
     levels = {
         "oneDNN": ("ONEDNN_MAX_CPU_ISA", {"SSE41": "", "AVX2": "avx2", "AVX512_CORE": "avx512f", "AVX512_CORE_VNNI": "avx512vnni",
                                           "AVX512_CORE_AMX": "amx-int8"}),
@@ -119,7 +120,7 @@ def caps() -> Iterator[Setting]:
     }  # fmt: skip
     for library, (variable, values) in levels.items():
         for value, needs in values.items():
-            yield Setting(INSTRUCTIONS, f"{library}: {value}", {variable: value}, needs=needs)
+            yield Setting(INSTRUCTIONS, f"{library}: {value}", {variable: value}, in_torch, needs)
     compiled = {"any x86-64": (GENERIC, ""), "SSE4.2": (NEHALEM, "sse4.2"), "AVX2": (HASWELL, "avx2"), "AVX-512": (SKYLAKE, "avx512f")}
     for name, (variables, needs) in (compiled | {"AVX-512 VNNI": (CASCADE_LAKE, "avx512vnni")}).items():
         yield Setting(INSTRUCTIONS, f"numba: {name}", variables, needs=needs)
@@ -128,9 +129,14 @@ def caps() -> Iterator[Setting]:
     def held(onednn: str, mkl: str, aten: str) -> dict[str, str]:
         return {"ONEDNN_MAX_CPU_ISA": onednn, "MKL_ENABLE_INSTRUCTIONS": mkl, "ATEN_CPU_CAPABILITY": aten}
 
-    yield Setting(INSTRUCTIONS, "all: SSE4", held("SSE41", "SSE4_2", "default") | NEHALEM | PLAIN_NUMPY)
-    yield Setting(INSTRUCTIONS, "all: AVX2", held("AVX2", "AVX2", "avx2") | HASWELL, needs="avx2")
-    yield Setting(INSTRUCTIONS, "all: AVX-512", held("AVX512_CORE", "AVX512", "avx512") | SKYLAKE, needs="avx512f")
+    together = {
+        "SSE4": (held("SSE41", "SSE4_2", "default") | NEHALEM | PLAIN_NUMPY, ""),
+        "AVX2": (held("AVX2", "AVX2", "avx2") | HASWELL, "avx2"),
+        "AVX-512": (held("AVX512_CORE", "AVX512", "avx512") | SKYLAKE, "avx512f"),
+    }
+    for name, (variables, needs) in together.items():
+        yield Setting(INSTRUCTIONS, f"all: {name}", variables, needs=needs)
+        yield Setting(INSTRUCTIONS, f"all: {name}, in torch", variables, in_torch, needs)
 
 
 def settings() -> list[Setting]:
@@ -166,6 +172,12 @@ def code(place: Place, setting: Setting, given: Input, decode: Path | None = Non
     if "refused" in answer:
         return Outcome(place, setting, answer=answer)
     return Outcome(place, setting, base64.b64decode(answer["archive"]), answer, "" if answer["decoded"] else "does not decode")
+
+
+def libraries(answer: dict[str, Any]) -> dict[str, str]:
+    """The versions of Python and of what pyproject names, from what a process said of itself."""
+    found = answer.get("versions", {})
+    return {name: found.get(name, "-") for name in ("Python", *NEWEST)}
 
 
 class Matrix:
@@ -243,7 +255,7 @@ class Matrix:
         place = Place(str(python), variables)
         found = json.loads(place.run(["-c", "import sys, json; print(json.dumps(sys.version_info[:3]))"], {}).stdout)
         name = f"Python {'.'.join(map(str, found))}, {e.name}"
-        versions: dict[str, str] = self.add(place, Setting("versions", name)).get("versions", {})
+        versions = libraries(self.add(place, Setting("versions", name)))
         self.add(place, Setting("versions", f"{name}, in torch", {}, ("--ops=torch",)))
         if platform.machine() in ("x86_64", "AMD64"):
             self.compiled_only(place, "versions")
@@ -308,7 +320,7 @@ def main() -> int:
             elif wanted or setting.name == REFERENCE:
                 answer = matrix.add(own, setting)
                 if setting.name == REFERENCE:
-                    versions.append((REFERENCE, answer.get("versions", {})))
+                    versions.append((REFERENCE, libraries(answer)))
         if platform.machine() in ("x86_64", "AMD64"):
             matrix.compiled_only(own, INSTRUCTIONS)
         for e in environments:

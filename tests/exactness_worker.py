@@ -12,7 +12,7 @@ import base64
 import json
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import torch
@@ -21,8 +21,6 @@ from llmzip.codec import Codec, Options
 from llmzip.container import StoredBlock
 from llmzip.errors import InexactMachineError
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
-
-LIBRARIES = ("torch", "numpy", "numba", "tokenizers", "click", "tqdm", "gguf", "safetensors", "huggingface_hub", "platformdirs")
 
 
 class EagerCodec(Codec):
@@ -54,7 +52,7 @@ def main() -> None:
         "compiled": transformer.fused is not None,
         "operations": "in one" if transformer.fused else transformer.ops.name,
         "aten": torch.backends.cpu.get_cpu_capability(),
-        "versions": {"Python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "versions": {d.name.replace("-", "_"): d.version for d in distributions()} | {"Python": platform.python_version()},
     }
     print(json.dumps(result))
 

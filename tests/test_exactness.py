@@ -28,6 +28,7 @@ WORKER = Path(__file__).parent / "exactness_worker.py"
 CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     "one thread": ({}, ["--threads=1"]),
     "two threads": ({}, ["--threads=2"]),
+    "four threads": ({"NUMBA_NUM_THREADS": "4"}, ["--threads=4"]),
     "oneDNN held to AVX2": ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, []),
     "torch held to AVX2": ({"ATEN_CPU_CAPABILITY": "avx2"}, []),
     "torch without vectors": ({"ATEN_CPU_CAPABILITY": "default"}, []),
