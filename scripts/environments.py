@@ -51,6 +51,7 @@ class Environment:
     name: str
     python: str
     requirements: tuple[str, ...]
+    step: bool = False  # between the ends
 
     def make(self, folder: Path, testing: bool) -> Path:
         """Installs them, what tests need too if asked for, and returns the interpreter. With uv where there is one, since that is quicker.
@@ -87,6 +88,6 @@ def between(python: str) -> list[Environment]:
         steps[name] = [f"{name}=={major}.{minor}.*" for minor in range(first, last + 1)]
     others = [f"{name}>={low},<={NEWEST[name]}" for name, (low, _) in ranges().items() if name not in steps]
     return [
-        Environment(f"step {i}", python, (*(versions[min(i, len(versions) - 1)] for versions in steps.values()), *others))
+        Environment(f"step {i}", python, (*(versions[min(i, len(versions) - 1)] for versions in steps.values()), *others), step=True)
         for i in range(1, max(map(len, steps.values())) - 1)
     ]

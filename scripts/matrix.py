@@ -8,7 +8,7 @@ first one's is decoded once by each setting, since to decode it is to decode the
 
 --python also makes virtual environments with the interpreters given, with the oldest and the newest libraries that pyproject allows (see
 `environments.py`; gigabytes each on platforms whose torch brings CUDA along, one at a time); --between the steps between the two, with the
-last of the interpreters. Each environment fetches and converts the model anew, and --tests runs test files in it. --only keeps settings
+last of the interpreters, for each input the one way that takes less compiling. Each environment fetches and converts the model anew, and --tests runs test files in it. --only keeps settings
 whose group or name holds one of the words.
 
 Exits with 1 if anything differs, fails to decode or fails to run.
@@ -199,10 +199,13 @@ class Matrix:
         """Remembers what went wrong, for the end and the exit code."""
         self.troubles.append(f"{group}, {name}: {what}")
 
-    def add(self, place: Place, setting: Setting) -> dict[str, Any]:
-        """Runs a setting on all inputs; returns what the last process said of itself."""
+    def add(self, place: Place, setting: Setting, only: str = "") -> dict[str, Any]:
+        """Runs a setting on all inputs, or on one; returns what the last process said of itself."""
         cells, answer = [], {}
         for given in self.inputs:
+            if only not in ("", given.name):
+                cells.append("-")
+                continue
             outcome = code(place, setting, given)
             answer = outcome.answer or answer
             if "refused" in outcome.answer:
@@ -255,8 +258,9 @@ class Matrix:
         place = Place(str(python), variables)
         found = json.loads(place.run(["-c", "import sys, json; print(json.dumps(sys.version_info[:3]))"], {}).stdout)
         name = f"Python {'.'.join(map(str, found))}, {e.name}"
-        versions = libraries(self.add(place, Setting("versions", name)))
-        self.add(place, Setting("versions", f"{name}, in torch", {}, ("--ops=torch",)))
+        compiled, in_torch = ("default", "tiny") if e.step else ("", "")
+        versions = libraries(self.add(place, Setting("versions", name), compiled))
+        self.add(place, Setting("versions", f"{name}, in torch", {}, ("--ops=torch",)), in_torch)
         if platform.machine() in ("x86_64", "AMD64"):
             self.compiled_only(place, "versions")
         if tests:
