@@ -1,0 +1,32 @@
+"""Section 5: what symbols stand for, and the tokenizer's hash."""
+
+import hashlib
+import json
+
+
+def byte_level():
+    """Section 5.2: the byte that each character of the byte-level alphabet stands for."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in plain]
+    return {chr(b): b for b in plain} | {chr(0x100 + i): b for i, b in enumerate(others)}
+
+
+BYTE_LEVEL = byte_level()
+
+
+def token_bytes(token):
+    """Section 5.2: the bytes of a token, given as a string of a tokenizer."""
+    if all(c in BYTE_LEVEL for c in token):
+        return bytes(BYTE_LEVEL[c] for c in token)
+    return token.encode("utf-8")
+
+
+def symbol_bytes(tokens):
+    """Section 5.1: the bytes of all symbols: V tokens, then 256 raw bytes."""
+    return [token_bytes(t) for t in tokens] + [bytes([b]) for b in range(256)]
+
+
+def tokenizer_hash(tokens, merges, pre_tokenizer, ignore_merges):
+    """Section 5.3: all of SHA-256; an archive holds the first 6 bytes."""
+    parts = {"ignore_merges": ignore_merges, "merges": merges, "pre_tokenizer": pre_tokenizer, "tokens": tokens}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode("ascii")).digest()

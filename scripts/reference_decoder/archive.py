@@ -1,0 +1,198 @@
+"""Sections 1.3, 1.4 and 2 to 4: the archive, its frames and its records."""
+
+import hashlib
+import lzma
+import zlib
+from dataclasses import dataclass
+
+import coding
+from errors import DamagedError, NotAnArchiveError, UnsupportedError
+
+MAGIC = b"\x89LLZ"
+FORMAT_VERSION = 1
+ARITHMETIC_VERSION = 4
+MAX_BODY = 2**24 + 2**16
+MAX_BLOCK = 2**24
+
+
+class Fields:
+    """Takes one field after the other from the body of a record, or from the whole input."""
+
+    def __init__(self, data, at=0):
+        self.data, self.at = data, at
+
+    def take(self, size):
+        """The next `size` bytes."""
+        if size > len(self.data) - self.at:
+            raise DamagedError("the input, or a record, ends inside a field")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def rest(self):
+        """All bytes that are left."""
+        return self.take(len(self.data) - self.at)
+
+    def number(self, size):
+        """Section 1.2: an unsigned integer of `size` bytes."""
+        return int.from_bytes(self.take(size), "little")
+
+    def byte(self, name, low, high):
+        """A u8 with a range."""
+        return within(name, self.number(1), low, high)
+
+    def varint(self, name, low, high, max_bytes=10):
+        """Section 1.3: a varint with a range."""
+        value = 0
+        for i in range(max_bytes):
+            byte = self.number(1)
+            value |= (byte & 0x7F) << (7 * i)
+            if byte < 0x80:
+                if byte == 0 and i > 0:
+                    raise DamagedError(f"{name}: not the shortest form of a number")
+                return within(name, value, low, high)
+        raise DamagedError(f"{name}: a number that does not end")
+
+    def nothing_left(self):
+        """Section 3.1: bytes left over are damage."""
+        if self.at != len(self.data):
+            raise DamagedError("a record goes on after its last field")
+
+
+def within(name, value, low, high):
+    """Returns `value` if it is in its range."""
+    if not low <= value <= high:
+        raise DamagedError(f"{name} is {value}, not {low} to {high}")
+    return value
+
+
+@dataclass
+class ModelRecord:
+    """Section 3.2."""
+
+    window: int
+    sinks: int
+    all_heads_see_all: bool
+    round: int | None
+    biases: tuple[int, int] | None  # rate, prior
+    neighbours: tuple[int, int] | None  # capacity, sharpness
+    model_id: str
+    digest: bytes
+    tokenizer: bytes
+
+
+def decode_archive(data, find_model, trace=None):
+    """Section 2: the content of an archive. `find_model(record)` gives the model of a model record, or raises ModelError."""
+    if data[:4] != MAGIC[: len(data)] or not data:
+        raise NotAnArchiveError("this is not an llmzip archive")
+    fields, content = Fields(data), []
+    while True:
+        content.append(decode_frame(fields, find_model, trace))
+        if fields.at == len(data):
+            return b"".join(content)
+        if data[fields.at : fields.at + 4] != MAGIC:
+            raise DamagedError("what follows a frame is not another frame")
+
+
+def decode_frame(fields, find_model, trace):
+    """Sections 2 and 3: the content of the frame that starts here."""
+    if fields.take(4) != MAGIC:
+        raise DamagedError("the input ends inside the magic")
+    version = fields.number(1)
+    if version != FORMAT_VERSION:
+        raise UnsupportedError(f"format version {version}")
+    blocks, record = [], None
+    while True:
+        tag, body = read_record(fields)
+        if tag == b"M":
+            record = model_record(body)
+        elif tag == b"C":
+            blocks.append(coded_block(body, record, find_model, trace))
+        elif tag == b"S":
+            blocks.append(stored_block(body))
+        elif tag == b"X":
+            blocks.append(xz_block(body))
+        elif tag == b"E":
+            content = b"".join(blocks)
+            check_end(body, content)
+            return content
+        else:  # a record that needs nothing but its CRC checked would be passed over here
+            raise UnsupportedError(f"a record of unknown kind, {tag!r}")
+
+
+def read_record(fields):
+    """Section 3.1: tag and body of the next record, its CRC checked."""
+    start = fields.at
+    tag = fields.take(1)
+    body = fields.take(fields.varint("the length of a record", 0, MAX_BODY, max_bytes=5))
+    crc = zlib.crc32(fields.data[start : fields.at])
+    if fields.number(4) != crc:
+        raise DamagedError(f"the CRC of a record, {tag!r}, differs")
+    return tag, body
+
+
+def model_record(body):
+    """Section 3.2."""
+    fields = Fields(body)
+    arithmetic = fields.number(1)
+    if arithmetic != ARITHMETIC_VERSION:
+        raise UnsupportedError(f"arithmetic version {arithmetic}")
+    window = fields.varint("window", 1, 8160)
+    sinks = fields.byte("sinks", 0, 16)
+    flags = fields.number(1)
+    if flags > 7:
+        raise UnsupportedError(f"flags {flags:#x} of a model record")
+    around = fields.varint("round", 1, 4096) if flags & 3 else None
+    biases = (fields.byte("rate", 1, 255), fields.byte("prior", 1, 255)) if flags & 1 else None
+    neighbours = (fields.byte("capacity", 4, 20), fields.byte("sharpness", 1, 255)) if flags & 2 else None
+    model_id = fields.take(fields.byte("length of the ID", 1, 200))
+    if any(not 0x20 <= byte <= 0x7E for byte in model_id):
+        raise DamagedError("the model's ID is not printable ASCII")
+    digest, tokenizer = fields.take(10), fields.take(6)
+    fields.nothing_left()
+    return ModelRecord(window, sinks, bool(flags & 4), around, biases, neighbours, model_id.decode("ascii"), digest, tokenizer)
+
+
+def coded_block(body, record, find_model, trace):
+    """Section 3.3."""
+    fields = Fields(body)
+    size = fields.varint("size", 1, MAX_BLOCK)
+    symbols = fields.varint("symbols", 1, size)
+    lanes = fields.varint("lanes", 1, min(symbols, 4096))
+    check = fields.number(4)
+    if record is None:
+        raise DamagedError("a coded block before any model record")
+    return coding.decode_block(record, find_model(record), size, symbols, lanes, check, fields.rest(), trace)
+
+
+def stored_block(body):
+    """Section 3.4."""
+    if len(body) > MAX_BLOCK:
+        raise DamagedError("a stored block is too long")
+    return body
+
+
+def xz_block(body):
+    """Section 3.5."""
+    fields = Fields(body)
+    size = fields.varint("size", 0, MAX_BLOCK)
+    check = fields.number(4)
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 2**24}])
+    try:
+        content = decoder.decompress(fields.rest(), size + 1)
+        if not decoder.eof and len(content) <= size:  # the last byte of the stream gives no content
+            content += decoder.decompress(b"", 1)
+    except (lzma.LZMAError, EOFError):
+        raise DamagedError("an xz block cannot be decoded") from None
+    if not decoder.eof or decoder.unused_data or len(content) != size or zlib.crc32(content) != check:
+        raise DamagedError("an xz block has not the content it states")
+    return content
+
+
+def check_end(body, content):
+    """Section 3.6."""
+    fields = Fields(body)
+    size = fields.varint("size of the frame", 0, 2**63)
+    check = fields.take(8)
+    fields.nothing_left()
+    if size != len(content) or check != hashlib.sha256(content).digest()[:8]:
+        raise DamagedError("the content of a frame is not what its end record states")

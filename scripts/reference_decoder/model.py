@@ -1,0 +1,83 @@
+"""Section 7: the integer model, its configuration, tensors and digest."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from alphabet import symbol_bytes, tokenizer_hash
+from conversion import integer_tensors
+from errors import ModelError
+from files import read_model
+
+REGISTERED_FILE = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+REGISTERED = {
+    "near_heads": [2, 4, 27, 32, 33, 35, 36, 37, 38, 39, 40, 41, 44, 45, 48, 49, 53, 54, 55, 59, 66, 73, 75, 76, 77, 82, 83, 87],
+    "near_window": 256,
+    "opening": [2031, 45, 198],
+}
+
+
+@dataclass
+class Model:
+    """A model as decoding needs it. Matrices hold integers, as float32 for fast products."""
+
+    config: dict  # section 7.1
+    matrices: dict  # section 7.2, by name
+    scales: dict  # float32, by the name of the matrix
+    digest: bytes  # section 7.3, all 32 bytes
+    tokens: list  # strings
+    merges: list
+    pre_tokenizer: dict
+    ignore_merges: bool
+
+    def __post_init__(self):
+        self.bytes_of = symbol_bytes(self.tokens)
+        self.tokenizer = tokenizer_hash(self.tokens, self.merges, self.pre_tokenizer, self.ignore_merges)
+
+
+def load(path, opening=None):
+    """The model in a GGUF file or a folder. `opening`: tokens for a model that is not the registered one (section 7.4)."""
+    source = read_model(path)
+    config = dict(source.config)
+    if source.sha256 == REGISTERED_FILE:
+        config |= REGISTERED
+    if opening:
+        config["opening"] = list(opening)
+    check(config)
+    if len(source.tokens) != config["vocab"]:
+        raise ModelError(f"{path} has {len(source.tokens)} tokens for a vocabulary of {config['vocab']}")
+    tensors = integer_tensors(config, source.weights)
+    digest = model_digest(config, tensors)
+    matrices = {name: t.astype(np.float32) for name, t in tensors.items() if t.dtype != np.float32}
+    scales = {name.removesuffix(".scale"): t for name, t in tensors.items() if t.dtype == np.float32}
+    return Model(config, matrices, scales, digest, source.tokens, source.merges, source.pre_tokenizer, source.ignore_merges)
+
+
+def check(config):
+    """Section 7.1: the bounds of a configuration."""
+    c = config
+    sizes = [c[name] for name in ("layers", "width", "heads", "kv_heads", "head_dim", "ffn", "vocab")]
+    good = all(1 <= size <= 2**24 for size in sizes) and c["layers"] <= 1024 and c["heads"] % c["kv_heads"] == 0
+    good = good and all(c[name] % 4 == 0 for name in ("width", "head_dim", "ffn")) and c["rope_base"] > 1 and 0 < c["norm_eps"] < 1
+    tokens = [c["bos"], *c.get("opening", [])]
+    if not good or len(tokens) > 65 or not all(0 <= t < c["vocab"] for t in tokens):
+        raise ModelError("the model's configuration is not one that this format knows")
+
+
+def model_digest(config, tensors):
+    """Section 7.3."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode("ascii"))
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tensor.dtype.str[1:]} {list(tensor.shape)}\n".encode("ascii"))
+        digest.update(np.ascontiguousarray(tensor))
+    return digest.digest()
+
+
+def match(model, record):
+    """Section 3.2: no other model than the one of the record may be used."""
+    if model.digest[:10] != record.digest:
+        raise ModelError(f"the archive needs {record.model_id} of digest {record.digest.hex()}; this one has {model.digest[:10].hex()}")
+    if model.tokenizer[:6] != record.tokenizer:
+        raise ModelError(f"the archive needs a tokenizer of hash {record.tokenizer.hex()}; this one has {model.tokenizer[:6].hex()}")
+    return model
