@@ -1,4 +1,4 @@
-"""Section 9.1: float weights and tokenizers from GGUF files and from folders with config.json, tokenizer.json and *.safetensors."""
+"""Section 9.4: models from GGUF files, and from folders with config.json, tokenizer.json and *.safetensors."""
 
 import hashlib
 import json
@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from errors import ModelError
 
-SMOLLM = {
-    "type": "Sequence",
-    "pretokenizers": [
-        {"type": "Digits", "individual_digits": True},
-        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-    ],
+
+def byte_level(use_regex):
+    """The pre-tokenizer that all models here end with."""
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
+
+
+LLAMA3_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_SPLIT = {"type": "Split", "pattern": {"Regex": LLAMA3_WORDS}, "behavior": "Isolated", "invert": False}
+PRE_TOKENIZERS = {  # by the name that a GGUF file gives
+    "gpt-2": byte_level(True),
+    "smollm": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level(True)]},
+    "llama-bpe": {"type": "Sequence", "pretokenizers": [LLAMA3_SPLIT, byte_level(False)]},
 }
 GGUF_NAMES = {
     "attn_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "ffn_norm": "ffn_norm",
@@ -44,49 +49,52 @@ class Source:
 
 
 def read_model(path):
-    """The model in a GGUF file or a folder."""
+    """The model in a GGUF file or a folder. Files that are not as expected raise OSError, KeyError, ValueError and the like."""
     path = Path(path)
-    try:
-        return read_folder(path) if path.is_dir() else read_gguf(path)
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from None
-    except (KeyError, ValueError, IndexError, TypeError, struct.error) as error:
-        raise ModelError(f"{path} is not a model this decoder can read: {error!r}") from None
+    return read_folder(path) if path.is_dir() else read_gguf(path)
 
 
 def read_folder(path):
     """A folder as on a hub: Llama weights under their usual names."""
     settings = json.loads((path / "config.json").read_text("utf-8"))
+    rope = (settings.get("rope_parameters") or {}) | (settings.get("rope_scaling") or {})
+    plain_rope = rope.get("rope_type", rope.get("type", "default")) == "default"
+    biases = settings.get("attention_bias") or settings.get("mlp_bias")
+    if settings["model_type"] != "llama" or not plain_rope or biases or settings.get("hidden_act", "silu") != "silu":
+        raise ValueError("config.json asks for more than a plain Llama")
     heads = settings["num_attention_heads"]
     config = {
         "layers": settings["num_hidden_layers"],
         "width": settings["hidden_size"],
         "heads": heads,
-        "kv_heads": settings.get("num_key_value_heads", heads),
+        "kv_heads": settings.get("num_key_value_heads") or heads,
         "head_dim": settings.get("head_dim") or settings["hidden_size"] // heads,
         "ffn": settings["intermediate_size"],
         "vocab": settings["vocab_size"],
-        "rope_base": float(settings.get("rope_theta", 10000.0)),
-        "norm_eps": float(np.float32(settings["rms_norm_eps"])),
-        "bos": settings["bos_token_id"],
+        "rope_base": float(settings.get("rope_theta") or rope.get("rope_theta") or 10000.0),
+        "norm_eps": float(np.float32(settings.get("rms_norm_eps", 1e-5))),
+        "bos": settings.get("bos_token_id") or 0,
     }
     tensors = {}
     for file in sorted(path.glob("*.safetensors")):
         tensors |= safetensors(file)
+    tied = settings.get("tie_word_embeddings") or "lm_head.weight" not in tensors
 
     def weights(name):
         layer, _, part = name.rpartition(".")
-        stored = (f"model.layers.{layer}." if layer else "") + f"{HF_NAMES[part]}.weight"
-        if name == "head" and stored not in tensors:
-            return weights("embed")
-        return tensors[stored]()
+        if name == "head" and tied:
+            part = "embed"
+        return tensors[(f"model.layers.{layer}." if layer else "") + f"{HF_NAMES[part]}.weight"]()
 
     tokenizer = json.loads((path / "tokenizer.json").read_text("utf-8"))
-    numbers = tokenizer["model"]["vocab"] | {t["content"]: t["id"] for t in tokenizer.get("added_tokens", [])}
+    bpe = tokenizer["model"]
+    if bpe["type"] != "BPE" or tokenizer.get("normalizer") or "ByteLevel" not in json.dumps(tokenizer["pre_tokenizer"]):
+        raise ValueError("tokenizer.json is not byte-level byte-pair encoding")
+    numbers = bpe["vocab"] | {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
     by_number = {number: token for token, number in numbers.items()}
-    merges = [m.split(" ") if isinstance(m, str) else m for m in tokenizer["model"]["merges"]]
-    tokens = [by_number[n] for n in range(len(by_number))]
-    return Source(config, weights, tokens, merges, tokenizer["pre_tokenizer"], bool(tokenizer["model"].get("ignore_merges")))
+    tokens = [by_number.get(n, f"<|unused-{n}|>") for n in range(config["vocab"])]
+    merges = [m.split(" ") if isinstance(m, str) else m for m in bpe["merges"]]
+    return Source(config, weights, tokens, merges, tokenizer["pre_tokenizer"], bool(bpe.get("ignore_merges")))
 
 
 def safetensors(path):
@@ -116,10 +124,13 @@ def plain(kind, data, offset, count):
 
 
 def read_gguf(path):
-    """A GGUF file of a Llama model whose tokenizer is that of section 7.4."""
+    """A GGUF file."""
     data = mapped(path)
     metadata, tensors = gguf_header(data)
     setting = {key.removeprefix("llama."): value for key, value in metadata.items()}
+    tokenizer = metadata["tokenizer.ggml.model"], metadata.get("tokenizer.ggml.pre", "gpt-2")
+    if metadata["general.architecture"] != "llama" or setting.get("rope.scaling.type", "none") != "none" or tokenizer[0] != "gpt2":
+        raise ValueError("not a plain Llama with byte-level byte-pair encoding")
     heads = setting["attention.head_count"]
     config = {
         "layers": setting["block_count"],
@@ -130,8 +141,8 @@ def read_gguf(path):
         "ffn": setting["feed_forward_length"],
         "vocab": len(metadata["tokenizer.ggml.tokens"]),
         "rope_base": setting.get("rope.freq_base", 10000.0),
-        "norm_eps": setting["attention.layer_norm_rms_epsilon"],
-        "bos": metadata["tokenizer.ggml.bos_token_id"],
+        "norm_eps": setting.get("attention.layer_norm_rms_epsilon", float(np.float32(1e-5))),
+        "bos": metadata.get("tokenizer.ggml.bos_token_id", 0),
     }
 
     def weights(name):
@@ -146,7 +157,8 @@ def read_gguf(path):
         return w
 
     merges = [m.split(" ") for m in metadata["tokenizer.ggml.merges"]]
-    return Source(config, weights, metadata["tokenizer.ggml.tokens"], merges, SMOLLM, False, hashlib.sha256(data).hexdigest())
+    pre_tokenizer, digest = PRE_TOKENIZERS[tokenizer[1]], hashlib.sha256(data).hexdigest()
+    return Source(config, weights, metadata["tokenizer.ggml.tokens"], merges, pre_tokenizer, False, digest)
 
 
 def gguf_header(data):

@@ -45,9 +45,10 @@ def hadamard(x, run):
     """Section 8.9: the transform of vectors x [..., n], in runs of B(`run`) values."""
     size = next((b for b in (64, 16, 4) if run % b == 0), 1)
     shape, stride = x.shape, 1
+    x = x.reshape(-1, size).T.copy()  # [size, runs], which is fast for many runs
+    runs = x.shape[1]
     while stride < size:
-        x = x.reshape(-1, size // (2 * stride), 2, stride)
-        a, b = x[:, :, 0], x[:, :, 1]
-        x = np.stack([a + b, a - b], axis=2)
+        pairs = x.reshape(-1, 2, stride, runs)
+        x = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)
         stride *= 2
-    return x.reshape(shape) * f32(size**-0.5)
+    return x.reshape(size, runs).T.reshape(shape) * f32(size**-0.5)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,15 +39,22 @@ class Model:
 
 def load(path, opening=None):
     """The model in a GGUF file or a folder. `opening`: tokens for a model that is not the registered one (section 7.4)."""
-    source = read_model(path)
+    try:
+        return converted(read_model(path), opening)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+    except (KeyError, ValueError, IndexError, TypeError, struct.error) as error:
+        raise ModelError(f"{path} is not a model this decoder can use: {error!r}") from None
+
+
+def converted(source, opening):
+    """The integer model of a source."""
     config = dict(source.config)
     if source.sha256 == REGISTERED_FILE:
         config |= REGISTERED
     if opening:
         config["opening"] = list(opening)
     check(config)
-    if len(source.tokens) != config["vocab"]:
-        raise ModelError(f"{path} has {len(source.tokens)} tokens for a vocabulary of {config['vocab']}")
     tensors = integer_tensors(config, source.weights)
     digest = model_digest(config, tensors)
     matrices = {name: t.astype(np.float32) for name, t in tensors.items() if t.dtype != np.float32}
@@ -62,7 +70,7 @@ def check(config):
     good = good and all(c[name] % 4 == 0 for name in ("width", "head_dim", "ffn")) and c["rope_base"] > 1 and 0 < c["norm_eps"] < 1
     tokens = [c["bos"], *c.get("opening", [])]
     if not good or len(tokens) > 65 or not all(0 <= t < c["vocab"] for t in tokens):
-        raise ModelError("the model's configuration is not one that this format knows")
+        raise ValueError("its configuration is not within the bounds of section 7.1")
 
 
 def model_digest(config, tensors):

@@ -102,14 +102,14 @@ class Predictor:
         self.rotary = Rotary(c["rope_base"], c["head_dim"])
         self.qfactor = f32(1.4426950408889634 / math.sqrt(c["head_dim"]))
         self.position = 0
-        self.slots = min(positions, sinks + window)
-        shape = (c["layers"], lanes, c["kv_heads"], self.slots)
+        shape = (c["layers"], lanes, c["kv_heads"], min(positions, sinks + window))
         self.K, self.U = (np.zeros((*shape, c["head_dim"]), np.int8) for _ in range(2))
         self.ks, self.us = (np.zeros(shape, np.float32) for _ in range(2))
 
-    def slot(self, j):
-        """Where position j is kept: sinks for good, others until W more have come."""
-        return j if j < self.sinks else self.sinks + (j - self.sinks) % self.window
+    def slots_of(self, positions):
+        """Where positions are kept: sinks for good, others until W more have come."""
+        j = np.asarray(positions, np.int64)
+        return np.where(j < self.sinks, j, self.sinks + (j - self.sinks) % self.window)
 
     def feed(self, tokens):
         """Section 8.1: feeds one token [L] to each of the first L lanes; vectors q [L, d] and scales [L, 1] before the head."""
@@ -142,7 +142,7 @@ class Predictor:
         values = ((high * f32(128) + low) * scale[(H + G) * h :]).reshape(lanes, G, h)
 
         here, far = self.rotary.angles(p), self.rotary.angles(min(p, self.window + self.sinks - 1))
-        at = (layer, slice(lanes), slice(None), self.slot(p))
+        at = (layer, slice(lanes), slice(None), int(self.slots_of(p)))
         self.K[at], ks = scale_head(rotate(keys, here), s)
         self.U[at], us = scale_head(values, s)
         self.ks[at], self.us[at] = ks[..., 0], us[..., 0]
@@ -164,7 +164,7 @@ class Predictor:
 
     def kept(self, what, layer, g, positions, lanes):
         """K, ks, U or us of one key head at these positions, as float32 [lanes, positions, ...]."""
-        return f32(what[layer, :lanes, g][:, [self.slot(j) for j in positions]])
+        return f32(what[layer, :lanes, g][:, self.slots_of(positions)])
 
     def scores(self, layer, g, positions, Q, qs):
         """Section 8.5: u [L, heads, positions] of the query heads that share key head g, Q [L, heads, h] with scales [L, heads, 1]."""
