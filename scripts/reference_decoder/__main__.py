@@ -51,7 +51,7 @@ def main():
     def loaded():
         if given.model is None:
             raise ModelError("a coded block needs its model: name it with --model")
-        return model.load(given.model, given.opening)
+        return model.load(given.model, {"opening": given.opening} if given.opening else {})
 
     try:
         if given.message is not None:

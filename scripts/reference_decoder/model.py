@@ -37,23 +37,20 @@ class Model:
         self.tokenizer = tokenizer_hash(self.tokens, self.merges, self.pre_tokenizer, self.ignore_merges)
 
 
-def load(path, opening=None):
-    """The model in a GGUF file or a folder. `opening`: tokens for a model that is not the registered one (section 7.4)."""
+def load(path, chosen=None):
+    """The model in a GGUF file or a folder. `chosen`: what of a configuration is not in a model's files, if it has any of that:
+    `opening`, or `near_heads` with `near_window`. Those of the registered model are known (section 7.4)."""
     try:
-        return converted(read_model(path), opening)
+        return converted(read_model(path), chosen or {})
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from None
     except (KeyError, ValueError, IndexError, TypeError, struct.error) as error:
         raise ModelError(f"{path} is not a model this decoder can use: {error!r}") from None
 
 
-def converted(source, opening):
+def converted(source, chosen):
     """The integer model of a source."""
-    config = dict(source.config)
-    if source.sha256 == REGISTERED_FILE:
-        config |= REGISTERED
-    if opening:
-        config["opening"] = list(opening)
+    config = source.config | (REGISTERED if source.sha256 == REGISTERED_FILE else {}) | chosen
     check(config)
     tensors = integer_tensors(config, source.weights)
     digest = model_digest(config, tensors)

@@ -81,6 +81,11 @@ def scale_head(y, s, factor=1):
     return q, ((m * s) / f32(127)) * f32(factor)
 
 
+def scores(Q, qs, K, ks):
+    """Section 8.5: u [L, heads, P] of queries Q [L, heads, h] that share keys K [L, P, h], with scales qs [L, heads, 1] and ks [L, P]."""
+    return (f32(product(K, Q)) * ks[:, None]) * qs
+
+
 def mix(u, us, U):
     """Section 8.5, softmax and output: scores u [..., P], scales us and integers U [..., P, h] of the P values seen."""
     z = np.maximum(u - u.max(axis=-1, keepdims=True), f32(-30))
@@ -97,7 +102,8 @@ class Predictor:
 
     def __init__(self, model, window, sinks, all_heads_see_all, lanes, positions):
         c = self.config = model.config
-        self.model, self.window, self.sinks, self.all_heads_see_all = model, window, sinks, all_heads_see_all
+        self.model, self.window, self.sinks = model, window, sinks
+        self.near_heads = [] if all_heads_see_all else c.get("near_heads", [])
         self.eps = f32(float(c["norm_eps"]))
         self.rotary = Rotary(c["rope_base"], c["head_dim"])
         self.qfactor = f32(1.4426950408889634 / math.sqrt(c["head_dim"]))
@@ -106,14 +112,22 @@ class Predictor:
         self.K, self.U = (np.zeros((*shape, c["head_dim"]), np.int8) for _ in range(2))
         self.ks, self.us = (np.zeros(shape, np.float32) for _ in range(2))
 
-    def slots_of(self, positions):
-        """Where positions are kept: sinks for good, others until W more have come."""
-        j = np.asarray(positions, np.int64)
+    def slots_of(self, j):
+        """Where positions j are kept: sinks for good, others until W more have come."""
         return np.where(j < self.sinks, j, self.sinks + (j - self.sinks) % self.window)
+
+    def seen(self, window):
+        """Section 8.5, what is seen: where the positions are kept that the query sees, sinks first."""
+        p = self.position
+        near = np.arange(max(self.sinks, p - window + 1), p + 1)
+        return self.slots_of(np.concatenate([np.arange(min(self.sinks, p + 1)), near]))
 
     def feed(self, tokens):
         """Section 8.1: feeds one token [L] to each of the first L lanes; vectors q [L, d] and scales [L, 1] before the head."""
         w, scale = self.model.matrices, self.model.scales
+        p = self.position
+        self.here, self.far = self.rotary.angles(p), self.rotary.angles(min(p, self.window + self.sinks - 1))
+        self.all_slots, self.near_slots = self.seen(self.window), self.seen(min(self.window, self.config.get("near_window", 1)))
         x = f32(w["embed"][tokens]) * scale["embed"][tokens, None]
         for i in range(self.config["layers"]):
             q, s = norm(x, self.eps)
@@ -141,32 +155,20 @@ class Predictor:
         high, low = acc[:, (H + G) * h : (H + 2 * G) * h], acc[:, (H + 2 * G) * h :]
         values = ((high * f32(128) + low) * scale[(H + G) * h :]).reshape(lanes, G, h)
 
-        here, far = self.rotary.angles(p), self.rotary.angles(min(p, self.window + self.sinks - 1))
-        at = (layer, slice(lanes), slice(None), int(self.slots_of(p)))
-        self.K[at], ks = scale_head(rotate(keys, here), s)
+        at = (layer, slice(lanes), slice(None), int(self.slots_of(np.int64(p))))
+        self.K[at], ks = scale_head(rotate(keys, self.here), s)
         self.U[at], us = scale_head(values, s)
         self.ks[at], self.us[at] = ks[..., 0], us[..., 0]
-        near = scale_head(rotate(queries, here), s, self.qfactor)
-        for_sinks = scale_head(rotate(queries, far), s, self.qfactor)
+        Q, qs = scale_head(rotate(queries, self.here), s, self.qfactor)
+        sink_Q, sink_qs = scale_head(rotate(queries, self.far), s, self.qfactor)
 
         out = np.zeros((lanes, H, h), np.float32)
-        sinks = range(min(self.sinks, p + 1))
         for g in range(G):
-            looks_near = layer * G + g in c.get("near_heads", ()) and not self.all_heads_see_all
-            w = min(self.window, c["near_window"]) if looks_near else self.window
-            others = range(max(self.sinks, p - w + 1), p + 1)
-            group = slice(g * (H // G), (g + 1) * (H // G))
-            u = [self.scores(layer, g, seen, Q[:, group], qs[:, group]) for seen, (Q, qs) in ((sinks, for_sinks), (others, near))]
-            us, U = (self.kept(part, layer, g, [*sinks, *others], lanes) for part in (self.us, self.U))
-            out[:, group] = mix(np.concatenate(u, axis=-1), us[:, None], U)
+            slots = self.near_slots if layer * G + g in self.near_heads else self.all_slots
+            K, ks, U, us = (f32(part[layer, :lanes, g][:, slots]) for part in (self.K, self.ks, self.U, self.us))
+            group, n = slice(g * (H // G), (g + 1) * (H // G)), min(self.sinks, p + 1)
+            for_sinks = scores(sink_Q[:, group], sink_qs[:, group], K[:, :n], ks[:, :n])
+            others = scores(Q[:, group], qs[:, group], K[:, n:], ks[:, n:])
+            out[:, group] = mix(np.concatenate([for_sinks, others], axis=-1), us[:, None], U)
         q, m, _ = quantise(out.reshape(lanes, H * h))
         return q, m / f32(127)
-
-    def kept(self, what, layer, g, positions, lanes):
-        """K, ks, U or us of one key head at these positions, as float32 [lanes, positions, ...]."""
-        return f32(what[layer, :lanes, g][:, self.slots_of(positions)])
-
-    def scores(self, layer, g, positions, Q, qs):
-        """Section 8.5: u [L, heads, positions] of the query heads that share key head g, Q [L, heads, h] with scales [L, heads, 1]."""
-        K, ks = (self.kept(part, layer, g, positions, len(Q)) for part in (self.K, self.ks))
-        return (f32(product(K, Q)) * ks[:, None]) * qs
