@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from llmzip.openfile import open
     from llmzip.options import Options
     from llmzip.register import register_fsspec
+    from llmzip.repairing import repair
 
 __version__ = "0.1.0"
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "decompress",
     "open",
     "register_fsspec",
+    "repair",
 ]
 
 _MODULES = {  # of what is imported only when it is asked for
@@ -78,6 +80,7 @@ _MODULES = {  # of what is imported only when it is asked for
     "Options": "options",
     "open": "openfile",
     "register_fsspec": "register",
+    "repair": "repairing",
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from llmzip.codec import Codec, check_whole
-from llmzip.container import Block, EndRecord, ModelRecord, WholeCheck, parse_record, parse_start, pull
+from llmzip.container import Block, EndRecord, ModelRecord, ParityRecord, WholeCheck, parse_record, parse_start, pull
 from llmzip.errors import DamagedArchiveError
 
 
@@ -107,6 +107,8 @@ class ArchiveBlocks:
             frame.end = record
             frame.check()
             self._frame = None
+        elif isinstance(record, ParityRecord):
+            pass
         elif not record.size:
             self._codec.decode_block(record, frame.model)
         else:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from llmzip import classic, container
+from llmzip import classic, container, parity
 from llmzip.blocks import read_blocks, skip_model, smallest_classic
 from llmzip.container import (
     Block,
     CodedBlock,
     EndRecord,
     ModelRecord,
+    ParityRecord,
     Record,
     StoredBlock,
     WholeCheck,
@@ -232,6 +233,7 @@ class FrameWriter:
         self._model: ModelRecord | None = None  # as written
         self._coded = 0  # blocks
         self._start = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
+        self._kept: list[bytes] = []  # what was given out, if parity is to be made of it
         self.block_bytes = self._level.block_bytes
         self.archive_bytes = 0
 
@@ -259,9 +261,15 @@ class FrameWriter:
         return self._out(records)
 
     def end(self) -> bytes:
-        """The end record; before it the model record again if more than one block depends on it, lest damage to one takes all."""
+        """The end record, and the parity frame if there is to be one.
+
+        Before it comes the model record again if more than one block depends on it, lest damage to one takes all.
+        """
         again = encode_record(self._model) if self._model and self._coded > 1 else b""
         last = self._out(again + encode_record(self._whole.record()))
+        if percent := self._codec.options.parity:
+            protected = b"".join(self._kept)
+            last += self._out(parity.frame(protected, parity.choose(len(protected), percent)))
         if self._codec.ledger:
             self._codec.ledger.archive += self.archive_bytes
         return last
@@ -269,6 +277,8 @@ class FrameWriter:
     def _out(self, records: bytes) -> bytes:
         out, self._start = self._start + records, b""
         self.archive_bytes += len(out)
+        if self._codec.options.parity:
+            self._kept.append(out)
         return out
 
 
@@ -291,7 +301,7 @@ class FrameReader:
             self._model = record
         elif isinstance(record, EndRecord):
             check_whole(self._whole, record)
-        else:
+        elif not isinstance(record, ParityRecord):
             content = self._codec.decode_block(record, self._model, progress)
             self._whole.update(content)
             return content

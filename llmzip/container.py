@@ -34,7 +34,7 @@ MAX_LANES = 4096
 MAX_WINDOW = 8160  # with the sinks, below what the engine's sums allow
 MAX_SINKS = 16
 
-TAG_MODEL, TAG_CODED, TAG_STORED, TAG_XZ, TAG_END = b"M", b"C", b"S", b"X", b"E"
+TAG_MODEL, TAG_CODED, TAG_STORED, TAG_XZ, TAG_PARITY, TAG_END = b"M", b"C", b"S", b"X", b"P", b"E"
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,17 @@ class XzBlock:
 
 
 @dataclass(frozen=True)
+class ParityRecord:
+    """Helps to repair what comes before its frame; decoding has no use for it. `parity.read` knows what is in it."""
+
+    content: bytes = field(repr=False)
+
+    def body(self) -> bytes:
+        """The record's bytes."""
+        return self.content
+
+
+@dataclass(frozen=True)
 class EndRecord:
     """Ends a frame: size and check of its whole content."""
 
@@ -114,9 +125,9 @@ class EndRecord:
 
 
 Block = CodedBlock | StoredBlock | XzBlock
-Record = ModelRecord | Block | EndRecord
+Record = ModelRecord | Block | ParityRecord | EndRecord
 _TAGS: dict[type[Record], bytes] = {
-    ModelRecord: TAG_MODEL, CodedBlock: TAG_CODED, StoredBlock: TAG_STORED, XzBlock: TAG_XZ, EndRecord: TAG_END,
+    ModelRecord: TAG_MODEL, CodedBlock: TAG_CODED, StoredBlock: TAG_STORED, XzBlock: TAG_XZ, ParityRecord: TAG_PARITY, EndRecord: TAG_END,
 }  # fmt: skip
 
 
@@ -196,6 +207,8 @@ def _decode_record(tag: bytes, body: bytes) -> Record:
         return StoredBlock(body)
     if tag == TAG_XZ:
         return XzBlock(c.varint(MAX_BLOCK), c.word(), c.rest())
+    if tag == TAG_PARITY:
+        return ParityRecord(body)
     if tag == TAG_END:
         record = EndRecord(c.varint(1 << 63), c.take(WHOLE_BYTES))
         c.end()

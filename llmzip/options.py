@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from llmzip.container import MAX_BLOCK, MAX_LANES
 from llmzip.errors import ParameterError
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS, AdapterParameters, Level
+from llmzip.parity import PERCENTAGES
 
 
 @dataclass(frozen=True)
 class Options:
     """How to compute and, for encoding, how to cut and predict.
 
-    Only `model`, `level`, `lanes`, `block_bytes` and `adapter` shape an archive, and decoding needs none of them repeated.
+    Only `model`, `level`, `lanes`, `block_bytes`, `adapter` and `parity` shape an archive, and decoding needs none of them repeated.
 
     Attributes:
         level: 1 (fast) to 9 (small).
@@ -29,6 +30,8 @@ class Options:
         max_output: refuse archives that hold more bytes, before decoding what is beyond; no limit if None.
         offline: never use the network, not even for a model that is not cached; so does the environment's LLMZIP_OFFLINE.
         explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
+        parity: percent of the archive that can be lost in one piece and restored by `repair`, 1 to 50; it grows by somewhat more than
+            that, and is kept in memory until it is complete. No parity if None.
     """
 
     model: str | None = None
@@ -45,6 +48,7 @@ class Options:
     max_output: int | None = None
     explain: bool = False
     offline: bool = False
+    parity: int | None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -55,6 +59,8 @@ class Options:
             raise ParameterError(f"threads must lie between 1 and 1024, not {self.threads}")
         if self.block_bytes is not None and not 1 <= self.block_bytes <= MAX_BLOCK:
             raise ParameterError(f"block size must lie between 1 and {MAX_BLOCK} bytes, not {self.block_bytes}")
+        if self.parity is not None and self.parity not in PERCENTAGES:
+            raise ParameterError(f"parity must lie between {min(PERCENTAGES)} and {max(PERCENTAGES)} percent, not {self.parity}")
 
     def how(self) -> Level:
         """The level, with what was asked for instead."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
-from llmzip import container
-from llmzip.container import CodedBlock, EndRecord, ModelRecord, StoredBlock, XzBlock
+from llmzip import container, parity
+from llmzip.container import CodedBlock, EndRecord, ModelRecord, ParityRecord, StoredBlock, XzBlock
+from llmzip.parity import Layout
 
 
 @dataclass
@@ -16,20 +17,24 @@ class Summary:
     Attributes:
         archive, content: bytes.
         coded, packed, stored: blocks of each kind: by a model, as xz, as they are.
+        parity: bytes of parity frames, which `frames` does not count.
         symbols: of coded blocks.
         lanes: of each coded block.
         models: those that blocks ask for, in order of appearance.
+        protected: what parity frames say of themselves.
     """
 
     frames: int = 0
     archive: int = 0
     content: int = 0
+    parity: int = 0
     coded: int = 0
     packed: int = 0
     stored: int = 0
     symbols: int = 0
     lanes: list[int] = field(default_factory=list)
     models: list[ModelRecord] = field(default_factory=list)
+    protected: list[Layout] = field(default_factory=list)
 
     @property
     def blocks(self) -> int:
@@ -48,15 +53,29 @@ class Summary:
 
     def add(self, other: Summary) -> None:
         """Adds another archive's sums."""
-        for name in ("frames", "archive", "content", "coded", "packed", "stored", "symbols"):
+        for name in ("frames", "archive", "content", "parity", "coded", "packed", "stored", "symbols"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.lanes += other.lanes
+        self.protected += other.protected
         self.models = list(dict.fromkeys(self.models + other.models))
+
+    def add_parity(self, record: ParityRecord) -> None:
+        """Takes note of a parity frame's first record."""
+        found = parity.read(record.content)
+        if found and not found.number:
+            self.protected.append(found.layout)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         models = [asdict(m) | {"digest": m.digest.hex(), "tokenizer": m.tokenizer.hex()} for m in self.models]
-        more = {"blocks": self.blocks, "ratio": self.ratio, "bits_per_byte": self.bits_per_byte, "format": container.FORMAT_VERSION}
+        protected = [asdict(p) | {"percent": p.percent, "burst": p.burst} for p in self.protected]
+        more = {
+            "protected": protected,
+            "blocks": self.blocks,
+            "ratio": self.ratio,
+            "bits_per_byte": self.bits_per_byte,
+            "format": container.FORMAT_VERSION,
+        }
         return asdict(self) | {"models": models} | more
 
 
@@ -68,10 +87,12 @@ def summarise(source: BinaryIO) -> Summary:
     """
     s = Summary()
     for frame in container.read_frames(source):
+        begin, found = s.archive, set()
         s.frames += 1
         s.archive += len(container.frame_start())
         for record in frame:
             s.archive += len(container.encode_record(record))
+            found.add(type(record))
             if isinstance(record, ModelRecord):
                 if record not in s.models:
                     s.models.append(record)
@@ -83,6 +104,11 @@ def summarise(source: BinaryIO) -> Summary:
                 s.stored += 1
             elif isinstance(record, XzBlock):
                 s.packed += 1
+            elif isinstance(record, ParityRecord):
+                s.add_parity(record)
             elif isinstance(record, EndRecord):
                 s.content += record.size
+        if found == {ParityRecord, EndRecord}:
+            s.frames -= 1
+            s.parity += s.archive - begin
     return s

@@ -17,7 +17,7 @@ import llmzip
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 SECTIONS = {
-    "At once": ["compress", "decompress"],
+    "At once": ["compress", "decompress", "repair"],
     "Files": ["open", "LLZFile", "register_fsspec"],
     "In pieces": ["Compressor", "Decompressor"],
     "Short messages": ["MessageCodec"],

@@ -20,6 +20,7 @@ _explain = click.option("--explain", is_flag=True, help="Say where the bits went
 @opt.levels
 @opt.targets
 @_verify
+@opt.parity
 @opt.lanes
 @opt.model
 @opt.offline
@@ -65,6 +66,7 @@ def test(**given: Any) -> None:
 @opt.levels
 @opt.targets
 @_verify
+@opt.parity
 @opt.max_output
 @opt.lanes
 @opt.model
@@ -92,7 +94,7 @@ def _settings(given: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def _compress_job(given: dict[str, Any]) -> Job:
     same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify")}
-    return Job("compress", target=lambda name: name + SUFFIX, settings=_settings(given, "level", "lanes", "explain"), **same)
+    return Job("compress", target=lambda name: name + SUFFIX, settings=_settings(given, "level", "lanes", "explain", "parity"), **same)
 
 
 def _restore_job(action: str, given: dict[str, Any]) -> Job:

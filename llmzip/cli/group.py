@@ -16,6 +16,7 @@ _COMMANDS = {
     "compress": "coding:compress",
     "decompress": "coding:decompress",
     "test": "coding:test",
+    "repair": "repair:repair",
     "list": "listing:list_archives",
     "info": "listing:info",
     "message": "message:message",

@@ -37,11 +37,12 @@ def info(files: tuple[str, ...], as_json: bool) -> None:
 def show_list(files: tuple[str, ...], as_json: bool) -> NoReturn:
     """Prints the table, with a line of totals if there are several files, and exits."""
     total, count = Summary(), 0
-    heading = f"{'frames':>6} {'blocks':>6} {'archive':>13} {'content':>13} {'ratio':>6} {'bits/byte':>9}  file"
+    heading = f"{'frames':>6} {'blocks':>6} {'archive':>13} {'content':>13} {'ratio':>6} {'bits/byte':>9} {'parity':>9}  file"
 
     def row(name: str, s: Summary) -> str:
+        parity = f"{s.parity:,}" if s.parity else "-"
         ratio, bits = (f"{s.ratio:.3f}", f"{s.bits_per_byte:.4f}") if s.ratio and s.bits_per_byte else ("-", "-")
-        return f"{s.frames:>6} {s.blocks:>6} {s.archive:>13,} {s.content:>13,} {ratio:>6} {bits:>9}  {name}"
+        return f"{s.frames:>6} {s.blocks:>6} {s.archive:>13,} {s.content:>13,} {ratio:>6} {bits:>9} {parity:>9}  {name}"
 
     def one(name: str, s: Summary) -> Iterator[str]:
         nonlocal count
@@ -107,6 +108,9 @@ def _details(s: Summary) -> list[tuple[str, str]]:
         ("content", f"{s.content} bytes"),
         ("archive", f"{s.archive} bytes"),
     ]
+    if s.parity:
+        lines.append(("parity", f"{s.parity} bytes"))
+    lines += [("repairs", f"{p.burst} bytes in one piece, {p.percent}% of {p.size + p.frame_size}") for p in s.protected]
     if s.ratio:
         lines.append(("ratio", f"{s.ratio:.3f} ({s.bits_per_byte:.4f} bits per byte)"))
     return lines

@@ -81,6 +81,10 @@ model_place = click.option(
 )
 offline = click.option("--offline", is_flag=True, help="Never use the network, as with LLMZIP_OFFLINE=1: a missing model is an error.")
 lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
+parity = click.option(
+    "--parity", type=int, metavar="PERCENT",
+    help="Add what `repair` needs to restore the archive when up to PERCENT of it is lost in one piece.",
+)  # fmt: skip
 max_output = click.option("--max-output", callback=_size, metavar="SIZE", help="Refuse archives that hold more, e.g. 10M.")
 part = click.option(
     "--bytes",

@@ -16,7 +16,7 @@ import click
 
 from llmzip import container
 from llmzip.container import EndRecord
-from llmzip.errors import InexactMachineError, LLZError, OutputLimitError, ParameterError
+from llmzip.errors import DamagedArchiveError, InexactMachineError, LLZError, OutputLimitError, ParameterError
 from llmzip.files import STDIO, FileError, check_absent, reading, writing
 
 if TYPE_CHECKING:
@@ -180,21 +180,34 @@ class _Runner:
                     sink.write(part)
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
-        job, size = self._job, _content_size(name)
+        job, size, damage = self._job, _content_size(name), ""
+        if size is None and name != STDIO and os.path.isfile(name):  # its records are not all whole
+            from llmzip.cli.repair import mended
+
+            source, damage = mended(name, source)
         limit = job.settings.get("max_output")
         if limit is not None and size is not None and size > limit:
             raise OutputLimitError(size, limit)  # at once, not when it gets there
         if job.action == "test":
             self._stream(self._make_codec().decompress_stream, name, size, source, _Digest())  # type: ignore[arg-type]
+            if damage:
+                raise DamagedArchiveError(damage)
             return
         check_absent(out, job.force)
         codec = self._make_codec()
         with writing(out, job.force, None if STDIO in (name, out) else name) as sink:
             self._stream(codec.decompress_stream, name, size, source, sink)
+        if damage and not job.settings.get("quiet"):
+            click.echo(f"llmzip: {name}: {damage}", err=True)
 
     def _stream(self, code: Callable[..., None], name: str, size: int | None, source: BinaryIO, sink: BinaryIO) -> None:
         with progress(name, size, bool(self._job.settings.get("quiet"))) as report:
-            code(source, sink, report)
+            try:
+                code(source, sink, report)
+            except DamagedArchiveError as e:
+                if name != STDIO:
+                    raise
+                raise DamagedArchiveError(f"{e}, or, if it was made with --parity, save it to a file and run: llmzip repair FILE") from e
 
     def explain(self) -> None:
         """Says where the bits went, if that was asked for."""

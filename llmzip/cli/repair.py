@@ -1,0 +1,99 @@
+"""`repair`, and the repair of damaged archives on their way to the decoder."""
+
+from __future__ import annotations
+
+import functools
+import io
+import mmap
+import os
+import shlex
+import sys
+from typing import BinaryIO
+
+import click
+
+from llmzip import repairing
+from llmzip.cli.running import SUFFIX, attempt
+from llmzip.files import STDIO, FileError, reading, writing
+from llmzip.parity import MARKER
+from llmzip.repairing import Mended
+
+_LOST = "its parity is damaged beyond use"
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to standard output.")
+@click.option("-o", "--output", metavar="OUT", help="Write to OUT, which may be FILE itself with -f; - is standard output.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output; write archives to a terminal.")
+@click.option("-q", "--quiet", is_flag=True, help="No messages but errors.")
+def repair(files: tuple[str, ...], to_stdout: bool, output: str | None, force: bool, quiet: bool) -> None:
+    """Repair each damaged archive FILE.llz that was made with --parity, to FILE.repaired.llz; what is whole is left alone."""
+    if output is not None and len(files) > 1:
+        raise click.UsageError("-o takes one FILE; use -c, or run once per file.")
+    status = 0
+    for name in files:
+        named = STDIO if to_stdout or (output is None and name == STDIO) else output
+        status = max(status, attempt(name, functools.partial(_repair, name, named, force, quiet)))
+    sys.exit(status)
+
+
+def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
+    """Writes the archive to `out`; if that is None, only if there was something to repair, to a name made from this one."""
+    if out == STDIO and sys.stdout.isatty() and not force:
+        raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
+    with reading(name) as source:
+        archive = source.read()
+    mended = repairing.mend(archive)
+    repaired = mended.archive if mended else repairing.repair(archive)
+    changed = repaired != archive
+    if out is None and changed:
+        out = name.removesuffix(SUFFIX) + f".repaired{SUFFIX}"
+    if out is not None:
+        with writing(out, force, None if STDIO in (name, out) else name) as sink:
+            sink.write(repaired)
+    if not quiet:
+        click.echo(f"llmzip: {'standard input' if name == STDIO else name}: {_done(mended, changed, out)}", err=True)
+
+
+def _done(mended: Mended | None, changed: bool, out: str | None) -> str:
+    if mended is None or not changed:
+        return "is whole" + ("" if mended else ", and has no parity")
+    where = "" if out == STDIO else f"; the repaired archive is {out}"
+    return (f"{_LOST}, and is left out" if mended.lost else f"was damaged; {_extent(mended)}") + where
+
+
+def mended(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
+    """A damaged archive as its parity makes it whole, and what to say of that; `source` and nothing if there is none.
+
+    Args:
+        name: of the file.
+        source: the same, open at its start.
+
+    Raises:
+        LLZError: too much is damaged.
+    """
+    if not _has_parity(source):
+        return source, ""
+    archive = source.read()
+    source.seek(0)
+    mended = repairing.mend(archive)
+    if mended is None or mended.archive == archive:
+        return source, ""
+    what = f"{_LOST}; the rest is whole" if mended.lost else f"is damaged; {_extent(mended)}"
+    return io.BytesIO(mended.archive), f"{what}; run: llmzip repair {shlex.quote(name)}"
+
+
+def _has_parity(source: BinaryIO) -> bool:
+    """Whether a mark of parity is anywhere in a file, of which not more than that is read: it may be any file, of any size."""
+    if not os.fstat(source.fileno()).st_size:
+        return False
+    try:
+        with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            return view.find(MARKER) >= 0
+    except OSError:  # not a file that can be looked at in this way
+        return False
+
+
+def _extent(mended: Mended) -> str:
+    return f"{max(mended.damaged, 1):,} of its {mended.parts:,} parts were restored from its parity"
