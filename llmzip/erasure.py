@@ -1,16 +1,13 @@
 """Reed–Solomon parity of whole shards: the bytes at one place of all shards of a group are one codeword over GF(2^8).
 
-The code is reedsolo's. It is linear, so it is asked for unit vectors alone, and the matrix they make is applied to whole shards.
+The code is reedsolo's, its generator polynomial is asked for. As the code is linear, a matrix made of it is applied to whole shards, which
+is a hundred times as fast as coding word by word.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from reedsolo import RSCodec
 
 MAX_WORD = 255  # symbols of a codeword, thus shards of a group, parity included
 _POLYNOMIAL = 0x11D  # of the field
@@ -34,47 +31,42 @@ def restore(data: Sequence[bytes | None], parities: Sequence[bytes | None]) -> l
         parities: what `parity` gave, None where one is missing; at least as many must be left as there are data shards missing.
     """
     missing = [i for i, shard in enumerate(data) if shard is None]
-    used = [i for i, shard in enumerate(parities) if shard is not None][: len(missing)]
+    used = [(i, shard) for i, shard in enumerate(parities) if shard is not None][: len(missing)]
     assert len(used) == len(missing)
-    if not missing:
-        return [shard for shard in data if shard is not None]
-    left = [shard for shard in parities if shard is not None][: len(missing)]
-    known = [shard if shard is not None else bytes(len(left[0])) for shard in data]
-    rows = _parity_rows(len(data), len(parities))
-    from_missing = [_xor(*pair) for pair in zip(left, _combine([rows[i] for i in used], known), strict=True)]
-    for i, shard in zip(missing, _combine(_missing_rows(len(data), len(parities), missing, used), from_missing), strict=True):
-        known[i] = shard
-    return known
-
-
-def _codec(parities: int) -> RSCodec:
-    from reedsolo import RSCodec
-
-    return RSCodec(parities, nsize=MAX_WORD, fcr=0, prim=_POLYNOMIAL, generator=2, c_exp=8)
-
-
-def _unit(length: int, at: int) -> bytearray:
-    word = bytearray(length)
-    word[at] = 1
-    return word
+    zero = bytes(next(len(shard) for shard in (*data, *parities) if shard is not None))
+    whole = [zero if shard is None else shard for shard in data]
+    rows = [_parity_rows(len(data), len(parities))[i] for i, _ in used]
+    of_missing = [_xor(shard, of_others) for (_, shard), of_others in zip(used, _combine(rows, whole), strict=True)]
+    from_parity = _inverse([bytes(row[i] for i in missing) for row in rows])
+    for i, shard in zip(missing, _combine(from_parity, of_missing), strict=True):
+        whole[i] = shard
+    return whole
 
 
 @functools.lru_cache(maxsize=8)
 def _parity_rows(data: int, parities: int) -> list[bytes]:
     """What each parity symbol takes of each data symbol."""
-    codec = _codec(parities)
-    return [bytes(row) for row in zip(*(codec.encode(_unit(data, i))[data:] for i in range(data)), strict=True)]
+    from reedsolo import RSCodec
+
+    generator = bytes(RSCodec(parities, nsize=MAX_WORD, fcr=0, prim=_POLYNOMIAL, generator=2, c_exp=8).gen[parities])[1:]
+    columns = [generator]  # the parity of the last data symbol alone, then of those before it: times z, modulo the generator polynomial
+    while len(columns) < data:
+        columns.append(_xor(columns[-1][1:] + b"\0", generator.translate(_products(columns[-1][0]))))
+    return [bytes(row) for row in zip(*reversed(columns), strict=True)]
 
 
-def _missing_rows(data: int, parities: int, missing: list[int], used: list[int]) -> list[bytes]:
-    """What each missing data symbol takes of each parity symbol used, if all other data symbols are zero."""
-    codec = _codec(parities)
-    erased = missing + [data + i for i in range(parities) if i not in used]
-    columns = []
-    for i in used:
-        word = codec.decode(_unit(data + parities, data + i), erase_pos=erased, only_erasures=True)[0]
-        columns.append([word[j] for j in missing])
-    return [bytes(row) for row in zip(*columns, strict=True)]
+def _inverse(matrix: list[bytes]) -> list[bytes]:
+    """By elimination; the matrix must have an inverse, as all squares of rows and columns of the parity's have."""
+    size = len(matrix)
+    rows = [row + bytes(i) + b"\1" + bytes(size - 1 - i) for i, row in enumerate(matrix)]
+    for i in range(size):
+        pivot = next(r for r in range(i, size) if rows[r][i])
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = rows[i].translate(_products(_products(rows[i][i]).index(1)))
+        for r, row in enumerate(rows):
+            if row[i] and r != i:
+                rows[r] = _xor(row, rows[i].translate(_products(row[i])))
+    return [row[size:] for row in rows]
 
 
 def _combine(rows: Sequence[bytes], shards: Sequence[bytes]) -> list[bytes]:

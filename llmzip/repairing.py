@@ -152,9 +152,11 @@ class _Frame:
             DamagedArchiveError: too much is damaged.
         """
         layout, last = self.layout, self.layout.records - 1
+        end = max(self.end, min(self.places[-1] + layout.frame_size, len(data)))
+        begin = max(at, self.places[0] - layout.size)
         size = layout.size + layout.frame_size
-        if size > _MISSING * len(data):
-            raise DamagedArchiveError(f"beyond repair: of {size:,} bytes only {len(data):,} are there; get another copy")
+        if size > _MISSING * (end - begin):
+            raise DamagedArchiveError(f"beyond repair: of {size:,} bytes only {end - begin:,} are there; get another copy")
         starts = [place - layout.size for place in self.places[:_PLACES]]
         shards = self._shards(data, at, [*starts, at])
         whole = parity.restore([*shards, *(self.payloads.get(number) for number in range(1, last))], layout)
@@ -163,8 +165,7 @@ class _Frame:
         for number, payload in self.payloads.items():
             if not frame.startswith(payload, layout.payload_offset(number)):
                 raise DamagedArchiveError("beyond repair: the archive's parity contradicts itself; get another copy")
-        end = max(self.end, min(self.places[-1] + layout.frame_size, len(data)))
-        return max(at, starts[0]), end, content + frame, shards.count(None) + layout.records - len(self.payloads)
+        return begin, end, content + frame, shards.count(None) + layout.records - len(self.payloads)
 
     def _shards(self, data: bytes, at: int, starts: list[int]) -> list[bytes | None]:
         """Each data shard, where it is if the protected bytes begin at one of `starts`; None if its check is not found there."""

@@ -3,7 +3,7 @@
     python scripts/make_golden.py [--check]
 
 `good-*` must decode to what `contents()` gives for them and be reproduced byte for byte; `bad-*` and `unsupported-*` must
-be refused with the error named here. Two of them use the real default model, the others a tiny one made from a seed.
+be refused with the error named here; from `bad-parity-*`, repair makes `good-parity`. Two of them use the real default model, the others a tiny one made from a seed.
 One of those two is also part of the package, with its content: `llmzip models verify` decodes it.
 """
 
@@ -43,6 +43,7 @@ def contents() -> dict[str, bytes]:
         "good-empty": b"",
         "good-stored": bytes(range(256)),
         "good-xz": b"again and again, " * 200,
+        "good-parity": bytes(range(256)),
         "good-tiny": TEXT[:600],
         "good-tiny-lanes": TEXT[:1200] + b"\xff\x04 raw \r\n\0",
         "good-tiny-blocks": TEXT[:1500],
@@ -85,6 +86,7 @@ def good() -> dict[str, bytes]:
     """The good archives, made now."""
     want, small, real = contents(), tiny_model(), resolve.load(DEFAULT_MODEL)
     made = {name: Codec().compress(want[name]) for name in ("good-empty", "good-stored", "good-xz")}
+    made["good-parity"] = Codec(Options(parity=10)).compress(want["good-parity"])
     full = LEVELS[DEFAULT_LEVEL].adapter  # stated: for texts as short as these an encoder may choose less
     made["good-tiny"] = _Coding("local:tiny", small, adapter=full).compress(want["good-tiny"])
     made["good-tiny-lanes"] = _Coding("local:tiny", small, adapter=full, lanes=5).compress(want["good-tiny-lanes"])
@@ -112,8 +114,8 @@ def _record(tag: bytes, body: bytes) -> bytes:
     return framed + struct.pack("<I", zlib.crc32(framed))
 
 
-def refused(base: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
-    """Archives that must be refused, made from `good-tiny`."""
+def refused(base: bytes, protected: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
+    """Archives that must be refused, made from `good-tiny` and `good-parity`."""
     end = ct.encode_record(ct.WholeCheck().record())
     model = ct.ModelRecord("local:tiny", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN).body()
     middle = len(base) // 2
@@ -126,6 +128,9 @@ def refused(base: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
         "bad-length": lambda: (DamagedArchiveError, ct.frame_start() + b"S" + ct.varint(1 << 40)),
         "bad-lanes": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 6, 0, b"").body()) + end),
         "bad-no-model": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 1, 0, b"").body()) + end),
+        "bad-parity-block": lambda: (DamagedArchiveError, protected[:40] + bytes(30) + protected[70:]),
+        "bad-parity-frame": lambda: (DamagedArchiveError, protected[:-60] + bytes(60)),
+        "bad-parity-head": lambda: (NotAnArchiveError, protected[31:]),
         "unsupported-version": lambda: (UnsupportedArchiveError, ct.MAGIC + b"\x02" + base[5:]),
         "unsupported-arithmetic": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", b"\x01" + model[1:]) + end),
         "unsupported-learning": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", model[:4] + b"\x80" + model[5:]) + end),
@@ -142,7 +147,7 @@ def packaged(archives: dict[str, bytes]) -> dict[Path, bytes]:
 def main() -> None:
     """Writes or checks all archives."""
     archives = good()
-    archives |= {name: data for name, (_, data) in refused(archives["good-tiny"]).items()}
+    archives |= {name: data for name, (_, data) in refused(archives["good-tiny"], archives["good-parity"]).items()}
     files = {FOLDER / f"{name}.llz": data for name, data in archives.items()} | packaged(archives)
     check = "--check" in sys.argv
     for path, data in files.items():

@@ -97,7 +97,7 @@ def test_list(run: Run, work: Path) -> None:  # noqa: F811
     sizes = [(work / f"{name}.llz").stat().st_size for name in "abc"]
     result = run("list", "a.llz", "b.llz", "c.llz")
     heading, *rows = result.stdout.decode().splitlines()
-    assert heading.split() == ["frames", "blocks", "archive", "content", "ratio", "bits/byte", "file"]
+    assert heading.split() == ["frames", "blocks", "archive", "content", "ratio", "bits/byte", "parity", "file"]
     assert [row.split()[:4] for row in rows] == [
         ["1", "1", str(sizes[0]), "400"], ["1", "0", str(sizes[1]), "0"], ["1", "1", str(sizes[2]), "9,000"], ["3", "2", str(sum(sizes)), "9,400"],
     ]  # fmt: skip

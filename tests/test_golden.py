@@ -11,6 +11,7 @@ from conftest import ROOT
 from llmzip.codec import Codec, LoadedModel, Options
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.repairing import repair
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import make_golden
@@ -29,7 +30,7 @@ def golden_codec(tiny_model: IntegerModel, real_model: IntegerModel) -> Codec:
 
 
 def test_all_kinds_are_there() -> None:
-    assert {f.stem for f in FILES} == set(make_golden.contents()) | set(make_golden.refused(b"x" * 100))
+    assert {f.stem for f in FILES} == set(make_golden.contents()) | set(make_golden.refused(b"x" * 100, b"x" * 100))
 
 
 @pytest.mark.parametrize("name", make_golden.contents())
@@ -44,8 +45,10 @@ def test_good_ones_are_reproduced(real_model: IntegerModel) -> None:
 
 
 def test_refused(golden_codec: Codec) -> None:
-    base = (make_golden.FOLDER / "good-tiny.llz").read_bytes()
-    for name, (error, archive) in make_golden.refused(base).items():
+    base, protected = ((make_golden.FOLDER / f"{name}.llz").read_bytes() for name in ("good-tiny", "good-parity"))
+    for name, (error, archive) in make_golden.refused(base, protected).items():
         assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name
         with pytest.raises(error):
             golden_codec.decompress(archive)
+        if name.startswith("bad-parity"):
+            assert repair(archive) == protected
