@@ -110,6 +110,8 @@ def decode_frame(fields, find_model, trace):
             blocks.append(stored_block(body))
         elif tag == b"X":
             blocks.append(xz_block(body))
+        elif tag == b"P":
+            pass  # section 13.1: for repair only
         elif tag == b"E":
             content = b"".join(blocks)
             check_end(body, content)
