@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from llmzip.cli import main
+from llmzip import signals, temporary
 
 
 def run() -> None:
@@ -15,7 +15,11 @@ def run() -> None:
     Imports make hundreds of thousands of objects and next to no garbage: looking for it less often saves a quarter of a
     second. Taking down the libraries' objects one by one takes half a second more, when everything is written and closed.
     """
+    _open_missing()
+    signals.install()
     gc.set_threshold(200_000, 20, 20)
+    from llmzip.cli import main  # takes a while, in which signals may come
+
     status: object = 0
     try:
         main(prog_name="llmzip")
@@ -27,7 +31,19 @@ def run() -> None:
             stream.flush()
         except (OSError, ValueError):  # what was said did not arrive
             code = code or 1
+    temporary.hold()  # a signal's thread, if it has begun to end the process, shall do so
     os._exit(code)
+
+
+def _open_missing() -> None:
+    """Gives closed standard streams something to be: what is written to standard output, or read, fails then, as it must.
+
+    Else the first files opened would get their numbers, and what is meant for the user would go there.
+    """
+    for number, name, mode, flags in ((0, "stdin", "r", os.O_WRONLY), (1, "stdout", "w", os.O_RDONLY), (2, "stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, flags)  # gets the lowest number that is free
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  for as long as the process lives
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from llmzip.errors import LLZError
+from llmzip.temporary import temporary
 
 STDIO = "-"
 
@@ -21,30 +22,52 @@ class FileError(LLZError):
     """A file cannot be read or written."""
 
 
+class _Source:
+    """A file to read whose faults are told from those of the output."""
+
+    def __init__(self, file: BinaryIO, size: int = 0) -> None:
+        """`size`: bytes it had when it was opened, if that is known."""
+        self._file, self._size = file, size
+
+    def read(self, n: int = -1) -> bytes:
+        """As of other files. Raises FileError, at the end also if the file had more bytes when it was opened."""
+        try:
+            data = self._file.read(n)
+            shorter = not data and n and self._size and os.fstat(self._file.fileno()).st_size < self._size
+        except OSError as e:
+            raise FileError(f"cannot be read ({_reason(e)}); check the file and its disk") from e
+        if shorter:
+            raise FileError("became shorter while it was read; run again when nobody writes to it")
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[BinaryIO]:
-    """The file `name`, or standard input for "-"."""
+    """The file `name`, or standard input for "-"; what goes wrong in reading it is a FileError."""
     if name == STDIO:
-        yield sys.stdin.buffer
+        yield cast(BinaryIO, _Source(sys.stdin.buffer))
         return
     try:
-        with open(name, "rb") as source:
-            os.fstat(source.fileno())
-            yield source
+        source = open(name, "rb")  # noqa: SIM115  closed below
     except IsADirectoryError as e:
         raise FileError("is a folder; name a file, or pack it with tar first") from e
     except (FileNotFoundError, PermissionError) as e:
-        raise FileError(f"cannot be read ({(e.strerror or 'error').lower()}); check name and permissions") from e
+        raise FileError(f"cannot be read ({_reason(e)}); check name and permissions") from e
+    with source:
+        yield cast(BinaryIO, _Source(source, os.fstat(source.fileno()).st_size))
 
 
 @contextlib.contextmanager
-def writing(target: str, force: bool, like: str | None = None) -> Iterator[BinaryIO]:
+def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[BinaryIO]:
     """A file that takes its name only when the block ends without an error; "-" is standard output.
 
     Args:
         target: the name it will have; what is there and no file, as /dev/null or a named pipe, is written to instead.
         force: whether an existing file is replaced.
-        like: a file whose mode and modification time the new one gets.
+        like: an open file whose mode and modification time the new one gets, as far as the system lets it.
     """
     if target == STDIO:
         try:
@@ -53,39 +76,58 @@ def writing(target: str, force: bool, like: str | None = None) -> Iterator[Binar
         except BrokenPipeError:
             raise
         except OSError as e:
-            raise FileError(f"cannot write to standard output ({(e.strerror or 'error').lower()})") from e
+            raise FileError(f"cannot write to standard output ({_reason(e)})") from e
         return
     path = Path(target)
-    if _is_stream(target):
-        with open(target, "wb") as sink:
-            yield sink
-        return
     check_absent(target, force)
     try:
-        handle, work = tempfile.mkstemp(prefix=".llmzip-", dir=path.parent)
+        if _is_stream(target):
+            with open(target, "wb") as sink:
+                yield sink
+            return
+        with temporary(lambda: tempfile.mkstemp(prefix=".llmzip-", dir=path.parent), _unlink) as (handle, work):
+            with os.fdopen(handle, "w+b") as sink:  # readable, too, for who wants to verify it
+                yield sink
+                sink.flush()
+                os.fsync(sink.fileno())
+            _dress(work, like)
+            _name(work, path, force)
+            _sync_folder(path.parent)
     except OSError as e:
-        raise FileError(f"{target} cannot be written ({(e.strerror or 'error').lower()}); check the folder") from e
-    try:
-        with os.fdopen(handle, "w+b") as sink:  # readable, too, for who wants to verify it
-            yield sink
-            sink.flush()
-            os.fsync(sink.fileno())
-        if like:
-            shutil.copystat(like, work)
+        raise FileError(f"{target} cannot be written ({_reason(e)}); nothing was changed, check its folder and disk") from e
+
+
+def _unlink(made: tuple[int, str]) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(made[1])
+
+
+def _dress(work: str, like: BinaryIO | None) -> None:
+    """Gives a file the mode and times of another, which may have lost its name meanwhile, or those of a new one."""
+    with contextlib.suppress(OSError):  # some file systems have no such things: no reason to lose the content
+        if like is not None:
+            shutil.copystat(like.fileno(), work)  # type: ignore[arg-type]  # descriptors will do
         else:
             umask = os.umask(0)
             os.umask(umask)
             os.chmod(work, 0o666 & ~umask)
-        check_absent(target, force)
-        os.replace(work, path)
-        _sync_folder(path.parent)
-    except FileError:
-        raise
-    except OSError as e:
-        raise FileError(f"{target} cannot be written ({(e.strerror or 'error').lower()}); nothing was changed") from e
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(work)
+
+
+def _name(work: str, path: Path, force: bool) -> None:
+    """Gives a complete file its name: at once, and unless `force` to no other file's cost, even one that came just now."""
+    if not force:
+        try:
+            os.link(work, path)
+            return
+        except FileExistsError:
+            check_absent(str(path), force)
+        except OSError:  # a file system without links
+            check_absent(str(path), force)
+    os.replace(work, path)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "error").lower()
 
 
 def check_absent(target: str, force: bool) -> None:

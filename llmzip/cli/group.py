@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from llmzip import __version__, container
+from llmzip import __version__, container, signals
 
 _COMMANDS = {
     "compress": "coding:compress",
@@ -27,6 +29,26 @@ _COMMANDS = {
 }
 _CLASSIC = "coding:classic"
 _VERSION = f"%(prog)s %(version)s (format {container.FORMAT_VERSION}, arithmetic {container.ARITHMETIC_VERSION})"
+
+
+@contextlib.contextmanager
+def _last_resort() -> Iterator[None]:
+    """Ends the program for what no command takes care of: standard output, wherever it is written to, and want of memory."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader has seen enough
+        if hasattr(signal, "SIGPIPE"):
+            signals.die_of(signal.SIGPIPE)  # as programs end that do not care for pipes
+        sys.exit(1)
+    except OSError as e:
+        click.echo(f"llmzip: {e.filename or 'standard output'}: {(e.strerror or str(e)).lower()}", err=True)
+        sys.exit(1)
+    except MemoryError:
+        click.echo("llmzip: not enough memory; free some, or use fewer --lanes or a lower level", err=True)
+        sys.exit(1)
+    except ImportError as e:  # torch takes hundreds of megabytes
+        click.echo(f"llmzip: a library cannot be loaded ({e}); free memory, or install llmzip again", err=True)
+        sys.exit(1)
 
 
 class _Commands(click.Group):
@@ -57,6 +79,14 @@ class _Commands(click.Group):
             return [*found, *(item for item in more if item.value not in {own.value for own in found})]
         return found or [CompletionItem(incomplete, type="file")]
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _last_resort():  # help is written here
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _last_resort():
+            return super().invoke(ctx)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = [name for p in self.get_params(ctx) for name in p.opts]
         if not args and ctx.resilient_parsing:  # completing a command's name
@@ -78,10 +108,3 @@ class _Commands(click.Group):
 @click.version_option(__version__, "--version", "-V", prog_name="llmzip", message=_VERSION)
 def main() -> None:
     """Compress text with a language model, losslessly; archives decode on every machine."""
-    for name in ("SIGTERM", "SIGHUP"):  # unwind, so that temporary files go
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _stop)
-
-
-def _stop(*_: Any) -> None:
-    sys.exit(1)

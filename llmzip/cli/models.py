@@ -45,7 +45,9 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
             click.echo(f"llmzip: {e}", err=True)
             sys.exit(e.exit_code)
         except OSError as e:
-            click.echo(f"llmzip: {e.filename or 'the model'}: {(e.strerror or str(e)).lower()}; check the file and its folder", err=True)
+            if e.filename is None:  # standard output's
+                raise
+            click.echo(f"llmzip: {e.filename}: {(e.strerror or str(e)).lower()}; check the file and its folder", err=True)
             sys.exit(1)
 
     return run

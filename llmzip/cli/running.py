@@ -81,13 +81,9 @@ def attempt(name: str, do: Callable[[], None]) -> int:
         raise click.UsageError(str(e)) from e
     except LLZError as e:
         return report_error(name, e)
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        click.echo("llmzip: interrupted", err=True)
-        sys.exit(130)
     except OSError as e:
+        if e.filename is None:  # standard output's, whoever writes to it: that ends all
+            raise
         return report_error(name, e)
     return 0
 
@@ -160,7 +156,7 @@ class _Runner:
             os.unlink(name)
 
     def _compress(self, name: str, out: str, source: BinaryIO) -> None:
-        codec, like = self._make_codec(), None if STDIO in (name, out) else name
+        codec, like = self._make_codec(), None if STDIO in (name, out) else source
         if not (self._job.verify or self._job.remove):
             with writing(out, self._job.force, like) as sink:
                 self._stream(codec.compress_stream, name, _file_size(name), source, sink)
@@ -195,7 +191,7 @@ class _Runner:
             return
         check_absent(out, job.force)
         codec = self._make_codec()
-        with writing(out, job.force, None if STDIO in (name, out) else name) as sink:
+        with writing(out, job.force, None if STDIO in (name, out) else source) as sink:
             self._stream(codec.decompress_stream, name, size, source, sink)
         if damage and not job.settings.get("quiet"):
             click.echo(f"llmzip: {name}: {damage}", err=True)

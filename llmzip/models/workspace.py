@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmzip.errors import ModelUnavailableError
+from llmzip.temporary import temporary
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _PURPOSES = ("download", "incoming", "removed")
 _LOCK = ".lock"
+_TRIES = 3
 _ABANDONED_AFTER = 86400.0  # seconds, for folders without a lock
 
 
@@ -32,15 +34,8 @@ def working_folder(parent: Path, purpose: str) -> Iterator[Path]:
         ModelUnavailableError: it cannot be made.
     """
     assert purpose in _PURPOSES
-    with _writing(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        clear_abandoned(parent)
-        folder, lock = _make(parent, purpose)
-    try:
+    with temporary(lambda: _make(parent, purpose), _remove) as (folder, _):
         yield folder
-    finally:
-        lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -92,6 +87,23 @@ def _lock(place: Path) -> BaseFileLock:
 
 
 def _make(parent: Path, purpose: str) -> tuple[Path, BaseFileLock]:
+    """The folder, and the lock on it."""
+    with _writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(parent)
+        return _make_locked(parent, purpose)
+
+
+def _remove(made: tuple[Path, BaseFileLock]) -> None:
+    folder, lock = made
+    lock.release()
+    for _ in range(_TRIES):  # a process that a signal ends may be writing there still
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+
+
+def _make_locked(parent: Path, purpose: str) -> tuple[Path, BaseFileLock]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{purpose}-", dir=parent))
         lock = _lock(folder / _LOCK)
