@@ -144,6 +144,8 @@ class _Runner:
             raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
         with reading(name) as source:
             before = None if name == STDIO else os.fstat(source.fileno())
+            if before and os.path.exists(out) and os.path.samestat(before, os.stat(out)):
+                raise FileError("would be overwritten by its own output; name another one with -o")
             if job.action == "compress":
                 check_absent(out, job.force)
                 self._compress(name, out, source)

@@ -1,0 +1,197 @@
+"""Signals at random moments: what is there afterwards, and how soon the process is gone.
+
+    python scripts/faults.py [--moments N] [--model ID] [--bytes N] [--text FILE] [--seed N] [--way WAY]... [--signal NAME]...
+                             [--seconds S] [OPTION]...
+
+For every way of running the program and every signal: N runs on a text, each in a folder of its own, each hit at another
+moment. Half of the moments lie anywhere in the time such a run takes, the others in the hundredth of a second after all of the output
+was written to the temporary file, when it is put on disk, gets its name, and the source goes. A run is *whole* if
+
+- what has the final name is exactly what an undisturbed run makes, or nothing has that name;
+- the source is there as it was, or `--rm` was given and the whole output is there;
+- no temporary file is left (after SIGKILL there may be one, counted apart);
+- it ended by that signal or, if the signal came too late, with 0;
+- it said nothing, but for one line after SIGINT.
+
+With --seconds, for long texts: only compression, all moments in its first S seconds, and no undisturbed run to compare with.
+
+Prints a table in Markdown, and what was not whole; OPTIONs go to `llmzip compress`. The time to the end is that from sending the
+signal to the process being gone. Python's own start, before it comes to the program, ends with a traceback after SIGINT: counted as early.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llmzip.models.registry import DEFAULT_MODEL
+
+ROOT = Path(__file__).parent.parent
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL")
+WAYS = {
+    "compress": ["compress"],
+    "compress --verify": ["compress", "--verify"],
+    "compress --rm": ["compress", "--rm"],
+    "decompress": ["decompress"],
+    "decompress --rm": ["decompress", "--rm"],
+    "test": ["test"],
+}
+_LAST = 0.01  # seconds after the last byte was written
+
+
+@dataclass
+class Row:
+    """What came of the runs of one way and signal."""
+
+    runs: int = 0
+    ended: int = 0  # by the signal
+    outputs: int = 0  # that were there, whole
+    left: int = 0  # temporary files
+    early: int = 0  # ended while Python started
+    longest: float = 0.0  # seconds from the signal to the end, of those that it ended
+    wrong: list[str] = field(default_factory=list)
+
+
+class Ways:
+    """Runs of the program on one text.
+
+    Args:
+        text: the content.
+        options: for `compress`.
+        model: the one to use.
+        seconds: that moments lie in, if runs are long.
+    """
+
+    def __init__(self, text: bytes, options: list[str], model: str, seconds: float | None) -> None:
+        self.text, self.options, self.within = text, options, seconds
+        self.environment = os.environ | {"LLMZIP_MODEL": model}
+        if seconds is not None:
+            self.archive, self.seconds = b"", dict.fromkeys(WAYS, seconds)
+            return
+        with tempfile.TemporaryDirectory() as place:  # kernels are compiled here, if they were not yet
+            (Path(place) / "a").write_bytes(text)
+            subprocess.run(self._command("compress"), cwd=place, env=self.environment, check=True)
+            self.archive = (Path(place) / "a.llz").read_bytes()
+        self.seconds = {way: self._time(way) for way in WAYS}
+
+    def _command(self, way: str) -> list[str]:
+        name = "a" if way.startswith("compress") else "a.llz"
+        options = self.options if way.startswith("compress") else []
+        return [sys.executable, "-m", "llmzip", *WAYS[way], *options, name]
+
+    def _time(self, way: str) -> float:
+        """Seconds of an undisturbed run."""
+        start = time.monotonic()
+        self.run(way, None, 0.0, Row())
+        return time.monotonic() - start
+
+    def run(self, way: str, kind: signal.Signals | None, moment: float, row: Row, late: bool = False) -> None:
+        """One run, hit by `kind` after so many seconds, if `late` from when all is written; what comes of it goes to `row`."""
+        forward = way.startswith("compress")
+        source, output = ("a", "a.llz") if forward else ("a.llz", "a")
+        contents = {"a": self.text, "a.llz": self.archive}
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            (folder / source).write_bytes(contents[source])
+            process = subprocess.Popen(self._command(way), cwd=folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            if kind is not None:
+                while late and process.poll() is None and not _written(folder, output, len(contents[output])):
+                    time.sleep(0.0005)
+                time.sleep(moment)
+                process.send_signal(kind)
+            sent = time.monotonic()
+            said = b"".join(process.communicate())
+            took = time.monotonic() - sent
+            found = {p.name: p.read_bytes() for p in folder.iterdir()}
+        left = [name for name in found if name.startswith(".llmzip-")]
+        row.runs += 1
+        row.left += len(left)
+        row.outputs += output in found
+        early = kind == signal.SIGINT and said.endswith(b"KeyboardInterrupt\n") and b"llmzip/__main__" not in said
+        row.early += early
+        by_signal = kind is not None and process.returncode == -kind
+        if by_signal:
+            row.ended += 1
+            row.longest = max(row.longest, took)
+        reasons = {
+            "output": output in found and found[output] != contents[output],
+            "source": found.get(source) != contents[source] and not ("--rm" in way and source not in found and output in found),
+            "other files": bool(set(found) - {source, output, *left}) or (bool(left) and kind != signal.SIGKILL),
+            f"exit {process.returncode}": not (by_signal or early or process.returncode == 0),
+            f"said {said!r}": bool(said) and not early and not (kind == signal.SIGINT and said.count(b"\n") == 1),
+        }
+        row.wrong += [f"{way}, {kind and kind.name}, {moment:.3f} s: {reason}" for reason, holds in reasons.items() if holds]
+
+    def hit(self, way: str, kind: signal.Signals, moments: int, chance: random.Random) -> Row:
+        """As many runs as there are moments."""
+        row, seconds = Row(), self.seconds[way]
+        for i in range(moments):
+            late = i % 2 == 1 and way != "test" and self.within is None
+            self.run(way, kind, chance.uniform(0, _LAST if late else seconds), row, late)
+        return row
+
+
+def _written(folder: Path, output: str, size: int) -> bool:
+    """Whether all of the output is there, under whatever name."""
+    for path in folder.iterdir():
+        if path.name == output:
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            if path.name.startswith(".llmzip-") and path.stat().st_size >= size:
+                return True
+    return False
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--moments", type=int, default=50)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--bytes", type=int, default=1500)
+    parser.add_argument("--text", type=Path, default=ROOT / "examples" / "harbour.txt")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--way", action="append", choices=[*WAYS])
+    parser.add_argument("--signal", action="append", choices=SIGNALS)
+    given, options = parser.parse_known_args()
+    for name in SIGNALS[:3]:  # in the background the shell has them ignored, and so would the program
+        signal.signal(signal.Signals[name], signal.SIG_DFL)
+    ways = Ways(given.text.read_bytes()[: given.bytes], options, given.model, given.seconds)
+    chance, wrong = random.Random(given.seed), []
+    print(
+        "| run | undisturbed, s | signal | runs | ended by it | early | whole outputs | not whole | temporary files left | longest to the end, ms |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for way in given.way or (WAYS if given.seconds is None else ["compress"]):
+        for name in given.signal or SIGNALS:
+            row = ways.hit(way, signal.Signals[name], given.moments, chance)
+            broken = len({reason.partition(" s: ")[0] for reason in row.wrong})
+            cells = [
+                way,
+                f"{ways.seconds[way]:.1f}",
+                name,
+                row.runs,
+                row.ended,
+                row.early,
+                row.outputs,
+                broken,
+                row.left,
+                f"{1000 * row.longest:.0f}",
+            ]
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+            wrong += row.wrong
+    print("\n".join(wrong))
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
