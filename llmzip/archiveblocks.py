@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from llmzip.codec import Codec, check_whole
-from llmzip.container import Block, EndRecord, ModelRecord, ParityRecord, WholeCheck, parse_record, parse_start, pull
+from llmzip.container import Block, EndRecord, ModelRecord, ParityRecord, WholeCheck, check_size, parse_record, parse_start, pull
 from llmzip.errors import DamagedArchiveError
 
 
@@ -23,10 +23,10 @@ class _Frame:
 
     def check(self) -> None:
         """Fails if what is known of the frame does not match its end."""
-        if self.end and self.end.size != self.size:
-            raise DamagedArchiveError("the blocks together do not have the size their archive states; get another copy")
-        if self.end and self.checked == self.blocks:
-            check_whole(self.whole, self.end)
+        if self.end:
+            check_size(self.size, self.end)
+            if self.checked == self.blocks:
+                check_whole(self.whole, self.end)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # called with the number of symbols just coded, and the bytes of bitstream so far
 ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once ...
 ENCODER_STEPS = 32  # ... and steps at least: each call reads every lane's keys and values
+_SYMBOL_BYTES = 40  # that a symbol takes between its bits and its bytes
 HEAD_ROWS = 64  # tokens whose logits are held at once, where no round ends before
 
 
@@ -195,7 +196,7 @@ class BlockCoder:
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
         steps = self._positions(layout)
         needed, free = self._transformer.memory(layout.lanes, self._window, steps, min(chunk, steps), self._near)
-        fixed = Adapter.memory(self._adapter, self._sizes(layout))
+        fixed = Adapter.memory(self._adapter, self._sizes(layout)) + _SYMBOL_BYTES * layout.symbols
         if free is not None and needed + fixed > free:
             fitting = layout.lanes * (free - fixed) // needed
             if fitting < 1:

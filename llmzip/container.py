@@ -148,6 +148,12 @@ class WholeCheck:
         return EndRecord(self.size, self._hash.digest()[:WHOLE_BYTES])
 
 
+def check_size(blocks: int, end: EndRecord) -> None:
+    """Fails if the blocks of a frame have not together the size that its end record states. Raises DamagedArchiveError."""
+    if blocks != end.size:
+        raise DamagedArchiveError("the blocks together do not have the size their archive states; get another copy")
+
+
 def content_check(content: bytes) -> int:
     """CRC-32 of a block's content."""
     return zlib.crc32(content)
@@ -221,14 +227,13 @@ Parser = Generator[int, bytes, _T]  # yields how many bytes it wants at most, is
 
 
 def _exactly(n: int) -> Parser[bytes]:
-    parts = []
-    while n:
-        part = yield min(n, 1 << 20)
+    out = bytearray()  # parts may be of one byte each
+    while len(out) < n:
+        part = yield min(n - len(out), 1 << 20)
         if not part:
             raise DamagedArchiveError("the archive ends too early: it is cut short; get another copy")
-        parts.append(part)
-        n -= len(part)
-    return b"".join(parts)
+        out += part
+    return bytes(out)
 
 
 def parse_start(first: bool) -> Parser[bool]:

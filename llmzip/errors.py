@@ -5,6 +5,14 @@ Each message is one line: what is wrong, then what to do. The command line turns
 
 from __future__ import annotations
 
+_LONGEST = 200  # characters that a message quotes
+
+
+def quoted(what: object) -> str:
+    """What a file or a library says, fit for a message: one line of printable characters, not too long."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(what).split()))
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
 
 class LLZError(Exception):
     """Base of all errors raised by llmzip on purpose."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 from llmzip import container, parity
-from llmzip.container import CodedBlock, EndRecord, ModelRecord, ParityRecord, StoredBlock, XzBlock
+from llmzip.container import Block, CodedBlock, EndRecord, ModelRecord, ParityRecord, StoredBlock, XzBlock, check_size
 from llmzip.parity import Layout
 
 
@@ -86,16 +86,19 @@ def summarise(source: BinaryIO) -> Summary:
         LLZError: it is not an archive, of another version, or damaged.
     """
     s = Summary()
+    models: dict[ModelRecord, None] = {}  # in order; a list would take ages for an archive of many
     for frame in container.read_frames(source):
         begin, found = s.archive, set()
         s.frames += 1
+        content = 0
         s.archive += len(container.frame_start())
         for record in frame:
             s.archive += len(container.encode_record(record))
             found.add(type(record))
+            if isinstance(record, Block):
+                content += record.size
             if isinstance(record, ModelRecord):
-                if record not in s.models:
-                    s.models.append(record)
+                models[record] = None
             elif isinstance(record, CodedBlock):
                 s.coded += 1
                 s.symbols += record.symbols
@@ -107,8 +110,10 @@ def summarise(source: BinaryIO) -> Summary:
             elif isinstance(record, ParityRecord):
                 s.add_parity(record)
             elif isinstance(record, EndRecord):
-                s.content += record.size
+                check_size(content, record)
+                s.content += content
         if found == {ParityRecord, EndRecord}:
             s.frames -= 1
             s.parity += s.archive - begin
+    s.models = list(models)
     return s

@@ -6,7 +6,7 @@ import io
 from importlib import resources
 
 from llmzip.codec import Codec, Options
-from llmzip.errors import DamagedArchiveError, InexactMachineError
+from llmzip.errors import DamagedArchiveError, InexactMachineError, NotReproducedError
 from llmzip.models import resolve, store
 from llmzip.models.registry import REGISTRY
 from llmzip.summary import summarise
@@ -47,7 +47,7 @@ def verify(cached: store.CachedModel, threads: int | None = None, device: str = 
         proven = f"a text of {len(text):,} bytes came back from its {len(archive)} coded ones"
     try:
         same = codec.decompress(archive) == text
-    except DamagedArchiveError:
+    except (DamagedArchiveError, NotReproducedError):
         same = False
     if not same:
         raise InexactMachineError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llmzip.errors import ModelFormatError
+import numpy as np
+
+from llmzip.errors import ModelFormatError, quoted
 
 MAX_OPENING = 64
 
@@ -31,20 +34,24 @@ class LlamaConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "near_heads", tuple(self.near_heads))
         object.__setattr__(self, "opening", tuple(self.opening))
-        # 2^17 products of int8 still sum exactly in int32
         sizes = (self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.ffn, self.vocab)
+        integers = (*sizes, self.bos, *self.opening, *self.near_heads, self.near_window)
+        if not all(type(n) is int for n in integers) or not all(type(x) is float for x in (self.rope_base, self.norm_eps)):
+            raise ModelFormatError("the configuration's values are not of the types they should be; the file is damaged")
+        # 2^17 products of int8 still sum exactly in int32
         if min(sizes) < 1 or max(self.width, self.ffn, self.query_width) > 1 << 17 or self.vocab > 1 << 24 or self.layers > 1024:
-            raise ModelFormatError(f"model dimensions out of range: {sizes}; the file is damaged or not a Llama model")
+            raise ModelFormatError(f"model dimensions out of range: {quoted(sizes)}; the file is damaged or not a Llama model")
         if self.heads % self.kv_heads or self.head_dim % 2 or self.width % 4 or self.ffn % 4 or self.head_dim % 4:
             raise ModelFormatError("heads, widths or head size do not fit llmzip's engine (multiples of 4, grouped heads)")
         known = range(self.layers * self.kv_heads)
         if any(h not in known for h in self.near_heads) or (self.near_heads and self.near_window < 1):
             raise ModelFormatError("heads that look near are not among the model's, or see nothing")
         if any(not 0 <= token < self.vocab for token in (self.bos, *self.opening)):
-            raise ModelFormatError(f"start token {self.bos} or opening {self.opening} lies outside the vocabulary of {self.vocab}")
+            start = quoted(f"start token {self.bos} or opening {self.opening}")
+            raise ModelFormatError(f"{start} lies outside the vocabulary of {self.vocab}")
         if len(self.opening) > MAX_OPENING:
             raise ModelFormatError(f"the opening has {len(self.opening)} tokens, more than {MAX_OPENING}")
-        if not (self.rope_base > 1.0 and 0.0 < self.norm_eps < 1.0):
+        if not (1.0 < self.rope_base < math.inf and 0.0 < self.norm_eps < 1.0 and self.norm_eps == float(np.float32(self.norm_eps))):
             raise ModelFormatError("rope base or norm epsilon out of range; the file is damaged or not a Llama model")
 
     @property

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.errors import ModelFormatError
 from llmzip.models.config import LlamaConfig
 from llmzip.models.rotate import block_size, hadamard
 from llmzip.models.sources import Float, FloatModel
@@ -34,6 +35,7 @@ from llmzip.models.tokenizer import TokenizerSpec
 LOG2_E = np.float32(1.4426950408889634)
 TEMPERATURE = np.float32(0.985)  # logits are scaled by it: rounding makes the model a little too sure of itself
 SMALLEST = np.float32(2.0**-40)  # rows of zeros get this scale: far from denormals, far below any weight
+LARGEST = np.float32(16.0)  # scale: below it no sum or product of the engine overflows, whatever the integers
 VALUE_BASE = 128  # weight of the high part of a value matrix
 MATRICES = ("qkv", "o", "gate_up", "down")
 
@@ -53,6 +55,14 @@ class IntegerModel:
     @cached_property
     def _digest(self) -> bytes:
         return weights_digest(self.config, self.tensors)
+
+    def check_scales(self) -> None:
+        """Raises ModelFormatError unless all scales are positive and at most LARGEST."""
+        for name, scale in self.tensors.items():
+            if name.endswith(".scale") and not ((scale > 0) & (scale <= LARGEST)).all():
+                raise ModelFormatError(
+                    f"the scales of {name.removesuffix('.scale')} are out of range; the file is damaged or not a Llama model"
+                )
 
 
 def weights_digest(config: LlamaConfig, tensors: dict[str, NDArray[Any]]) -> bytes:
@@ -89,8 +99,13 @@ def quantise_rows(weights: Float, top: int) -> tuple[Float, Float]:
     return np.clip(np.rint(weights / scale[:, None]), -top, top), scale
 
 
+@np.errstate(over="ignore", invalid="ignore")  # values too large are found at the end
 def convert(model: FloatModel, progress: Callable[[int, int], None] | None = None) -> IntegerModel:
-    """Converts `model`; `progress(done, total)` is called after each layer."""
+    """Converts `model`; `progress(done, total)` is called after each layer.
+
+    Raises:
+        ModelFormatError: a tensor is missing, of another shape, or holds values that are too large.
+    """
     c = model.config
     stream, head, ffn = block_size(c.width), block_size(c.head_dim), block_size(c.ffn)
     tensors: dict[str, NDArray[Any]] = {}
@@ -124,4 +139,6 @@ def convert(model: FloatModel, progress: Callable[[int, int], None] | None = Non
         put(f"{i}.down", writes(hadamard(down, ffn)))
         if progress:
             progress(i + 1, c.layers)
-    return IntegerModel(c, model.tokenizer, tensors)
+    made = IntegerModel(c, model.tokenizer, tensors)
+    made.check_scales()
+    return made

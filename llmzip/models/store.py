@@ -16,13 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError
+from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError, quoted
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import IntegerModel, tensor_layout, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
 from llmzip.models.workspace import working_folder
 
 WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
+_LARGEST_HEADER = 1 << 23  # bytes; 1,024 layers have one of a megabyte
 _LAYOUT = "1"  # of the converted files; others are converted again
 
 
@@ -85,14 +86,14 @@ def describe(folder: Path) -> CachedModel | None:
     try:
         with open(folder / WEIGHTS, "rb") as f:
             length = int.from_bytes(f.read(8), "little")
-            if length > 100_000_000:
+            if length > _LARGEST_HEADER:
                 return None
             meta = json.loads(f.read(length))["__metadata__"]
-        if meta["layout"] != _LAYOUT:
+        if meta["layout"] != _LAYOUT or not isinstance(meta["id"], str):
             return None
         tokenizer = bytes.fromhex(meta["tokenizer"]) if "tokenizer" in meta else None
         return CachedModel(meta["id"], folder, bytes.fromhex(meta["digest"]), tokenizer)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -160,12 +161,15 @@ def load(cached: CachedModel) -> IntegerModel:
             tensors = {name: f.get_tensor(name).numpy() for name in tensor_names(config)}
             digest = beside.submit(weights_digest, config, tensors)
             tokenizer = TokenizerSpec.from_json((cached.folder / TOKENIZER).read_text("ascii"))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, ModelFormatError) as e:
-        raise ModelMismatchError(f"the cached model {cached.model_id} is damaged ({e}); {advice}") from e
-    # kernels do not check bounds, so shapes must be what the configuration says, whoever wrote them
-    if {n: (t.dtype.name, t.shape) for n, t in tensors.items()} != tensor_layout(config) or len(tokenizer.tokens) != config.vocab:
+        model = IntegerModel(config, tokenizer, tensors)
+        # kernels check neither bounds nor values, so both must be what the configuration and conversion give, whoever wrote them
+        fits = {n: (t.dtype.name, t.shape) for n, t in tensors.items()} == tensor_layout(config) and len(tokenizer.tokens) == config.vocab
+        if fits:
+            model.check_scales()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, ModelFormatError) as e:
+        raise ModelMismatchError(f"the cached model {cached.model_id} is damaged ({quoted(e)}); {advice}") from e
+    if not fits:
         raise ModelMismatchError(f"the tensors, tokenizer and configuration of {cached.model_id} do not fit together; {advice}")
-    model = IntegerModel(config, tokenizer, tensors)
     vars(model)["_digest"] = digest.result()  # what the property would compute
     if model.digest() != cached.digest:
         raise ModelMismatchError(f"the cached weights of {cached.model_id} do not match their digest; {advice}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from llmzip.errors import ModelFormatError
+from llmzip.errors import ModelFormatError, quoted
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -99,14 +99,26 @@ class TokenizerSpec:
         made.model = BPE(vocab, list(self.merges), ignore_merges=self.ignore_merges)
         return made
 
+    def check(self) -> None:
+        """Raises ModelFormatError unless every token stands for some bytes, and the library takes it."""
+        try:
+            self.token_bytes()
+            self.library()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as e:  # the library raises plain exceptions, and panics that are none
+            raise ModelFormatError(f"the tokenizer cannot be used ({quoted(e)}); the file is damaged, or needs another llmzip") from e
+
 
 def spec_from_gguf(kind: str, pre: str, tokens: list[str], merges: list[str]) -> TokenizerSpec:
     """From the metadata of a GGUF file. Raises ModelFormatError for tokenizers other than byte-level BPE."""
     if kind != "gpt2" or pre not in GGUF_PRE_TOKENIZERS:
         known = ", ".join(GGUF_PRE_TOKENIZERS)
-        raise ModelFormatError(f"tokenizer {kind}/{pre} is not supported; use a byte-level BPE model ({known})")
+        raise ModelFormatError(f"tokenizer {quoted(kind)}/{quoted(pre)} is not supported; use a byte-level BPE model ({known})")
     pairs = tuple((a, b) for a, b in (m.split(" ", 1) for m in merges))
-    return TokenizerSpec(tuple(tokens), pairs, GGUF_PRE_TOKENIZERS[pre])
+    spec = TokenizerSpec(tuple(tokens), pairs, GGUF_PRE_TOKENIZERS[pre])
+    spec.check()
+    return spec
 
 
 def spec_from_tokenizer_json(text: str, vocab: int) -> TokenizerSpec:
@@ -124,6 +136,8 @@ def spec_from_tokenizer_json(text: str, vocab: int) -> TokenizerSpec:
         by_id = {i: t for t, i in model["vocab"].items()} | {a["id"]: a["content"] for a in root.get("added_tokens", [])}
         merges = tuple((m.split(" ", 1)[0], m.split(" ", 1)[1]) if isinstance(m, str) else (m[0], m[1]) for m in model["merges"])
         tokens = tuple(by_id.get(i, f"<|unused-{i}|>") for i in range(vocab))
-        return TokenizerSpec(tokens, merges, pre, bool(model.get("ignore_merges")))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
-        raise ModelFormatError(f"tokenizer.json cannot be understood ({e!r}); fetch it again") from e
+        spec = TokenizerSpec(tokens, merges, pre, bool(model.get("ignore_merges")))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as e:
+        raise ModelFormatError(f"tokenizer.json cannot be understood ({quoted(repr(e))}); fetch it again") from e
+    spec.check()
+    return spec

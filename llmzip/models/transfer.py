@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from llmzip.errors import LLZError, ModelMismatchError, ModelUnavailableError
+from llmzip.errors import LLZError, ModelFormatError, ModelMismatchError, ModelUnavailableError
 from llmzip.models import resolve, store
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import REGISTRY
@@ -108,7 +108,7 @@ def _check(found: store.CachedModel) -> None:
     try:
         model = store.load(found)
         _check_values(model)
-    except ModelMismatchError as e:
+    except (ModelMismatchError, ModelFormatError) as e:
         raise ModelMismatchError(f"holds {found.model_id}, but damaged or altered; get another copy") from e
     known = REGISTRY.get(found.model_id)
     if known and (model.digest().hex(), model.tokenizer.hash.hex()) != (known.digest, known.tokenizer_hash):
@@ -118,13 +118,8 @@ def _check(found: store.CachedModel) -> None:
 
 
 def _check_values(model: IntegerModel) -> None:
-    """What conversion would never give: scales that are no positive numbers, a tokenizer the library refuses."""
-    scales = (t for n, t in model.tensors.items() if n.endswith(".scale"))
-    try:
-        sound = all(np.isfinite(s).all() and (s > 0).all() for s in scales)
-        model.tokenizer.library()
-        model.tokenizer.token_bytes()
-    except Exception as e:  # the library raises plain ones
-        raise ModelMismatchError(f"the tokenizer cannot be used ({e})") from e
-    if not sound:
-        raise ModelMismatchError("scales are not positive numbers")
+    """What conversion would never give: the lowest integers of their type, a tokenizer the library refuses."""
+    lowest = (t.min(initial=0) == np.iinfo(t.dtype).min for t in model.tensors.values() if t.dtype.kind == "i")
+    if any(lowest):
+        raise ModelMismatchError("weights are out of range")
+    model.tokenizer.check()
