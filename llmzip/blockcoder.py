@@ -6,7 +6,8 @@ of them when encoding, one when decoding), and hands each step's logits to the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from llmzip.adapter import Adapter, Sizes
 from llmzip.adapter.neighbours import State
 from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
-from llmzip.errors import NotEnoughMemoryError, NotReproducedError
+from llmzip.errors import NotEnoughMemoryError, NotReproducedError, quoted
 from llmzip.frequencies import TOTAL
 from llmzip.lanes import LaneLayout
 from llmzip.observing import Observer
@@ -27,8 +28,17 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # called with the number of symbols just coded, and the bytes of bitstream so far
 ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once ...
 ENCODER_STEPS = 32  # ... and steps at least: each call reads every lane's keys and values
-_SYMBOL_BYTES = 40  # that a symbol takes between its bits and its bytes
+_SYMBOL_BYTES = 48  # that a symbol takes between bytes and bits, about, either way
 HEAD_ROWS = 64  # tokens whose logits are held at once, where no round ends before
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[None]:
+    """For where it cannot be known beforehand how much there is."""
+    try:
+        yield
+    except MemoryError as e:
+        raise NotEnoughMemoryError(f"a block needs more memory than this process can have ({quoted(e)}); free or allow it more") from e
 
 
 class _End(Protocol):
@@ -154,10 +164,11 @@ class BlockCoder:
         """
         layout = LaneLayout(len(symbols), lanes)
         self._check_memory(layout, self._chunk(layout), "--lanes {} would fit")
-        made = [self._make_adapter(layout, parameters, observer) for parameters, observer in adapters.items()]
-        end = _Encoding(layout, layout.to_grid(symbols), made)
-        self._run(layout, end, progress)
-        return end.finish()
+        with _memory():
+            made = [self._make_adapter(layout, parameters, observer) for parameters, observer in adapters.items()]
+            end = _Encoding(layout, layout.to_grid(symbols), made)
+            self._run(layout, end, progress)
+            return end.finish()
 
     def decode(self, stream: bytes, symbols: int, lanes: int, progress: Progress | None = None) -> NDArray[np.int32]:
         """The inverse of `encode`; streams that were not made by it give wrong symbols, or an error.
@@ -168,9 +179,10 @@ class BlockCoder:
         """
         layout = LaneLayout(symbols, lanes)
         self._check_memory(layout, 1, "the archive's lanes cannot be changed, so decode it where more memory is free")
-        end = _Decoding(layout, stream, self._make_adapter(layout, self._adapter))
-        self._run(layout, end, progress)
-        return layout.from_grid(end.grid)
+        with _memory():
+            end = _Decoding(layout, stream, self._make_adapter(layout, self._adapter))
+            self._run(layout, end, progress)
+            return layout.from_grid(end.grid)
 
     def _make_adapter(self, layout: LaneLayout, parameters: AdapterParameters, observer: Observer | None = None) -> Adapter:
         return Adapter(parameters, self._sizes(layout), self._threads, observer)

@@ -27,6 +27,7 @@ VERSION = 2
 WINDOW, SINKS = 1280, 4
 MAX_SYMBOLS = 4096
 LENGTHS = range(4)  # how many bytes more than the least a message may have
+MAX_BYTES = 1 + MAX_SYMBOLS * (TOTAL_BITS + 1) // 8 + max(LENGTHS)  # no message is longer
 LANES = 32  # messages worked on together
 
 # What the model reads before each message: messages, so that it expects one. A line of "=" ends each.
@@ -240,7 +241,7 @@ class _Reader:
         self._codec, self._check, self._body = codec, message[:1], message[1:]
         self._interval, self._symbols = _Interval(), list[int]()
         self.text: bytes | None = None
-        self.finished = not message
+        self.finished = not 0 < len(message) <= MAX_BYTES
 
     def look_for_end(self) -> None:
         """Whether the symbols so far are all there are, or the end was missed."""

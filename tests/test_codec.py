@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import llmzip
-from llmzip import container
+from llmzip import blockcoder, container
 from llmzip.adapter import Adapter, Sizes
 from llmzip.adapter.ledger import Ledger
 from llmzip.codec import Codec, Options, read_blocks
@@ -349,8 +349,8 @@ def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyP
     assert any(isinstance(r, container.CodedBlock) for r in records(archive))
     own = many._own_model()
     sizes = Sizes(own.alphabet.vocab, own.alphabet.size, tiny_model.config.width, 12, len(own.alphabet.encode(TEXT)))
-    learning = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes)
-    free = learning + KVCache.bytes_needed(tiny_model.config, 2, WINDOW, 2000, 256)
+    fixed = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes) + blockcoder._SYMBOL_BYTES * sizes.total
+    free = fixed + own.transformer.memory(2, WINDOW, 2000, 256)[0]
     monkeypatch.setattr("llmzip.engine.transformer.available", lambda _: free)
     with pytest.raises(NotEnoughMemoryError, match=r"12 lanes need .* MB .*; --lanes \d+ would fit"):
         many.compress(TEXT)

@@ -94,12 +94,19 @@ class Transformer:
         """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time.
 
         Unless `near`, the heads that look near see as much as the others.
+
+        Raises:
+            MemoryError: there is not enough.
         """
-        return KVCache(self._seeing(near), lanes, window, sinks, steps, chunk, self.device)
+        try:
+            return KVCache(self._seeing(near), lanes, window, sinks, steps, chunk, self.device)
+        except RuntimeError as e:  # as torch has it
+            raise MemoryError("for keys and values") from e
 
     def memory(self, lanes: int, window: int, steps: int, chunk: int, near: bool = True) -> tuple[int, int | None]:
-        """Bytes that `cache` would take, and those that are free, if known."""
-        return KVCache.bytes_needed(self._seeing(near), lanes, window, steps, chunk), available(self.device)
+        """Bytes that `cache` would take, with what lies between layers, about; and those that are free, if known."""
+        between = 8 * (self.config.width + self.config.ffn) * lanes * chunk
+        return KVCache.bytes_needed(self._seeing(near), lanes, window, steps, chunk) + between, available(self.device)
 
     @torch.inference_mode()
     def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> Hidden:
