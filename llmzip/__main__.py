@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
-
-from llmzip import signals, temporary
 
 
 def run() -> None:
@@ -15,7 +14,11 @@ def run() -> None:
     Imports make hundreds of thousands of objects and next to no garbage: looking for it less often saves a quarter of a
     second. Taking down the libraries' objects one by one takes half a second more, when everything is written and closed.
     """
+    if os.name == "posix" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing yet that its traceback could tell
     _open_missing()
+    from llmzip import signals, temporary
+
     signals.install()
     gc.set_threshold(200_000, 20, 20)
     from llmzip.cli import main  # takes a while, in which signals may come

@@ -57,12 +57,14 @@ class Codec(LoadedModels):
 
     Attributes:
         ledger: who watches where the bits go when compressing; an `adapter.ledger.Ledger` with `Options.explain`.
+        announce: is told of each coded block before it is decoded, and which model is loaded for it.
     """
 
     def __init__(self, options: Options | None = None) -> None:
         super().__init__(options or Options())
         self._turn = threading.Lock()
         self.ledger: Account | None = None
+        self.announce: Callable[[LoadedModel, ModelRecord, CodedBlock], None] | None = None
         if self.options.explain:
             from llmzip.adapter.ledger import Ledger
 
@@ -197,6 +199,8 @@ class Codec(LoadedModels):
             raise DamagedArchiveError("a coded block comes before its model is named; get another copy")
         with self._turn:
             loaded = self._model_for(model)
+            if self.announce:
+                self.announce(loaded, model, record)
             symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
         if int(loaded.alphabet.lengths()[symbols].sum()) != record.size:
             raise NotReproducedError(_NOT_REPRODUCED)

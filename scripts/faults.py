@@ -116,7 +116,7 @@ class Ways:
         row.runs += 1
         row.left += len(left)
         row.outputs += output in found
-        early = kind == signal.SIGINT and said.endswith(b"KeyboardInterrupt\n") and b"llmzip/__main__" not in said
+        early = kind == signal.SIGINT and said.endswith(b"KeyboardInterrupt\n") and b"in run\n" not in said
         row.early += early
         by_signal = kind is not None and process.returncode == -kind
         if by_signal:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import pty
-import random
 import resource
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,33 +182,6 @@ def test_no_space_left(run: Run, work: Path) -> None:
 def test_output_folder_absent(run: Run, work: Path) -> None:
     (work / "x").write_bytes(SHORT)
     fails(run("compress", "-o", "no/where.llz", "x"), 1, "no/where.llz", "cannot be written")
-
-
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_signals_leave_no_partial_file(run: Run, work: Path, kind: signal.Signals, tiny_folder: Path, tmp_path: Path) -> None:
-    (work / "x").write_bytes(bytes(random.Random(1).choices(b"abcdefgh ", k=200_000)))  # takes a while
-    env = os.environ | {"LLMZIP_CACHE": str(tmp_path / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
-    os.set_blocking(0, True)
-    command = [sys.executable, "-m", "llmzip", "compress", "--lanes", "1", "x"]
-    heard = functools.partial(signal.signal, kind, signal.SIG_DFL)  # a test run in the background may have it ignored
-    process = subprocess.Popen(command, cwd=work, env=env, stderr=subprocess.PIPE, preexec_fn=heard)
-    deadline = time.monotonic() + 60
-    while not any(p.name.startswith(".llmzip-") for p in work.iterdir()):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(kind)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert sorted(p.name for p in work.iterdir()) == ["x"]
-
-
-def test_reader_that_stops_early(run: Run, work: Path) -> None:
-    (work / "x").write_bytes(os.urandom(1 << 21))
-    command = f"{sys.executable} -m llmzip compress -c x | head -c 10 | wc -c"
-    result = subprocess.run(command, shell=True, cwd=work, capture_output=True, check=False)
-    assert result.stdout.split() == [b"10"]
-    assert result.stderr == b""
 
 
 def test_info(run: Run, work: Path) -> None:

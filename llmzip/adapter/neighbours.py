@@ -98,6 +98,12 @@ class Neighbours:
         room = min(1 << parameters.capacity_bits, total)
         return room * (width + 8) + rows * room * 16
 
+    def pretend(self, seen: int) -> None:
+        """As if so many symbols had come, of the block's at most, whatever they were: for timing what comes then."""
+        self.seen = seen
+        self._keys.fill(OFFSET)  # so that the memory is there
+        self._scales.fill(1.0)
+
     def predict(self, state: State) -> Votes:
         """The votes on what follows each of n states."""
         n, kept = len(state.q), min(self.seen, self.capacity)

@@ -44,14 +44,14 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
         raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
     with reading(name) as source:
         archive = source.read()
-    mended = repairing.mend(archive)
-    repaired = mended.archive if mended else repairing.repair(archive)
-    changed = repaired != archive
-    if out is None and changed:
-        out = name.removesuffix(SUFFIX) + f".repaired{SUFFIX}"
-    if out is not None:
-        with writing(out, force, None if STDIO in (name, out) else name) as sink:
-            sink.write(repaired)
+        mended = repairing.mend(archive)
+        repaired = mended.archive if mended else repairing.repair(archive)
+        changed = repaired != archive
+        if out is None and changed:
+            out = name.removesuffix(SUFFIX) + f".repaired{SUFFIX}"
+        if out is not None:
+            with writing(out, force, None if STDIO in (name, out) else source) as sink:
+                sink.write(repaired)
     if not quiet:
         click.echo(f"llmzip: {'standard input' if name == STDIO else name}: {_done(mended, changed, out)}", err=True)
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
-from llmzip import container
-from llmzip.container import EndRecord
+from llmzip.cli.forecasting import Contents, Forecaster, contents
 from llmzip.errors import DamagedArchiveError, InexactMachineError, LLZError, OutputLimitError, ParameterError
 from llmzip.files import STDIO, FileError, check_absent, reading, writing
 
@@ -137,6 +136,12 @@ class _Runner:
             self._codec = Codec(Options(**self._job.settings))
         return self._codec
 
+    def _decoder(self, name: str, found: Contents | None) -> Callable[..., None]:
+        """What decodes an archive, and says if that will take long."""
+        codec = self._make_codec()
+        codec.announce = None if self._job.settings.get("quiet") else Forecaster("standard input" if name == STDIO else name, found)
+        return codec.decompress_stream
+
     def file(self, name: str) -> None:
         """Does one file."""
         job, out = self._job, self._job.place(name)
@@ -168,8 +173,9 @@ class _Runner:
             archive = spool if out == STDIO else sink
             self._stream(codec.compress_stream, name, _file_size(name), digest, archive)  # type: ignore[arg-type]
             archive.seek(0)
-            back = _Digest()
-            self._stream(codec.decompress_stream, f"{name}, verifying", digest.size, archive, back)  # type: ignore[arg-type]
+            decode, back = self._decoder(f"{name}, verifying", contents(archive)), _Digest()  # type: ignore[arg-type]
+            archive.seek(0)
+            self._stream(decode, f"{name}, verifying", digest.size, archive, back)  # type: ignore[arg-type]
             if back != digest:
                 raise InexactMachineError("what the archive gives back is not what went in; nothing was written, please report this")
             if out == STDIO:
@@ -178,8 +184,9 @@ class _Runner:
                     sink.write(part)
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
-        job, size, damage = self._job, _content_size(name), ""
-        if size is None and name != STDIO and os.path.isfile(name):  # its records are not all whole
+        job, found, damage = self._job, _contents(name), ""
+        size, like = None if found is None else found.size, None if STDIO in (name, out) else source
+        if found is None and name != STDIO and os.path.isfile(name):  # its records are not all whole
             from llmzip.cli.repair import mended
 
             source, damage = mended(name, source)
@@ -187,14 +194,13 @@ class _Runner:
         if limit is not None and size is not None and size > limit:
             raise OutputLimitError(size, limit)  # at once, not when it gets there
         if job.action == "test":
-            self._stream(self._make_codec().decompress_stream, name, size, source, _Digest())  # type: ignore[arg-type]
+            self._stream(self._decoder(name, found), name, size, source, _Digest())  # type: ignore[arg-type]
             if damage:
                 raise DamagedArchiveError(damage)
             return
         check_absent(out, job.force)
-        codec = self._make_codec()
-        with writing(out, job.force, None if STDIO in (name, out) else source) as sink:
-            self._stream(codec.decompress_stream, name, size, source, sink)
+        with writing(out, job.force, like) as sink:
+            self._stream(self._decoder(name, found), name, size, source, sink)
         if damage and not job.settings.get("quiet"):
             click.echo(f"llmzip: {name}: {damage}", err=True)
 
@@ -245,15 +251,12 @@ def _file_size(name: str) -> int | None:
     return None if name == STDIO else os.stat(name).st_size
 
 
-def _content_size(name: str) -> int | None:
+def _contents(name: str) -> Contents | None:
     """What the archive says it holds; None if it is damaged (decoding will tell) or cannot be read twice."""
     if name == STDIO or not os.path.isfile(name):
         return None
-    try:
-        with open(name, "rb") as source:
-            return sum(r.size for frame in container.read_frames(source) for r in frame if isinstance(r, EndRecord))
-    except (OSError, LLZError):
-        return None
+    with open(name, "rb") as source:
+        return contents(source)
 
 
 def _table(ledger: Any) -> str:

@@ -67,6 +67,16 @@ class KVCache:
             self.offset[layer, head] += shift
         return self.position - self.offset
 
+    def pretend(self, position: int) -> None:
+        """As if `position` tokens had been fed, whatever they were: for timing what comes then.
+
+        The cache must have been made for `_ALIGN` more, and `position` be at most its window.
+        """
+        self.position = position
+        self.offset = np.maximum(position + _ALIGN - self.slots, 0) // KEY_BLOCK * KEY_BLOCK
+        for buffer, value in ((self.k, OFFSET), (self.v, 1), (self.ks, 1.0), (self.vs, 1.0)):
+            buffer.fill_(value)  # so that the memory is there
+
     def copy_first_lane(self) -> None:
         """Gives every lane what only the first one was fed so far; nothing may have slid yet."""
         filled = -(-self.position // KEY_BLOCK) * KEY_BLOCK
