@@ -1,0 +1,71 @@
+"""The container's parser, which needs no model."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from fuzzing import mutation
+from llmzip import container as ct
+from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, UnsupportedArchiveError
+from llmzip.incremental import PushReader
+from llmzip.summary import summarise
+
+REFUSED = (NotAnArchiveError, DamagedArchiveError, UnsupportedArchiveError)
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+def corpus() -> list[bytes]:
+    """The golden archives that are good, or bad only in what they hold."""
+    return [path.read_bytes() for path in sorted(GOLDEN.glob("*.llz")) if path.stat().st_size < 2000]
+
+
+def inputs(rng: Random) -> Iterator[bytes]:
+    """Without end: half of them damaged blindly, half with right checks."""
+    good = corpus()
+    parsed = [mutation.frames(a) for a in good if records(a) == "accepted"]
+    while True:
+        kind = rng.randrange(4)
+        if kind < 2:
+            yield mutation.blind(rng, rng.choice(good), good)
+        else:
+            yield mutation.rechecked(rng, rng.choice(parsed), mutation.other_body if kind == 2 else mutation.other_field)
+
+
+def records(data: bytes) -> str:
+    """What is accepted is written the same again; pieces of any size make no difference; the list says what the parser says."""
+    outcome, found = "accepted", list[list[ct.Record]]()
+    try:
+        for frame in ct.read_frames(io.BytesIO(data)):
+            found.append([])
+            for record in frame:  # one by one: those before an error count as well
+                found[-1].append(record)
+    except REFUSED as e:
+        outcome = type(e).__name__
+    again = b"".join(ct.frame_start() + b"".join(map(ct.encode_record, frame)) for frame in found)
+    assert data == again if outcome == "accepted" else data.startswith(again[: len(data)]), "written again it differs"
+    _pushed(data, found[0] if found else [], outcome if len(found) < 2 else "accepted")
+    try:
+        summarise(io.BytesIO(data))
+        assert outcome == "accepted", "list knows no error"
+    except REFUSED as e:
+        assert type(e).__name__ == outcome or "together" in str(e), "list knows another error"  # of sizes, which it looks at as well
+    return outcome
+
+
+def _pushed(data: bytes, first: list[ct.Record], outcome: str) -> None:
+    reader, found, step = PushReader(), list[ct.Record](), 1 + zlib.crc32(data) % (len(data) + 1)
+    try:
+        for at in range(0, len(data), step):
+            reader.push(data[at : at + step])
+            while record := reader.record():
+                found.append(record)
+    except LLZError as e:
+        assert type(e).__name__ == outcome, "in pieces it is another error"
+    else:
+        cut = not reader.ended and outcome in ("DamagedArchiveError", "NotAnArchiveError")  # more might have come
+        assert reader.ended or cut, "in pieces it does not end"
+    assert found == first, "in pieces there are other records"
