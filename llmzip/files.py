@@ -81,7 +81,7 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
     path = Path(target)
     check_absent(target, force)
     try:
-        if _is_stream(target):
+        if is_stream(target):
             with open(target, "wb") as sink:
                 yield sink
             return
@@ -132,11 +132,11 @@ def _reason(error: OSError) -> str:
 
 def check_absent(target: str, force: bool) -> None:
     """Fails if the output is there already."""
-    if not force and os.path.lexists(target) and not _is_stream(target):
+    if not force and os.path.lexists(target) and not is_stream(target):
         raise FileError(f"{target} exists already; use -f to overwrite it, or -o to choose another name")
 
 
-def _is_stream(target: str) -> bool:
+def is_stream(target: str) -> bool:
     """Whether this is a device or a pipe, which must not be replaced by a file."""
     try:
         mode = os.stat(target).st_mode

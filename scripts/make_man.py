@@ -23,6 +23,7 @@ _ENVIRONMENT = {
     "LLMZIP_CACHE": "Where converted models are kept, instead of the platform's folder for caches.",
     "LLMZIP_DEVICE": "Where to compute: auto, cpu or cuda; as --device.",
     "LLMZIP_THREADS": "CPU threads; as --threads.",
+    "LLMZIP_OFFLINE": "If set, and not to 0, the network is never used; as --offline.",
     "NO_COLOR": "If set, nothing is coloured.",
 }
 _STATUS = {

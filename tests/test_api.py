@@ -35,6 +35,12 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_types_come_with_it() -> None:
+    """The file that says so is in the package, and in what is built of it."""
+    assert (ROOT / "llmzip" / "py.typed").exists()
+    assert '"py.typed"' in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
 def test_exports() -> None:
     for name in llmzip.__all__:
         assert getattr(llmzip, name) is not None

@@ -221,6 +221,8 @@ def test_message(run: Run, work: Path) -> None:  # noqa: F811
         assert run("message", "-d", "--format", form, written.lower()).stdout == back.stdout
     fails(run("message", "-d", "not a message!"), 1, "not a message")
     fails(run("message", "-d", made.stdout.decode().strip()[:-3]), 1, "not as it was written")
+    fails(run("message", "-d", "-zzz"), 1, "not a message")  # base64url may begin with a dash
+    assert run("message", "-zzz").returncode == 2
     fails(run("message", "x", "--model", "nowhere"), 3, "nowhere")
     assert run("message", "--lines", "--format", "raw").returncode == 2
 

@@ -136,7 +136,8 @@ def test_devices_and_pipes_are_written_to(here: Path) -> None:
         reader.join()
     assert Path("pipe").is_fifo()
     assert read == [llmzip("-c", "a").stdout_bytes]
-    assert llmzip("-o", os.devnull, "a").exit_code == 0
+    assert llmzip("-o", os.devnull, "a").exit_code == llmzip("--verify", "-o", os.devnull, "a").exit_code == 0
+    refused(llmzip("--rm", "-o", os.devnull, "a"), 1, "a", "--rm", os.devnull)
     refused(llmzip("-f", "-o", str(here), "a"), 1, "cannot be written", "directory")
     assert sorted(os.listdir()) == ["a", "pipe"]
 
@@ -164,7 +165,7 @@ def test_text_that_decodes_wrongly_is_not_let_out(here: Path, tiny_folder: Path,
     (coded,) = (r for r in records if isinstance(r, container.CodedBlock))
     altered = replace(coded, stream=coded.stream[:50] + bytes([coded.stream[50] ^ 1]) + coded.stream[51:])
     wrong = b"".join(container.encode_record(altered if r is coded else r) for r in records)
-    refused(llmzip("-dc", stdin=container.frame_start() + wrong), 1, "check")
+    refused(llmzip("-dc", stdin=container.frame_start() + wrong), 3, "standard input")
     assert llmzip("-dc", stdin=archive).stdout_bytes == SHORT
 
 
@@ -229,4 +230,6 @@ def test_list_and_info_need_no_model(here: Path, tiny_folder: Path, monkeypatch:
         assert llmzip(*command, stdin=archive).exit_code == 0
         (found,) = json.loads(llmzip(*command, "--json", stdin=archive).stdout)
         assert (found["content"], found["archive"], found["models"][0]["model_id"]) == (len(SHORT), len(archive), "local:tiny")
+    (twice,) = json.loads(llmzip("list", "--json", stdin=archive * 2).stdout)
+    assert (twice["frames"], twice["content"]) == (2, 2 * len(SHORT))
     assert not (here / "none").exists()

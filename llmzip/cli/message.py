@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -14,7 +15,20 @@ from llmzip.cli.running import report_error
 from llmzip.errors import DamagedMessageError, LLZError, ParameterError
 
 
-@click.command(short_help="Short texts in as few characters as can be.")
+class _Message(click.Command):
+    """When decoding, what begins with a dash and is no option is a message, as base64url may begin so."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any(a == "--decode" or (self._is_option(a) and re.match("-n*d", a)) for a in args):
+            args = [a if self._is_option(a) else f" {a}" for a in args]  # white space in messages is ignored
+        return super().parse_args(ctx, args)
+
+    def _is_option(self, arg: str) -> bool:
+        long = {name for p in self.params for name in p.opts} | {"--", "--help"}
+        return not arg.startswith("-") or arg.partition("=")[0] in long or bool(re.fullmatch(r"-[dn]*(h|T\d*)?", arg))
+
+
+@click.command(cls=_Message, short_help="Short texts in as few characters as can be.")
 @click.argument("text", nargs=-1)
 @click.option("-d", "--decode", is_flag=True, help="From message to text.")
 @click.option(

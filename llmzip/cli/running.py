@@ -16,7 +16,7 @@ import click
 
 from llmzip.cli.forecasting import Contents, Forecaster, contents
 from llmzip.errors import DamagedArchiveError, InexactMachineError, LLZError, OutputLimitError, ParameterError
-from llmzip.files import STDIO, FileError, check_absent, reading, writing
+from llmzip.files import STDIO, FileError, check_absent, is_stream, reading, writing
 
 if TYPE_CHECKING:
     from llmzip.codec import Codec
@@ -147,6 +147,8 @@ class _Runner:
         job, out = self._job, self._job.place(name)
         if job.action == "compress" and out == STDIO and sys.stdout.isatty() and not job.force:
             raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
+        if job.remove and is_stream(out):
+            raise FileError(f"is not deleted for {out}, which keeps nothing; leave out --rm, or name a file")
         with reading(name) as source:
             before = None if name == STDIO else os.fstat(source.fileno())
             if before and os.path.exists(out) and os.path.samestat(before, os.stat(out)):
@@ -170,7 +172,8 @@ class _Runner:
             return
         digest = _Digest(source)
         with writing(out, self._job.force, like) as sink, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
-            archive = spool if out == STDIO else sink
+            passing = out == STDIO or is_stream(out)  # cannot be read again
+            archive = spool if passing else sink
             self._stream(codec.compress_stream, name, _file_size(name), digest, archive)  # type: ignore[arg-type]
             archive.seek(0)
             decode, back = self._decoder(f"{name}, verifying", contents(archive)), _Digest()  # type: ignore[arg-type]
@@ -178,7 +181,7 @@ class _Runner:
             self._stream(decode, f"{name}, verifying", digest.size, archive, back)  # type: ignore[arg-type]
             if back != digest:
                 raise InexactMachineError("what the archive gives back is not what went in; nothing was written, please report this")
-            if out == STDIO:
+            if passing:
                 spool.seek(0)
                 while part := spool.read(1 << 20):
                     sink.write(part)
