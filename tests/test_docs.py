@@ -25,7 +25,7 @@ FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 def test_worked_example(real_model: IntegerModel) -> None:
     """The encoder tries the default model on it before it stores it."""
     dump = re.findall(r"```hex\n(.*?)```", FORMAT, re.S)
-    assert len(dump) == 1
+    assert len(dump) == 2  # the other one is for the reference decoder's tests
     archive = bytes.fromhex(re.sub(r"\s", "", dump[0]))
     assert Codec().compress(b"hello, hello") == archive
     assert Codec().decompress(archive) == b"hello, hello"
