@@ -87,7 +87,7 @@ def recording(name):
         events.append([name, *(os.readlink(f"/proc/self/fd/{a}") if isinstance(a, int) else os.path.abspath(a) for a in args)])
         return out
     setattr(os, name, call)
-for name in ("fsync", "replace", "unlink"):
+for name in ("fsync", "link", "replace", "unlink"):
     recording(name)
 from llmzip.cli import main
 try:
@@ -112,7 +112,7 @@ def test_an_output_is_on_disk_before_it_has_its_name_and_its_source_goes(here: P
         work_file = Path(synced[1])
         assert work_file.parent == here  # the same file system, so that a rename is all that is needed
         assert synced[0] == "fsync"
-        assert named == ["replace", str(work_file), str(here / target)]
+        assert named == ["link", str(work_file), str(here / target)]  # which fails where there is one already
         assert folder == ["fsync", str(here)]
         assert [e for e in rest if e[0] == "unlink"][-1] == ["unlink", str(here / source)]
     assert os.listdir() == ["a"]

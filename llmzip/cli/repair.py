@@ -21,7 +21,7 @@ from llmzip.repairing import Mended
 _LOST = "its parity is damaged beyond use"
 
 
-@click.command()
+@click.command(short_help="Repair archives that were made with --parity.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to standard output.")
 @click.option("-o", "--output", metavar="OUT", help="Write to OUT, which may be FILE itself with -f; - is standard output.")
