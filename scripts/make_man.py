@@ -31,6 +31,11 @@ _STATUS = {
     "1": "An error: a file cannot be read or written, an archive is damaged.",
     "2": "Wrong usage.",
     "3": "The model is missing or another one, or this machine cannot reproduce the archive.",
+    "130, 143, ...": "As the shell gives it for a program that a signal ended, here by Ctrl-C or kill; 141 if the reader of standard output left.",
+}
+_FILES = {
+    ".llmzip-*": "What is being written, beside what it will be. It goes when the program ends; only after kill -9 or a power cut may one stay, "
+    "which may be deleted.",
 }
 
 
@@ -94,6 +99,7 @@ def page() -> str:
         assert command is not None
         lines += section(command, name, context)
     lines += [".SH ENVIRONMENT", *terms(_ENVIRONMENT), ".SH EXIT STATUS", *terms(_STATUS)]
+    lines += [".SH FILES", *terms(_FILES)]
     lines += [".SH SEE ALSO", "gzip(1), xz(1), zstd(1), tar(1)"]
     return "\n".join(lines) + "\n"
 
