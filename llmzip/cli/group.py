@@ -28,6 +28,7 @@ _COMMANDS = {
     "completion": "completion:completion",
 }
 _CLASSIC = "coding:classic"
+_NO_MEMORY = ("allocate memory", "out of memory")  # in torch's words
 _VERSION = f"%(prog)s %(version)s (format {container.FORMAT_VERSION}, arithmetic {container.ARITHMETIC_VERSION})"
 
 
@@ -43,10 +44,12 @@ def _last_resort() -> Iterator[None]:
     except OSError as e:
         click.echo(f"llmzip: {e.filename or 'standard output'}: {(e.strerror or str(e)).lower()}", err=True)
         sys.exit(1)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as e:
+        if not isinstance(e, MemoryError) and not any(words in str(e) for words in _NO_MEMORY):
+            raise
         click.echo("llmzip: not enough memory; free some, or use fewer --lanes or a lower level", err=True)
         sys.exit(1)
-    except ImportError as e:  # torch takes hundreds of megabytes
+    except (ImportError, SystemError) as e:  # torch takes hundreds of megabytes
         click.echo(f"llmzip: a library cannot be loaded ({e}); free memory, or install llmzip again", err=True)
         sys.exit(1)
 
