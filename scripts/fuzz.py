@@ -106,12 +106,14 @@ def guided(name: str, rest: list[str], work: Path) -> None:
     """Runs a target under atheris; does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["llmzip.container", "llmzip.fields", "llmzip.incremental", "llmzip.models", "llmzip.summary"]):
-        for module in [m for m in sys.modules if m.startswith(("llmzip", "fuzzing"))]:
-            del sys.modules[module]
+    traced = ["llmzip.container", "llmzip.fields", "llmzip.incremental", "llmzip.models", "llmzip.summary"]
+    for module in [m for m in sys.modules if m.startswith(("llmzip", "fuzzing"))]:
+        del sys.modules[module]
+    compiled = ["llmzip.compiled_frequencies", "llmzip.compiled_rangecoder", "llmzip.engine", "llmzip.adapter"]
+    with atheris.instrument_imports(include=traced, exclude=compiled):
         from fuzzing import containers, modelfiles
-    files = modelfiles.Files(work)
-    seeds = work / "seeds"
+    files = modelfiles.Files(work, every=0)
+    seeds = work.parent / "seeds"
     seeds.mkdir()
     first = {
         "records": (containers.records, containers.corpus),

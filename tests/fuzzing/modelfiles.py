@@ -83,10 +83,11 @@ class Files:
 
     Args:
         base: an empty folder.
+        every: one in so many models that are accepted must code a text; none does if it is 0.
     """
 
-    def __init__(self, base: Path) -> None:
-        self._work, self._source = base / "work", base / "source"
+    def __init__(self, base: Path, every: int = 50) -> None:
+        self._every, self._work, self._source = every, base / "work", base / "source"
         self._work.mkdir()
         (base / "sentinel").write_bytes(b"untouched")
         self._base, self._beside = base, ["sentinel", "source", "work"]
@@ -97,7 +98,7 @@ class Files:
     def _check(self, model: IntegerModel) -> str:
         _sound(model)
         self._accepted += 1
-        if self._accepted % 50 == 1:
+        if self._every and self._accepted % self._every == 1:
             _codes(model)
         return "accepted"
 
