@@ -1,4 +1,4 @@
-"""A small, slow decoder written from docs/format.md alone: the decoder of last resort, and the proof that the document suffices.
+"""A small, slow decoder written from docs/format.md and not from the package's code: the decoder of last resort, and the proof that the document suffices.
 
     python scripts/reference_decoder ARCHIVE.llz -o OUT --model PATH
     python scripts/reference_decoder --message HEX -o OUT --model PATH
