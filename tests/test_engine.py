@@ -30,7 +30,7 @@ from llmzip.models.convert import IntegerModel
 
 CPU = torch.device("cpu")
 SMOL = LlamaConfig(2, 576, 9, 3, 64, 1536, 49152, 100000.0, float(np.float32(1e-5)), 1)
-SHAPES = [SMOL, tiny.config(), tiny.config(head_dim=32), LlamaConfig(1, 48, 6, 2, 16, 112, 300, 1e4, 1e-6, 0)]
+SHAPES = [SMOL, tiny.config(), tiny.config(head_dim=32), LlamaConfig(1, 48, 6, 2, 16, 112, 300, 1e4, float(np.float32(1e-6)), 0)]
 
 
 def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
