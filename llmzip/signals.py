@@ -2,7 +2,7 @@
 
 Python runs a signal's handler in the main thread, between two of its instructions: compiled code may keep that waiting for
 seconds, and an exception out of a handler may come at any place, also between a file's creation and the `try` that would remove
-it. So the handlers here do nothing. The system's part of them writes the signal's number into a pipe at once; a thread that waits there
+it. So they are not waited for. The system's part of them writes the signal's number into a pipe at once; a thread that waits there
 removes what is temporary, and then lets the signal do what it would have done without us.
 
 Only the program does this: who imports the package keeps handlers as they are.
@@ -35,8 +35,13 @@ def install() -> None:
     chosen = [number for name in _ENDING if (number := getattr(signal, name, None))]
     for number in chosen:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda n, _: _tell(writer, n))  # in case a library took the pipe's place
     threading.Thread(target=_watch, args=(reader, frozenset(chosen)), daemon=True).start()
+
+
+def _tell(writer: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.write(writer, bytes([number]))
 
 
 def die_of(number: int) -> NoReturn:

@@ -74,25 +74,25 @@ class Ways:
     def __init__(self, text: bytes, options: list[str], model: str, seconds: float | None) -> None:
         self.text, self.options, self.within = text, options, seconds
         self.environment = os.environ | {"LLMZIP_MODEL": model}
-        if seconds is not None:
-            self.archive, self.seconds = b"", dict.fromkeys(WAYS, seconds)
-            return
-        with tempfile.TemporaryDirectory() as place:  # kernels are compiled here, if they were not yet
-            (Path(place) / "a").write_bytes(text)
-            subprocess.run(self._command("compress"), cwd=place, env=self.environment, check=True)
-            self.archive = (Path(place) / "a.llz").read_bytes()
-        self.seconds = {way: self._time(way) for way in WAYS}
+        self.archive, self._seconds = b"", {} if seconds is None else dict.fromkeys(WAYS, seconds)
+        if seconds is None:
+            with tempfile.TemporaryDirectory() as place:  # kernels are compiled here, if they were not yet
+                (Path(place) / "a").write_bytes(text)
+                subprocess.run(self._command("compress"), cwd=place, env=self.environment, check=True)
+                self.archive = (Path(place) / "a.llz").read_bytes()
+
+    def seconds(self, way: str) -> float:
+        """What an undisturbed run takes."""
+        if way not in self._seconds:
+            start = time.monotonic()
+            self.run(way, None, 0.0, Row())
+            self._seconds[way] = time.monotonic() - start
+        return self._seconds[way]
 
     def _command(self, way: str) -> list[str]:
         name = "a" if way.startswith("compress") else "a.llz"
         options = self.options if way.startswith("compress") else []
         return [sys.executable, "-m", "llmzip", *WAYS[way], *options, name]
-
-    def _time(self, way: str) -> float:
-        """Seconds of an undisturbed run."""
-        start = time.monotonic()
-        self.run(way, None, 0.0, Row())
-        return time.monotonic() - start
 
     def run(self, way: str, kind: signal.Signals | None, moment: float, row: Row, late: bool = False) -> None:
         """One run, hit by `kind` after so many seconds, if `late` from when all is written; what comes of it goes to `row`."""
@@ -133,7 +133,7 @@ class Ways:
 
     def hit(self, way: str, kind: signal.Signals, moments: int, chance: random.Random) -> Row:
         """As many runs as there are moments."""
-        row, seconds = Row(), self.seconds[way]
+        row, seconds = Row(), self.seconds(way)
         for i in range(moments):
             late = i % 2 == 1 and way != "test" and self.within is None
             self.run(way, kind, chance.uniform(0, _LAST if late else seconds), row, late)
@@ -177,7 +177,7 @@ def main() -> None:
             broken = len({reason.partition(" s: ")[0] for reason in row.wrong})
             cells = [
                 way,
-                f"{ways.seconds[way]:.1f}",
+                f"{ways.seconds(way):.1f}",
                 name,
                 row.runs,
                 row.ended,
