@@ -183,9 +183,11 @@ def _decode_model(c: _Cursor) -> ModelRecord:
             f"the archive uses arithmetic version {arithmetic}, this llmzip knows {ARITHMETIC_VERSION}; use the llmzip that wrote it"
         )
     window, sinks = c.varint(MAX_WINDOW), c.take(1)[0]
+    if window < 1 or sinks > MAX_SINKS:
+        raise DamagedArchiveError(_DAMAGED)
     adapter, near = decode_flagged(c)
     model_id = c.take(c.take(1)[0]).decode("latin-1")
-    if not is_model_id(model_id) or window < 1 or sinks > MAX_SINKS:
+    if not is_model_id(model_id):
         raise DamagedArchiveError(_DAMAGED)
     record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, adapter, near, arithmetic)
     c.end()

@@ -27,7 +27,7 @@ for _name in ("LLMZIP_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM
     os.environ.setdefault(_name, "1")
 sys.path[:0] = [str(ROOT / "tests")]
 
-from fuzzing import campaign, coding, containers, modelfiles, mutation  # noqa: E402
+from fuzzing import campaign, coding, containers, modelfiles, mutation, repairing  # noqa: E402
 
 from llmzip.models import resolve  # noqa: E402
 from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
@@ -42,6 +42,7 @@ def parsed_arguments() -> argparse.Namespace:
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--mutants", type=int, default=0, metavar="N", help="containers, for the parser alone")
     p.add_argument("--decodes", type=int, default=0, metavar="N", help="archives with right checks, decoded with a tiny model")
+    p.add_argument("--repairs", type=int, default=0, metavar="N", help="archives with parity, to be repaired")
     p.add_argument("--coder", type=int, default=0, metavar="N", help="bitstreams for the range decoder, and texts for the alphabet")
     p.add_argument("--messages", type=int, default=0, metavar="N", help="messages")
     p.add_argument("--models", type=int, default=0, metavar="N", help="model files of each kind")
@@ -60,6 +61,8 @@ def runs(a: argparse.Namespace, work: Path) -> Iterator[Run]:
     some = itertools.islice
     if a.mutants:
         yield "containers", containers.records, some(containers.inputs(Random(a.seed)), a.mutants)
+    if a.repairs:
+        yield "archives to repair", repairing.repaired, some(repairing.inputs(Random(a.seed)), a.repairs)
     if a.models:
         files = modelfiles.Files(work)
         yield "GGUF files", files.gguf, some(files.ggufs(Random(a.seed)), a.models)

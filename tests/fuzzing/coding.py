@@ -222,6 +222,8 @@ def _explain(data: bytes, written: list[bytes], error: LLZError | None) -> None:
                     if whole.record() != record:
                         assert isinstance(error, DamagedArchiveError), "the end does not match"
                         return
+                elif isinstance(record, ct.ParityRecord):
+                    pass
                 elif isinstance(record, ct.CodedBlock) and model is None:
                     assert isinstance(error, DamagedArchiveError), "there is no model"
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,22 @@ from random import Random
 
 from fuzzing import mutation
 from llmzip import container as ct
-from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, UnsupportedArchiveError
+from llmzip.codec import Codec
+from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, UnsupportedArchiveError
 from llmzip.incremental import PushReader
+from llmzip.loaded import LoadedModel
 from llmzip.summary import summarise
 
+sys.path.append(str(Path(__file__).parent.parent.parent / "scripts" / "reference_decoder"))
+import archive as reference
+import errors as reference_errors
+
+KINDS = {
+    NotAnArchiveError: "not an archive",
+    DamagedArchiveError: "damaged",
+    UnsupportedArchiveError: "unsupported",
+    ModelUnavailableError: "model",
+}
 REFUSED = (NotAnArchiveError, DamagedArchiveError, UnsupportedArchiveError)
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -36,7 +49,10 @@ def inputs(rng: Random) -> Iterator[bytes]:
 
 
 def records(data: bytes) -> str:
-    """What is accepted is written the same again; pieces of any size make no difference; the list says what the parser says."""
+    """What is accepted is written the same again; pieces of any size make no difference; the list says what the parser says.
+
+    And with no model to be had, content and class of error are those that the reference decoder finds.
+    """
     outcome, found = "accepted", list[list[ct.Record]]()
     try:
         for frame in ct.read_frames(io.BytesIO(data)):
@@ -53,7 +69,30 @@ def records(data: bytes) -> str:
         assert outcome == "accepted", "list knows no error"
     except REFUSED as e:
         assert type(e).__name__ == outcome or "together" in str(e), "list knows another error"  # of sizes, which it looks at as well
+    _agrees(data)
     return outcome
+
+
+class _NoModels(Codec):
+    def _model_for(self, record: ct.ModelRecord) -> LoadedModel:
+        raise ModelUnavailableError("there are none here")
+
+
+def _agrees(data: bytes) -> None:
+    found, content = "", b""
+    try:
+        content = _NoModels().decompress(data)
+    except tuple(KINDS) as e:
+        found = KINDS[type(e)]
+
+    def find_model(_: reference.ModelRecord) -> None:
+        raise reference_errors.ModelError
+
+    try:
+        assert reference.decode_archive(data, find_model) == content, "the reference decoder finds other content"
+        assert not found, "the reference decoder finds no error"
+    except reference_errors.DecodingError as e:
+        assert e.kind == found, f"the reference decoder finds that it is {e.kind}"
 
 
 def _pushed(data: bytes, first: list[ct.Record], outcome: str) -> None:
