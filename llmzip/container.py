@@ -129,6 +129,7 @@ Record = ModelRecord | Block | ParityRecord | EndRecord
 _TAGS: dict[type[Record], bytes] = {
     ModelRecord: TAG_MODEL, CodedBlock: TAG_CODED, StoredBlock: TAG_STORED, XzBlock: TAG_XZ, ParityRecord: TAG_PARITY, EndRecord: TAG_END,
 }  # fmt: skip
+TAGS = frozenset(_TAGS.values())
 
 
 class WholeCheck:

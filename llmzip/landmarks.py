@@ -1,0 +1,141 @@
+"""What can be made out in an archive's bytes without reading it from its start: heads of records, and where intact ones begin."""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmzip import crc
+from llmzip.container import MAX_BLOCK, MAX_LANES, MAX_RECORD, TAG_CODED, TAG_END, TAG_STORED, TAG_XZ, TAGS, WHOLE_BYTES, frame_start
+from llmzip.errors import DamagedArchiveError
+from llmzip.fields import Cursor, varint
+
+_WINDOW = 1 << 20  # bytes looked through at a time
+_KNOWN = np.isin(np.arange(256), [tag[0] for tag in TAGS])
+_LENGTH_BYTES = 5  # at most
+_CRC_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Head:
+    """Tag and length of a record, as they stand in the bytes.
+
+    Attributes:
+        start: where the record begins.
+        body: where its body begins.
+        stop: where it ends by its length; may lie beyond the bytes.
+    """
+
+    tag: bytes
+    start: int
+    body: int
+    stop: int
+
+    @classmethod
+    def at(cls, data: bytes, start: int, known: bool = True) -> Head | None:
+        """The head at a position; None if no record, of a known kind or else of any, can begin there."""
+        tag = data[start : start + 1]
+        end = start + 1
+        while end < len(data) and end <= start + _LENGTH_BYTES and data[end] & 0x80:
+            end += 1
+        end += 1
+        try:
+            length = Cursor(data[start + 1 : end]).varint(MAX_RECORD)
+        except DamagedArchiveError:
+            return None
+        if (known and tag not in TAGS) or end > start + 1 + _LENGTH_BYTES:
+            return None
+        return cls(tag, start, end, end + length + _CRC_BYTES)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        return self.stop - self.body - _CRC_BYTES
+
+    def difference(self, data: bytes) -> int:
+        """Exclusive or of the CRC-32 stored and that of the bytes; 0 for an intact record."""
+        view = memoryview(data)
+        return zlib.crc32(view[self.start : self.stop - _CRC_BYTES]) ^ int.from_bytes(view[self.stop - _CRC_BYTES : self.stop], "little")
+
+    def content_size(self, data: bytes) -> int | None:
+        """Bytes of content by the record's fields, 0 for what is no block; None where they are out of range."""
+        cursor = Cursor(data[self.body : min(self.body + 32, self.stop - _CRC_BYTES)])
+        try:
+            if self.tag == TAG_STORED:
+                return self.length if self.length <= MAX_BLOCK else None
+            if self.tag == TAG_CODED:
+                size = cursor.varint(MAX_BLOCK)
+                symbols = cursor.varint(size)
+                lanes = cursor.varint(min(symbols, MAX_LANES))
+                return size if lanes and self.length <= 4 * (symbols + lanes) + 20 else None  # 28 bits a symbol, at most
+            return cursor.varint(MAX_BLOCK) if self.tag == TAG_XZ else 0
+        except DamagedArchiveError:
+            return None
+
+    def total(self, data: bytes) -> int | None:
+        """Bytes of content of the frame by the fields of an end record; None if these are not such fields."""
+        body = data[self.body : self.stop - _CRC_BYTES]
+        try:
+            size = Cursor(body).varint(1 << 63)
+        except DamagedArchiveError:
+            return None
+        return size if self.tag == TAG_END and len(body) == len(varint(size)) + WHOLE_BYTES else None
+
+
+class Landmarks:
+    """Positions at which something intact begins: a record whose CRC-32 holds, or a frame. Found when asked for, and kept."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._windows: dict[int, list[int]] = {}
+
+    def after(self, position: int) -> Iterator[int]:
+        """Those after a position, in order."""
+        for window in range(position // _WINDOW, -(-len(self._data) // _WINDOW)):
+            found = self._window(window)
+            yield from found[bisect_right(found, position) :]
+
+    def _window(self, window: int) -> list[int]:
+        if window not in self._windows:
+            start = window * _WINDOW
+            stop = min(start + _WINDOW, len(self._data))
+            self._windows[window] = sorted({*_records(self._data, start, stop), *_frames(self._data, start, stop)})
+        return self._windows[window]
+
+
+def _frames(data: bytes, start: int, stop: int) -> Iterator[int]:
+    """Where frames start."""
+    mark = frame_start()
+    at = data.find(mark, start, stop + len(mark) - 1)
+    while at >= 0:
+        yield at
+        at = data.find(mark, at + 1, stop + len(mark) - 1)
+
+
+def _records(data: bytes, start: int, stop: int) -> list[int]:
+    """Where records start: at a known tag, with a length in bounds and a right CRC-32."""
+    everything = np.frombuffer(data, dtype=np.uint8)
+    part = everything[start : stop + _LENGTH_BYTES].astype(np.int64)
+    part = np.concatenate([part, np.full(_LENGTH_BYTES, 0xFF)])  # no length ends there
+    tags = np.flatnonzero(_KNOWN[part[: stop - start]])
+    length, size = np.zeros_like(tags), np.ones_like(tags)
+    more = np.ones(len(tags), dtype=bool)
+    plausible = ~more
+    for i in range(_LENGTH_BYTES):
+        group = part[tags + 1 + i]
+        length += np.where(more, group & 0x7F, 0) << 7 * i
+        size += more
+        plausible |= more & (group < 0x80) & ((group > 0) | (i == 0))  # ends here, in its shortest form
+        more &= group >= 0x80
+    ends = tags + start + size + length  # of the bodies
+    plausible &= (length <= MAX_RECORD) & (ends + _CRC_BYTES <= len(data))
+    tags, ends = tags[plausible], ends[plausible]
+    if not len(tags):
+        return []
+    stored = sum(everything[ends + i].astype(np.uint32) << np.uint32(8 * i) for i in range(_CRC_BYTES))
+    found: list[int] = (tags[crc.of_spans(data, tags + start, ends) == stored] + start).tolist()
+    return found

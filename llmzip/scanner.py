@@ -1,0 +1,297 @@
+"""Reads an archive past its damage: what is intact, what can be mended, and what lies between.
+
+Where a record's CRC-32 does not hold, it may be one flipped bit, which the CRC itself identifies, or a head that can be rebuilt from where
+the next record begins. If not, its length, or a search, says where to go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+import numpy as np
+
+from llmzip import crc
+from llmzip.container import (
+    MAX_RECORD,
+    TAG_END,
+    TAG_STORED,
+    TAG_XZ,
+    TAGS,
+    EndRecord,
+    Record,
+    StoredBlock,
+    frame_start,
+    parse_record,
+    pull,
+)
+from llmzip.errors import LLZError
+from llmzip.fields import varint
+from llmzip.landmarks import Head, Landmarks
+
+DAMAGED, CUT = "damaged", "cut off"  # why something is lost
+_START = frame_start()
+_MAX_HEAD = 6  # bytes of tag and length
+_ALIKE = 2  # bytes that a damaged start of a frame has right
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a frame starts: data[start:stop].
+
+    Attributes:
+        intact: whether magic and version are as they should be.
+    """
+
+    start: int
+    stop: int
+    intact: bool = True
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record that is there: data[start:stop].
+
+    Attributes:
+        mended: what was wrong and is right now; empty if nothing was.
+        proven: whether its own checks leave no doubt, those to come included; if not, only the frame's can.
+    """
+
+    start: int
+    stop: int
+    record: Record
+    mended: str = ""
+    proven: bool = True
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A part that is damaged: data[start:stop].
+
+    Attributes:
+        reason: why, in a few words.
+        whole: whether it is known to be one record, from its first byte to its last.
+        tag: of the record, if it is one, or looks like an end record.
+        size: bytes of content, as the record's fields say; None if they are out of range or not there.
+        total: bytes of content of the frame, as the fields of an end record say.
+        record: what the record is if only its CRC is wrong.
+    """
+
+    start: int
+    stop: int
+    reason: str = DAMAGED
+    whole: bool = False
+    tag: bytes = b""
+    size: int | None = None
+    total: int | None = None
+    record: Record | None = None
+
+
+Item = Start | Found | Lost
+
+
+def scan(data: bytes) -> list[Item]:
+    """All of an archive, in order and without holes."""
+    return list(_Scanner(data).items())
+
+
+class _Scanner:
+    def __init__(self, data: bytes) -> None:
+        self._data, self._view, self._size = data, memoryview(data), len(data)
+        self._landmarks = Landmarks(data)
+        self._checked: dict[int, Found | Lost | None] = {}
+        self._mended: dict[int, Found | None] = {}
+
+    def items(self) -> Iterator[Item]:
+        at, fresh = 0, True  # whether a frame must start here
+        while at < self._size:
+            for item in self._next(at, fresh):
+                yield item
+                at = item.stop
+                fresh = isinstance(item.record, EndRecord) if isinstance(item, Found) else isinstance(item, Lost) and item.tag == TAG_END
+
+    def _next(self, at: int, fresh: bool) -> list[Item]:
+        if self._data.startswith(_START, at):
+            return [Start(at, at + len(_START))]
+        if found := self._check(at) or self._flip(at):
+            return [found]
+        if fresh and (found := self._record(at + len(_START))):
+            return [Start(at, at + len(_START), intact=False), found]
+        if steps := self._walk(at):
+            return [*steps]
+        if found := self._record(at):
+            return [found]
+        return [*self._search(at)]
+
+    def _check(self, at: int) -> Found | Lost | None:
+        """A record whose CRC holds; lost if this version cannot read it."""
+        if at not in self._checked:
+            self._checked[at] = None
+            head = Head.at(self._data, at, known=False)
+            if head and head.stop <= self._size and not head.difference(self._data):
+                try:
+                    self._checked[at] = Found(at, head.stop, self._parse(self._data[at : head.stop]))
+                except LLZError as e:
+                    self._checked[at] = Lost(at, head.stop, str(e), True, head.tag, head.content_size(self._data))
+        return self._checked[at]
+
+    @staticmethod
+    def _parse(raw: bytes) -> Record:
+        """The record that the bytes are. Raises LLZError."""
+        return pull(parse_record(), io.BytesIO(raw))
+
+    def _record(self, at: int) -> Found | Lost | None:
+        """A record that is intact or can be mended."""
+        found = self._check(at)
+        if not found and at < self._size:
+            if at not in self._mended:
+                self._mended[at] = self._flip(at) or self._rebuild(at)
+            found = self._mended[at]
+        return found
+
+    def _flip(self, at: int) -> Found | None:
+        """A record of which one bit was flipped."""
+        head = Head.at(self._data, at)
+        if head and head.stop <= self._size:
+            bit = crc.flipped_bit(head.difference(self._data), head.stop - at)
+            if bit is not None and (found := self._flipped(at, head.stop, bit)):
+                return found
+        raw = self._data[at : at + _MAX_HEAD]
+        for bit in range(8 * len(raw)):
+            head = Head.at(_with_flip(raw, bit), 0)
+            if head and bit < 8 * head.body and at + head.stop <= self._size and (found := self._flipped(at, at + head.stop, bit)):
+                return found
+        return None
+
+    def _flipped(self, at: int, stop: int, bit: int) -> Found | None:
+        raw = _with_flip(self._data[at:stop], bit)
+        head = Head.at(raw, 0)
+        if not head or head.stop != len(raw) or head.difference(raw):
+            return None
+        try:
+            record = self._parse(raw)
+        except LLZError:
+            return None
+        # In a large body some bit or other explains what many damaged bytes did; the content's check tells, but stored blocks have none.
+        proven = not (isinstance(record, StoredBlock) and head.body <= bit // 8 < len(raw) - 4)
+        return Found(at, stop, record, f"bit {bit % 8} of byte {at + bit // 8:,} of the archive was flipped", proven)
+
+    def _rebuild(self, at: int) -> Found | None:
+        """A record of which tag and length are destroyed, but not where it ends."""
+        stops = [self._size]
+        stops += takewhile(lambda p: p <= at + _MAX_HEAD + MAX_RECORD + 4, self._landmarks.after(at + _MAX_HEAD - 1))
+        heads = [(tag + length, stop) for stop in stops for length in _lengths(stop - at) for tag in TAGS]
+        if not heads:
+            return None
+        ends = np.array([stop - 4 for _, stop in heads])
+        stored = np.array([int.from_bytes(self._view[end : end + 4], "little") for end in ends.tolist()], dtype=np.uint32)
+        bodies = np.array([at + len(head) for head, _ in heads])
+        before = np.array([zlib.crc32(head) for head, _ in heads], dtype=np.uint32)
+        for i in np.flatnonzero(crc.of_spans(self._data, bodies, ends, before) == stored).tolist():
+            head, stop = heads[i]
+            try:
+                record = self._parse(head + self._data[at + len(head) : stop])
+            except LLZError:
+                continue
+            return Found(at, stop, record, "its kind and length were destroyed")
+        return None
+
+    def _walk(self, at: int) -> list[Lost]:
+        """The damaged records from here on, if their lengths lead to something sound; else nothing."""
+        steps: list[Lost] = []
+        while (head := Head.at(self._data, at)) and head.stop <= self._size and not self._hides(head):
+            steps.append(self._lost(head, head.stop, whole=True))
+            at = head.stop
+            if at == self._size or self._data.startswith(_START, at) or self._record(at):
+                return steps
+            if head.tag == TAG_END and self._record(at + len(_START)):
+                return steps
+        return []
+
+    def _hides(self, head: Head) -> bool:
+        """Whether another record ends where this damaged one would: bytes were deleted here, and by chance as many as that one has."""
+        for position in takewhile(lambda p: p < head.stop, self._landmarks.after(head.start)):
+            found = self._check(position)
+            if found and found.stop == head.stop:
+                return True
+        return False
+
+    def _lost(self, head: Head, stop: int, whole: bool) -> Lost:
+        record = None
+        if head.stop == stop:
+            raw = self._data[head.start : stop - 4]
+            with contextlib.suppress(LLZError):
+                record = self._parse(raw + zlib.crc32(raw).to_bytes(4, "little"))
+        reason = CUT if stop == self._size < head.stop else DAMAGED
+        size, total = head.content_size(self._data), head.total(self._data)
+        if not size and head.stop > stop:
+            size = None  # more than a record of this kind may be lost
+        return Lost(head.start, stop, reason, whole, head.tag if whole or total is not None else b"", size, total, record)
+
+    def _search(self, at: int) -> list[Lost]:
+        """What is lost up to the next place where something sound begins."""
+        head = Head.at(self._data, at)
+        stop = self._resume(at, head)
+        if not head or head.content_size(self._data) is None:
+            return [Lost(at, stop)]
+        if head.stop < stop:
+            return [self._lost(head, head.stop, whole=False), Lost(head.stop, stop)]
+        return [self._lost(head, stop, whole=False)]
+
+    def _resume(self, at: int, head: Head | None) -> int:
+        """Where something sound begins that belongs to the archive, not to an archive that it holds."""
+        body = head.stop if head and head.tag in (TAG_STORED, TAG_XZ) else at  # up to here, all may be a block's
+        passed = at
+        for position in self._landmarks.after(at):
+            if position < passed:
+                continue
+            found = self._check(position)
+            if found is None:  # a frame
+                passed, own = self._follow(position, body)
+                if own:
+                    return position
+                continue
+            if isinstance(found, Found) and isinstance(found.record, StoredBlock) and not self._goes_on(found.stop):
+                self._checked[position] = replace(found, proven=False)  # a CRC alone, of so many that were tried, proves too little
+            return position
+        return self._size
+
+    def _goes_on(self, at: int) -> bool:
+        """Whether a record, a frame or the archive's end can be here."""
+        return at == self._size or self._data.startswith(_START, at) or Head.at(self._data, at) is not None
+
+    def _follow(self, at: int, body: int) -> tuple[int, bool]:
+        """Where the sound records from a frame's start on end, and whether they look like a part of the archive.
+
+        A file in the content that is itself an archive ends otherwise: neither with the archive nor before another frame.
+        """
+        ended = False
+        while True:
+            if self._data.startswith(_START, at):
+                at, ended = at + len(_START), False
+            elif found := self._check(at):
+                at, ended = found.stop, isinstance(found, Found) and isinstance(found.record, EndRecord)
+            else:
+                break
+        if not ended:
+            return at, at > body
+        alike = sum(a == b for a, b in zip(self._data[at : at + len(_START)], _START, strict=False)) >= _ALIKE
+        return at, alike or self._data.count(0, at) == self._size - at or self._check(at + len(_START)) is not None
+
+
+def _with_flip(raw: bytes, bit: int) -> bytes:
+    changed = bytearray(raw)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def _lengths(total: int) -> Iterator[bytes]:
+    """The lengths, as written, of bodies whose records have so many bytes."""
+    for size in range(1, _MAX_HEAD):
+        body = total - 1 - size - 4
+        if 0 <= body <= MAX_RECORD and len(varint(body)) == size:
+            yield varint(body)
