@@ -11,13 +11,14 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import numpy as np
 
 from llmzip import crc
 from llmzip.container import (
     MAX_RECORD,
+    TAG_CODED,
     TAG_END,
     TAG_STORED,
     TAG_XZ,
@@ -36,6 +37,7 @@ from llmzip.landmarks import Head, Landmarks
 DAMAGED, CUT = "damaged", "cut off"  # why something is lost
 _START = frame_start()
 _MAX_HEAD = 6  # bytes of tag and length
+_MAX_STOPS = 4096  # that are tried as a record's; many only if the record holds archives
 _ALIKE = 2  # bytes that a damaged start of a frame has right
 
 
@@ -182,8 +184,8 @@ class _Scanner:
 
     def _rebuild(self, at: int) -> Found | None:
         """A record of which tag and length are destroyed, but not where it ends."""
-        stops = [self._size]
-        stops += takewhile(lambda p: p <= at + _MAX_HEAD + MAX_RECORD + 4, self._landmarks.after(at + _MAX_HEAD - 1))
+        near = takewhile(lambda p: p <= at + _MAX_HEAD + MAX_RECORD + 4, self._landmarks.after(at + _MAX_HEAD - 1))
+        stops = [*islice(near, _MAX_STOPS), self._size]
         heads = [(tag + length, stop) for stop in stops for length in _lengths(stop - at) for tag in TAGS]
         if not heads:
             return None
@@ -213,10 +215,10 @@ class _Scanner:
         return []
 
     def _hides(self, head: Head) -> bool:
-        """Whether another record ends where this damaged one would: bytes were deleted here, and by chance as many as that one has."""
+        """Whether an intact record reaches to this one's end or beyond, so that the end is none: bytes were deleted before."""
         for position in takewhile(lambda p: p < head.stop, self._landmarks.after(head.start)):
             found = self._check(position)
-            if found and found.stop == head.stop:
+            if found and found.stop >= head.stop:
                 return True
         return False
 
@@ -244,31 +246,21 @@ class _Scanner:
 
     def _resume(self, at: int, head: Head | None) -> int:
         """Where something sound begins that belongs to the archive, not to an archive that it holds."""
-        body = head.stop if head and head.tag in (TAG_STORED, TAG_XZ) else at  # up to here, all may be a block's
         passed = at
         for position in self._landmarks.after(at):
             if position < passed:
                 continue
-            found = self._check(position)
-            if found is None:  # a frame
-                passed, own = self._follow(position, body)
-                if own:
-                    return position
+            passed, ended = self._follow(position)
+            if not self._is_own(passed, ended, head):
                 continue
+            found = self._check(position)
             if isinstance(found, Found) and isinstance(found.record, StoredBlock) and not self._goes_on(found.stop):
                 self._checked[position] = replace(found, proven=False)  # a CRC alone, of so many that were tried, proves too little
             return position
         return self._size
 
-    def _goes_on(self, at: int) -> bool:
-        """Whether a record, a frame or the archive's end can be here."""
-        return at == self._size or self._data.startswith(_START, at) or Head.at(self._data, at) is not None
-
-    def _follow(self, at: int, body: int) -> tuple[int, bool]:
-        """Where the sound records from a frame's start on end, and whether they look like a part of the archive.
-
-        A file in the content that is itself an archive ends otherwise: neither with the archive nor before another frame.
-        """
+    def _follow(self, at: int) -> tuple[int, bool]:
+        """Where the sound records and frames that begin here end, and whether with an end record."""
         ended = False
         while True:
             if self._data.startswith(_START, at):
@@ -276,11 +268,28 @@ class _Scanner:
             elif found := self._check(at):
                 at, ended = found.stop, isinstance(found, Found) and isinstance(found.record, EndRecord)
             else:
-                break
-        if not ended:
-            return at, at > body
-        alike = sum(a == b for a, b in zip(self._data[at : at + len(_START)], _START, strict=False)) >= _ALIKE
-        return at, alike or self._data.count(0, at) == self._size - at or self._check(at + len(_START)) is not None
+                return at, ended
+
+    def _is_own(self, stop: int, ended: bool, head: Head | None) -> bool:
+        """Whether records found by search are the archive's, by where they end; a file in the content may be an archive, too.
+
+        Args:
+            stop: their end.
+            ended: whether the last one is an end record.
+            head: of the damaged part before them, if it has one.
+        """
+        if ended and stop == self._size:
+            return True
+        if head and head.tag in (TAG_STORED, TAG_XZ) and stop <= head.stop:
+            return False  # inside that block
+        if not ended or (head and head.tag == TAG_CODED):
+            return True
+        alike = sum(a == b for a, b in zip(self._data[stop : stop + len(_START)], _START, strict=False)) >= _ALIKE
+        return alike or self._data.count(0, stop) == self._size - stop or self._check(stop + len(_START)) is not None
+
+    def _goes_on(self, at: int) -> bool:
+        """Whether a record, a frame or the archive's end can be here."""
+        return at == self._size or self._data.startswith(_START, at) or Head.at(self._data, at) is not None
 
 
 def _with_flip(raw: bytes, bit: int) -> bytes:
