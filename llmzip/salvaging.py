@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from llmzip.container import Block, CodedBlock, ModelRecord, StoredBlock, WholeCheck, parse_start, pull
+from llmzip.container import TAG_END, Block, CodedBlock, ModelRecord, StoredBlock, WholeCheck, parse_start, pull
 from llmzip.errors import DamagedArchiveError, NotEnoughMemoryError, NotReproducedError, OutputLimitError
 from llmzip.placing import Frame, Part, frames
 from llmzip.scanner import CUT, DAMAGED, Found, Lost, Start, scan
@@ -15,13 +15,14 @@ from llmzip.scanner import CUT, DAMAGED, Found, Lost, Start, scan
 if TYPE_CHECKING:
     from llmzip.codec import Codec
 
-Report = Callable[[int, int], None]  # (bytes of content done so far, 0)
+Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
 
 NOT_REPRODUCED = "not reproduced by this machine or model"
 _NO_MODEL = "its model record is lost"
 _CRC_WRONG = "the record's CRC was wrong, the content's is right"
 _UNPROVEN = "damaged; what it may have been cannot be proven"
-_START_DAMAGED = "damaged start"
+_START_DAMAGED = "the start of a frame, damaged"
+_END_DAMAGED = "an end record, damaged"
 _TRACELESS = "missing without a trace"
 _MISMATCH = "the content as a whole does not match its check"
 
@@ -139,7 +140,7 @@ def recover(codec: Codec, archive: bytes, report: Report | None = None) -> Itera
     Args:
         codec: decodes the blocks.
         archive: as for `salvage`.
-        report: is told how many bytes of content are done, now and then.
+        report: is told how many bytes of content are done and how many of the archive they took, now and then.
     """
     items = scan(archive)
     if not any(isinstance(item, Found) for item in items):
@@ -216,14 +217,15 @@ class _Recovery:
         if isinstance(part.item, Start) or not isinstance(part.item.record, Block):
             return _why(part)
         record = part.item.record
-        limit = self._codec.options.max_output
+        limit, guessed = self._codec.options.max_output, isinstance(part.item, Lost) or bool(part.item.mended)
         if limit is not None and self._done + record.size > limit:
+            if guessed:
+                return _why(part)
             raise OutputLimitError(self._done + record.size, limit)
         models = self._models(part, frame) if isinstance(record, CodedBlock) else [None]
-        guessed = isinstance(part.item, Lost) or bool(part.item.mended)
         for model in models:
             try:
-                return self._codec.decode_block(record, model, self._progress(record.size))
+                return self._codec.decode_block(record, model, self._progress(part, record.size))
             except NotReproducedError:
                 continue
             except (DamagedArchiveError, NotEnoughMemoryError):
@@ -239,10 +241,10 @@ class _Recovery:
         others = [m for f in (frame, *self._frames) for m in f.models] if part.models_lost else []
         return list(dict.fromkeys([*([part.model] if part.model else []), *others]))
 
-    def _progress(self, size: int) -> Callable[[float], None]:
-        def progress(share: float) -> None:
+    def _progress(self, part: Part, size: int) -> Callable[[float, int], None]:
+        def progress(share: float, stream: int) -> None:
             if self._report:
-                self._report(self._done + int(share * size), 0)
+                self._report(self._done + int(share * size), part.item.start + stream)
 
         return progress
 
@@ -268,7 +270,9 @@ def _why(part: Part) -> str:
     """What is wrong with a part."""
     if isinstance(part.item, Start):
         return _START_DAMAGED
-    return part.item.reason if isinstance(part.item, Lost) else part.item.mended or DAMAGED
+    if isinstance(part.item, Lost):
+        return _END_DAMAGED if part.item.tag == TAG_END and part.item.reason == DAMAGED else part.item.reason
+    return part.item.mended or DAMAGED
 
 
 def _unexplained(frame: Frame, complete: bool) -> Iterator[Gap]:

@@ -20,6 +20,7 @@ from llmzip.container import (
     MAX_RECORD,
     TAG_CODED,
     TAG_END,
+    TAG_PARITY,
     TAG_STORED,
     TAG_XZ,
     TAGS,
@@ -280,8 +281,8 @@ class _Scanner:
         """
         if ended and stop == self._size:
             return True
-        if head and head.tag in (TAG_STORED, TAG_XZ) and stop <= head.stop:
-            return False  # inside that block
+        if head and head.tag in (TAG_STORED, TAG_XZ, TAG_PARITY) and stop <= head.stop:
+            return False  # inside that record
         if not ended or (head and head.tag == TAG_CODED):
             return True
         alike = sum(a == b for a, b in zip(self._data[stop : stop + len(_START)], _START, strict=False)) >= _ALIKE
