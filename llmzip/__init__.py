@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from llmzip.options import Options
     from llmzip.register import register_fsspec
     from llmzip.repairing import repair
+    from llmzip.salvaging import Gap, Piece, Place, Salvaged, salvage
 
 __version__ = "0.1.0"
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "DamagedMessageError",
     "Decompressor",
     "DeviceError",
+    "Gap",
     "InexactMachineError",
     "LLZError",
     "LLZFile",
@@ -62,6 +64,9 @@ __all__ = [
     "Options",
     "OutputLimitError",
     "ParameterError",
+    "Piece",
+    "Place",
+    "Salvaged",
     "UnsupportedArchiveError",
     "__version__",
     "compress",
@@ -69,6 +74,7 @@ __all__ = [
     "open",
     "register_fsspec",
     "repair",
+    "salvage",
 ]
 
 _MODULES = {  # of what is imported only when it is asked for
@@ -81,6 +87,11 @@ _MODULES = {  # of what is imported only when it is asked for
     "open": "openfile",
     "register_fsspec": "register",
     "repair": "repairing",
+    "Gap": "salvaging",
+    "Piece": "salvaging",
+    "Place": "salvaging",
+    "Salvaged": "salvaging",
+    "salvage": "salvaging",
 }
 
 

@@ -96,7 +96,7 @@ class Frame:
         position, certain = None if torn and not lost else base, exact
         for part in self.parts:
             certain = certain and (sure or not part.is_lost)
-            part.start, part.exact = position, certain
+            part.start, part.exact = position, certain and position is not None
             position = None if position is None or part.size is None else position + part.size
         if torn or base is None or total is None:
             return None if torn else position, False

@@ -49,7 +49,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Piece(Place):
-    """The content of a block that was recovered: all its checks hold.
+    """The content of a block that was recovered: all its checks hold. It has the attributes of `Place`, too.
 
     Attributes:
         content: the bytes.
@@ -62,7 +62,7 @@ class Piece(Place):
 
 @dataclass(frozen=True)
 class Gap(Place):
-    """Damage.
+    """What is damaged. It has the attributes of `Place`, too.
 
     Attributes:
         reason: what is wrong, in a few words.
@@ -178,7 +178,7 @@ class _Recovery:
     def _frame(self, frame: Frame, whole: WholeCheck) -> Iterator[Piece | Gap]:
         late: list[Gap] = []  # what holds no content, if the frame's check says so, too
         held: list[Piece | Gap] = []  # from the first block on of which only the frame's check can tell if it is right
-        doubtful: list[int] = []  # of these, the numbers of such blocks
+        doubtful: dict[int, str] = {}  # of these, the numbers of such blocks, and what to say if they are not
         complete = True
         for part in frame.parts:
             if part.size == 0 and not part.is_block:
@@ -194,15 +194,15 @@ class _Recovery:
                 whole.update(content)
                 self._done += len(content)
             if _is_doubtful(part):
-                doubtful.append(len(held))
+                doubtful[len(held)] = _UNPROVEN if isinstance(part.item, Found) else _why(part)
             if held or doubtful:
                 held.append(piece)
             else:
                 yield piece
         verified = _verified(frame, whole)
         for i, piece in enumerate(held):
-            doubt = i in doubtful and not verified
-            yield Gap(piece.block, piece.start, piece.size, piece.exact, piece.archive, _UNPROVEN) if doubt else piece
+            wrong = "" if verified else doubtful.get(i, "")
+            yield Gap(piece.block, piece.start, piece.size, piece.exact, piece.archive, wrong) if wrong else piece
         for gap in late:
             yield replace(gap, harmless=verified and not frame.hides)
         if not verified and not doubtful:

@@ -39,6 +39,7 @@ DAMAGED, CUT = "damaged", "cut off"  # why something is lost
 _START = frame_start()
 _MAX_HEAD = 6  # bytes of tag and length
 _MAX_STOPS = 4096  # that are tried as a record's; many only if the record holds archives
+_AFTER = 19  # bytes that follow a block's content, at least: its CRC, and an end record
 _ALIKE = 2  # bytes that a damaged start of a frame has right
 
 
@@ -239,7 +240,7 @@ class _Scanner:
         """What is lost up to the next place where something sound begins."""
         head = Head.at(self._data, at)
         stop = self._resume(at, head)
-        if not head or head.content_size(self._data) is None:
+        if not head or (head.content_size(self._data) is None and head.stop <= self._size):
             return [Lost(at, stop)]
         if head.stop < stop:
             return [self._lost(head, head.stop, whole=False), Lost(head.stop, stop)]
@@ -283,10 +284,11 @@ class _Scanner:
             return True
         if head and head.tag in (TAG_STORED, TAG_XZ, TAG_PARITY) and stop <= head.stop:
             return False  # inside that record
-        if not ended or (head and head.tag == TAG_CODED):
+        if not ended or (head and head.tag == TAG_CODED and head.content_size(self._data)):
             return True
         alike = sum(a == b for a, b in zip(self._data[stop : stop + len(_START)], _START, strict=False)) >= _ALIKE
-        return alike or self._data.count(0, stop) == self._size - stop or self._check(stop + len(_START)) is not None
+        ends = self._size - stop < _AFTER or self._data.count(0, stop) == self._size - stop
+        return alike or ends or self._check(stop + len(_START)) is not None
 
     def _goes_on(self, at: int) -> bool:
         """Whether a record, a frame or the archive's end can be here."""

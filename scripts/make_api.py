@@ -17,7 +17,8 @@ import llmzip
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 SECTIONS = {
-    "At once": ["compress", "decompress", "repair"],
+    "At once": ["compress", "decompress"],
+    "Damaged archives": ["repair", "salvage", "Salvaged", "Piece", "Gap", "Place"],
     "Files": ["open", "LLZFile", "register_fsspec"],
     "In pieces": ["Compressor", "Decompressor"],
     "Short messages": ["MessageCodec"],

@@ -429,8 +429,11 @@ def test_commands_refuse(run: Run, work: Path) -> None:  # noqa: F811
     (work / "far.llz").write_bytes(inverted(archive, 0, 1500))
     (work / "bare.llz").write_bytes(inverted(stored(CONTENT), 40, 50))
     (work / "text").write_bytes(b"text")
-    for command in (["repair"], ["decompress"], ["test"], ["repair", "-o", "out"]):
+    for command in (["repair"], ["decompress"], ["repair", "-o", "out"]):
         fails(run(*command, "far.llz"), 1, "far.llz: beyond repair", "parts are damaged", "can be restored")
+    tested = run("test", "far.llz")
+    assert (tested.returncode, tested.stdout) == (1, b"")
+    assert re.search(rb"far.llz: damaged: block 1, .*\nllmzip: far.llz: beyond repair: .* can be restored", tested.stderr)
     fails(run("repair", "bare.llz"), 1, "bare.llz", "has no parity", "get another copy")
     fails(run("repair", "text"), 1, "text", "not an llmzip archive")
     fails(run("repair", "absent"), 1, "absent", "cannot be read")

@@ -14,6 +14,10 @@ from llmzip.files import FileError
 _verify = click.option("--verify", is_flag=True, help="Decode each archive again and compare before it gets its name.")
 _explain = click.option("--explain", is_flag=True, help="Say where the bits went, on standard error; takes a little longer.")
 
+_salvage = click.option(
+    "--salvage", is_flag=True, help="Write what is left of a damaged archive, and say what is missing; exit status 1 if anything is."
+)
+
 
 @click.command(short_help="Compress files, or standard input.")
 @opt.files
@@ -35,6 +39,7 @@ def compress(**given: Any) -> None:
 @click.command(short_help="Restore files from archives.")
 @opt.files
 @opt.targets
+@_salvage
 @opt.max_output
 @opt.model_place
 @opt.offline
@@ -67,6 +72,7 @@ def test(**given: Any) -> None:
 @opt.targets
 @_verify
 @opt.parity
+@_salvage
 @opt.max_output
 @opt.lanes
 @opt.model
@@ -77,6 +83,8 @@ def test(**given: Any) -> None:
 @opt.as_json
 def classic(action: str, as_json: bool, **given: Any) -> None:
     """Compress, decompress, test or list, with the options of gzip and xz."""
+    if given["salvage"] and action != "decompress":
+        raise click.UsageError("--salvage goes with -d.")
     if action == "list":
         from llmzip.cli.listing import show_list
 
@@ -98,7 +106,7 @@ def _compress_job(given: dict[str, Any]) -> Job:
 
 
 def _restore_job(action: str, given: dict[str, Any]) -> Job:
-    names = ("files",) if action == "test" else ("files", "output", "to_stdout", "force", "remove")
+    names = ("files",) if action == "test" else ("files", "output", "to_stdout", "force", "remove", "salvage")
     return Job(action, target=_without_suffix, settings=_settings(given, "max_output"), **{name: given[name] for name in names})
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import click
 
 from llmzip.cli.forecasting import Contents, Forecaster, contents
-from llmzip.errors import DamagedArchiveError, InexactMachineError, LLZError, OutputLimitError, ParameterError
+from llmzip.errors import DamagedArchiveError, InexactMachineError, LLZError, NotReproducedError, OutputLimitError, ParameterError
 from llmzip.files import STDIO, FileError, check_absent, is_stream, reading, writing
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Job:
         target: the output's name for a file's.
         verify: decode what was compressed, and compare.
         remove: delete each source at last.
+        salvage: go on past damage, and write what is left.
         settings: for `codec.Options`.
     """
 
@@ -46,6 +47,7 @@ class Job:
     force: bool = False
     remove: bool = False
     verify: bool = False
+    salvage: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -187,25 +189,63 @@ class _Runner:
                     sink.write(part)
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
-        job, found, damage = self._job, _contents(name), ""
+        job, found, damage, beyond = self._job, _contents(name), "", ""
         size, like = None if found is None else found.size, None if STDIO in (name, out) else source
         if found is None and name != STDIO and os.path.isfile(name):  # its records are not all whole
             from llmzip.cli.repair import mended
 
-            source, damage = mended(name, source)
+            try:
+                source, damage = mended(name, source)
+            except DamagedArchiveError as e:
+                if not job.salvage and job.action != "test":
+                    raise self._advised(e, name, source) from None
+                beyond = str(e)
         limit = job.settings.get("max_output")
         if limit is not None and size is not None and size > limit:
             raise OutputLimitError(size, limit)  # at once, not when it gets there
         if job.action == "test":
-            self._stream(self._decoder(name, found), name, size, source, _Digest())  # type: ignore[arg-type]
-            if damage:
-                raise DamagedArchiveError(damage)
+            self._test(name, found, source, damage, beyond)
             return
         check_absent(out, job.force)
-        with writing(out, job.force, like) as sink:
-            self._stream(self._decoder(name, found), name, size, source, sink)
+        decode, salvage = self._decoder(name, found), None
+        if job.salvage:
+            from llmzip.cli.salvaging import Salvage
+
+            decode = salvage = Salvage(name, self._make_codec())
+        try:
+            with writing(out, job.force, like) as sink:
+                self._stream(decode, name, size, source, sink)
+        except (DamagedArchiveError, NotReproducedError) as e:
+            raise self._advised(e, name, source) from None
         if damage and not job.settings.get("quiet"):
             click.echo(f"llmzip: {name}: {damage}", err=True)
+        if salvage:
+            salvage.end()
+
+    def _test(self, name: str, found: Contents | None, source: BinaryIO, damage: str, beyond: str) -> None:
+        """Checks an archive, of which `damage` says what parity could restore, `beyond` that it could not."""
+        decode = self._decoder(name, found)
+        if found is not None or damage:  # its records are whole
+            try:
+                self._stream(decode, name, found and found.size, source, _Digest())  # type: ignore[arg-type]
+            except (DamagedArchiveError, NotReproducedError):
+                source.seek(0)  # which block is it?
+            else:
+                if damage:
+                    raise DamagedArchiveError(damage)
+                return
+        from llmzip.cli.salvaging import check
+
+        with progress(name, None, bool(self._job.settings.get("quiet"))) as report:
+            check(name, self._make_codec(), source, report, beyond)
+
+    def _advised(self, error: LLZError, name: str, source: BinaryIO) -> LLZError:
+        """The error, with the advice to salvage if that would help."""
+        if self._job.salvage or name == STDIO or not source.seekable():
+            return error
+        from llmzip.cli.salvaging import advised
+
+        return advised(error, source)
 
     def _stream(self, code: Callable[..., None], name: str, size: int | None, source: BinaryIO, sink: BinaryIO) -> None:
         with progress(name, size, bool(self._job.settings.get("quiet"))) as report:
