@@ -3,28 +3,28 @@
     python scripts/make_golden.py [--check]
 
 `good-*` must decode to what `contents()` gives for them and be reproduced byte for byte; `bad-*` and `unsupported-*` must
-be refused with the error named here; from `bad-parity-*`, repair makes `good-parity`. Two of them use the real default model, the others a tiny one made from a seed.
+be refused with the error that `bad_archives.py` names. Two of them use the real default model, the others a tiny one made from a seed.
 One of those two is also part of the package, with its content: `llmzip models verify` decodes it.
 """
 
 from __future__ import annotations
 
-import struct
 import sys
 import tempfile
-import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
 import tiny  # noqa: E402
+from bad_archives import START, Refused, refused  # noqa: E402
 
 from llmzip import container as ct  # noqa: E402
 from llmzip.codec import Codec, LoadedModel, Options  # noqa: E402
-from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, UnsupportedArchiveError  # noqa: E402
 from llmzip.models import resolve  # noqa: E402
 from llmzip.models.convert import IntegerModel, convert  # noqa: E402
 from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
@@ -37,27 +37,43 @@ MESSAGE = "Meet at the old harbour wall at 19:30 — bring the charts, and don't
 TEXT = (ROOT / "examples" / "harbour.txt").read_bytes()
 
 
+GOOD = {
+    "good-empty": ("a frame without blocks", b""),
+    "good-stored": ("a block as it is", bytes(range(256))),
+    "good-stored-empty": ("a stored block and an xz block of no bytes", b""),
+    "good-xz": ("a block as xz", b"again and again, " * 200),
+    "good-parity": ("a parity frame after a stored block", bytes(range(256))),
+    "good-tiny": ("one block, one lane, the tiny model made from a seed", TEXT[:600]),
+    "good-tiny-lanes": ("five lanes of unequal length, raw-byte symbols", TEXT[:1200] + b"\xff\x04 raw \r\n\0"),
+    "good-tiny-blocks": ("several blocks under one model record", TEXT[:1500]),
+    "good-tiny-models": ("several model records in a frame, two of them not used", TEXT[:200]),
+    "good-tiny-opening": ("a model with an opening", TEXT[:600]),
+    "good-tiny-chosen": ("what the encoder chooses for a short text", TEXT[:600]),
+    "good-tiny-frozen": ("nothing learned", TEXT[:600]),
+    "good-tiny-bias": ("biases alone, with parameters of their own", TEXT[:900]),
+    "good-tiny-neighbours": ("neighbours alone, with parameters of their own", TEXT[:900]),
+    "good-tiny-low": ("all parameters and the ID's length at their lower limits", TEXT[:150]),
+    "good-tiny-high": ("all parameters and the ID's length at their upper limits, as many lanes as symbols", TEXT[:150]),
+    "good-tiny-no-bits": ("an empty bitstream: the first symbol each time", b"<|endoftext|>" * 5),
+    "good-tiny-level-1": ("the parameters of level 1", TEXT[:600]),
+    "good-tiny-level-9": ("the parameters of level 9", TEXT[:600]),
+    "good-concatenated": ("three frames", TEXT[:600] + bytes(range(256)) + TEXT[:600]),
+    "good-real-message": ("the real default model, one lane", MESSAGE),
+    "good-real-lanes": ("the real default model, four lanes", TEXT[:1500]),
+}
+README = """# Golden archives
+
+Made by `scripts/make_golden.py`, and so is this list; a test makes them again and compares. `good-*` decode to what the script's
+`contents()` gives; `bad-*` and `unsupported-*` must be refused. Repair makes `good-parity` of `bad-parity-*`.
+
+| file | what it shows, or what is wrong | error |
+|---|---|---|
+"""
+
+
 def contents() -> dict[str, bytes]:
     """What each good archive holds."""
-    return {
-        "good-empty": b"",
-        "good-stored": bytes(range(256)),
-        "good-xz": b"again and again, " * 200,
-        "good-parity": bytes(range(256)),
-        "good-tiny": TEXT[:600],
-        "good-tiny-lanes": TEXT[:1200] + b"\xff\x04 raw \r\n\0",
-        "good-tiny-blocks": TEXT[:1500],
-        "good-tiny-opening": TEXT[:600],
-        "good-tiny-chosen": TEXT[:600],
-        "good-tiny-frozen": TEXT[:600],
-        "good-tiny-bias": TEXT[:900],
-        "good-tiny-neighbours": TEXT[:900],
-        "good-tiny-level-1": TEXT[:600],
-        "good-tiny-level-9": TEXT[:600],
-        "good-concatenated": TEXT[:600] + bytes(range(256)) + TEXT[:600],
-        "good-real-message": MESSAGE,
-        "good-real-lanes": TEXT[:1500],
-    }
+    return {name: content for name, (_, content) in GOOD.items()}
 
 
 class _Coding(Codec):
@@ -103,40 +119,57 @@ def good() -> dict[str, bytes]:
     for level in (1, 9):
         coding = _Coding("local:tiny", small, level=level, adapter=LEVELS[level].adapter)
         made[f"good-tiny-level-{level}"] = coding.compress(want[f"good-tiny-level-{level}"])
+    made |= _by_hand(LoadedModel("local:tiny", small, Options()))
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
     made["good-real-message"] = _Coding(DEFAULT_MODEL, real).compress(want["good-real-message"])
     made["good-real-lanes"] = _Coding(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
     return made
 
 
-def _record(tag: bytes, body: bytes) -> bytes:
-    framed = tag + ct.varint(len(body)) + body
-    return framed + struct.pack("<I", zlib.crc32(framed))
-
-
-def refused(base: bytes, protected: bytes) -> dict[str, tuple[type[LLZError], bytes]]:
-    """Archives that must be refused, made from `good-tiny` and `good-parity`."""
-    end = ct.encode_record(ct.WholeCheck().record())
-    model = ct.ModelRecord("local:tiny", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN).body()
-    middle = len(base) // 2
-    cases: dict[str, Callable[[], tuple[type[LLZError], bytes]]] = {
-        "bad-magic": lambda: (NotAnArchiveError, b"\x89LLX" + base[4:]),
-        "bad-cut": lambda: (DamagedArchiveError, base[:middle]),
-        "bad-no-end": lambda: (DamagedArchiveError, base[: -len(end)]),
-        "bad-flipped-bit": lambda: (DamagedArchiveError, base[:middle] + bytes([base[middle] ^ 16]) + base[middle + 1 :]),
-        "bad-trailing": lambda: (DamagedArchiveError, base + b"rubbish"),
-        "bad-length": lambda: (DamagedArchiveError, ct.frame_start() + b"S" + ct.varint(1 << 40)),
-        "bad-lanes": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 6, 0, b"").body()) + end),
-        "bad-no-model": lambda: (DamagedArchiveError, ct.frame_start() + _record(b"C", ct.CodedBlock(9, 5, 1, 0, b"").body()) + end),
-        "bad-parity-block": lambda: (DamagedArchiveError, protected[:40] + bytes(30) + protected[70:]),
-        "bad-parity-frame": lambda: (DamagedArchiveError, protected[:-60] + bytes(60)),
-        "bad-parity-head": lambda: (NotAnArchiveError, protected[31:]),
-        "unsupported-version": lambda: (UnsupportedArchiveError, ct.MAGIC + b"\x02" + base[5:]),
-        "unsupported-arithmetic": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", b"\x01" + model[1:]) + end),
-        "unsupported-learning": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"M", model[:4] + b"\x80" + model[5:]) + end),
-        "unsupported-record": lambda: (UnsupportedArchiveError, ct.frame_start() + _record(b"Z", b"from the future") + end),
+def _by_hand(loaded: LoadedModel) -> dict[str, bytes]:
+    """What the encoder would not write."""
+    want, plain = contents(), loaded.record(LEVELS[1])
+    other = replace(plain, window=20, adapter=LEVELS[DEFAULT_LEVEL].adapter)
+    nobody = replace(plain, model_id="nobody's", digest=bytes(ct.DIGEST_BYTES))
+    low = replace(plain, model_id=" ", window=1, sinks=0, adapter=AdapterParameters(1, BiasParameters(1, 1), NeighbourParameters(4, 1)))
+    high = replace(
+        plain, model_id="~" * ct.MAX_ID, window=ct.MAX_WINDOW, sinks=ct.MAX_SINKS, near=False,
+        adapter=AdapterParameters(4096, BiasParameters(255, 255), NeighbourParameters(20, 255)),
+    )  # fmt: skip
+    text = want["good-tiny-models"]
+    halves = [_block(loaded, m, part, 2) for m, part in ((plain, text[:100]), (other, text[100:]))]
+    nothing = np.zeros(5, np.int32)
+    coded = {
+        "good-stored-empty": [ct.StoredBlock(b""), ct.XzBlock(0, 0, b"\0")],
+        "good-tiny-models": [nobody, plain, halves[0], other, halves[1], nobody],
+        "good-tiny-low": [low, _block(loaded, low, want["good-tiny-low"], 3)],
+        "good-tiny-high": [high, _block(loaded, high, want["good-tiny-high"])],
+        "good-tiny-no-bits": [plain, _block(loaded, plain, want["good-tiny-no-bits"], 1, nothing)],
     }
-    return {name: make() for name, make in cases.items()}
+    return {name: _frame(want[name], records) for name, records in coded.items()}
+
+
+def _frame(content: bytes, records: list[ct.Record]) -> bytes:
+    whole = ct.WholeCheck()
+    whole.update(content)
+    return START + b"".join(map(ct.encode_record, [*records, whole.record()]))
+
+
+def _block(
+    loaded: LoadedModel, model: ct.ModelRecord, content: bytes, lanes: int | None = None, symbols: NDArray[np.int32] | None = None
+) -> ct.CodedBlock:
+    """A block of these symbols, the tokenizer's if None; of as many lanes as symbols if that is None."""
+    if symbols is None:
+        symbols = loaded.alphabet.encode(content)
+    lanes = lanes or len(symbols)
+    return ct.CodedBlock(len(content), len(symbols), lanes, ct.content_check(content), loaded.coder(model).encode(symbols, lanes))
+
+
+def readme(bad: dict[str, Refused]) -> str:
+    """The list of archives."""
+    rows = [f"| {name} | {what} | |" for name, (what, _) in GOOD.items()]
+    rows += [f"| {name} | {what} | {error.__name__} |" for name, (what, error, _) in bad.items()]
+    return README + "\n".join(rows) + "\n"
 
 
 def packaged(archives: dict[str, bytes]) -> dict[Path, bytes]:
@@ -147,8 +180,10 @@ def packaged(archives: dict[str, bytes]) -> dict[Path, bytes]:
 def main() -> None:
     """Writes or checks all archives."""
     archives = good()
-    archives |= {name: data for name, (_, data) in refused(archives["good-tiny"], archives["good-parity"]).items()}
+    bad = refused(archives["good-tiny"], archives["good-parity"])
+    archives |= {name: case.archive for name, case in bad.items()}
     files = {FOLDER / f"{name}.llz": data for name, data in archives.items()} | packaged(archives)
+    files[FOLDER / "README.md"] = readme(bad).encode()
     check = "--check" in sys.argv
     for path, data in files.items():
         if check:

@@ -29,8 +29,14 @@ def golden_codec(tiny_model: IntegerModel, real_model: IntegerModel) -> Codec:
     return codec
 
 
-def test_all_kinds_are_there() -> None:
-    assert {f.stem for f in FILES} == set(make_golden.contents()) | set(make_golden.refused(b"x" * 100, b"x" * 100))
+@pytest.fixture(scope="module")
+def refused() -> dict[str, make_golden.Refused]:
+    return make_golden.refused(*((make_golden.FOLDER / f"{name}.llz").read_bytes() for name in ("good-tiny", "good-parity")))
+
+
+def test_all_kinds_are_there(refused: dict[str, make_golden.Refused]) -> None:
+    assert {f.stem for f in FILES} == set(make_golden.contents()) | set(refused)
+    assert (make_golden.FOLDER / "README.md").read_text("utf-8") == make_golden.readme(refused)
 
 
 @pytest.mark.parametrize("name", make_golden.contents())
@@ -44,11 +50,12 @@ def test_good_ones_are_reproduced(real_model: IntegerModel) -> None:
         assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name
 
 
-def test_refused(golden_codec: Codec) -> None:
-    base, protected = ((make_golden.FOLDER / f"{name}.llz").read_bytes() for name in ("good-tiny", "good-parity"))
-    for name, (error, archive) in make_golden.refused(base, protected).items():
+def test_refused(golden_codec: Codec, refused: dict[str, make_golden.Refused]) -> None:
+    protected = (make_golden.FOLDER / "good-parity.llz").read_bytes()
+    for name, (_, error, archive) in refused.items():
         assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name
-        with pytest.raises(error):
+        with pytest.raises(error) as caught:
             golden_codec.decompress(archive)
+        assert type(caught.value) is error, name
         if name.startswith("bad-parity"):
             assert repair(archive) == protected

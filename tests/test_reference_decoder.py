@@ -63,7 +63,8 @@ def kind(archive: bytes) -> str:
 def test_golden_archives(tiny_folder: Path) -> None:
     results = decode(tiny_folder, {name: GOLDEN[name] for name in TINY})
     expected = {name: content.hex() for name, content in CONTENTS.items()}
-    expected |= {name: CLASSES[error] for name, (error, _) in make_golden.refused(GOLDEN["good-tiny"], GOLDEN["good-parity"]).items()}
+    refused = make_golden.refused(GOLDEN["good-tiny"], GOLDEN["good-parity"])
+    expected |= {name: CLASSES[case.error] for name, case in refused.items()}
     for name in TINY:
         assert results[name][0] == expected[name], name
 

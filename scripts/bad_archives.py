@@ -1,0 +1,234 @@
+"""The golden archives that must be refused, each for one reason. `make_golden.py` writes them to tests/golden."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import replace
+from random import Random
+from typing import NamedTuple
+
+from llmzip import classic
+from llmzip import container as ct
+from llmzip.errors import (
+    DamagedArchiveError,
+    LLZError,
+    ModelMismatchError,
+    ModelUnavailableError,
+    NotAnArchiveError,
+    NotReproducedError,
+    UnsupportedArchiveError,
+)
+from llmzip.parameters import FROZEN
+
+
+class Refused(NamedTuple):
+    """An archive, what is wrong with it, and the error that says so."""
+
+    what: str
+    error: type[LLZError]
+    archive: bytes
+
+
+START = ct.frame_start()
+END = ct.encode_record(ct.WholeCheck().record())  # of no content
+BOMB = Random(0).randbytes(100)
+
+
+def record(tag: bytes, body: bytes) -> bytes:
+    """Any record, with the right CRC."""
+    framed = tag + ct.varint(len(body)) + body
+    return framed + struct.pack("<I", zlib.crc32(framed))
+
+
+def refused(tiny: bytes, protected: bytes) -> dict[str, Refused]:
+    """By name; made from `good-tiny` and `good-parity`."""
+    made = _frames(tiny) | _envelopes(tiny) | _model_records(tiny) | _coded_blocks() | _other_records() | _content(tiny)
+    return made | _parity(protected) | _unsupported(tiny)
+
+
+def _damaged(what: str, archive: bytes) -> Refused:
+    return Refused(what, DamagedArchiveError, archive)
+
+
+def _records(archive: bytes) -> tuple[ct.ModelRecord, ct.CodedBlock, ct.EndRecord]:
+    """Of `good-tiny`."""
+    [[model, block, end]] = [list(frame) for frame in ct.read_frames(io.BytesIO(archive))]
+    assert isinstance(model, ct.ModelRecord)
+    assert isinstance(block, ct.CodedBlock)
+    assert isinstance(end, ct.EndRecord)
+    return model, block, end
+
+
+def _frames(tiny: bytes) -> dict[str, Refused]:
+    end = ct.encode_record(_records(tiny)[2])
+    return {
+        "bad-magic": Refused("fourth byte of the magic", NotAnArchiveError, b"\x89LLX" + tiny[4:]),
+        "bad-magic-cut": Refused("part of the magic, and nothing else", NotAnArchiveError, START[:3]),
+        "bad-no-version": _damaged("ends after the magic", START[:4]),
+        "bad-no-record": _damaged("ends after the version", START),
+        "bad-cut": _damaged("ends in a record", tiny[: len(tiny) // 2]),
+        "bad-no-end": _damaged("ends before the end record", tiny[: -len(end)]),
+        "bad-trailing": _damaged("bytes after the last frame", tiny + b"rubbish"),
+        "bad-trailing-magic": _damaged("part of another magic after the last frame", tiny + START[:3]),
+    }
+
+
+def _envelopes(tiny: bytes) -> dict[str, Refused]:
+    middle = len(tiny) // 2
+    long, endless = b"S\x80\x00", b"S" + b"\x81" * 5 + b"\x00"
+    return {
+        "bad-flipped-bit": _damaged("one bit of the bitstream", tiny[:middle] + bytes([tiny[middle] ^ 16]) + tiny[middle + 1 :]),
+        "bad-crc": _damaged("the CRC of a record", START + record(b"S", b"text")[:-1] + b"\0" + END),
+        "bad-crc-unknown": _damaged("the CRC of a record of unknown kind", START + record(b"Z", b"")[:-1] + b"\0" + END),
+        "bad-length": _damaged("a record that claims a terabyte", START + b"S" + ct.varint(1 << 40)),
+        "bad-length-limit": _damaged("a record one byte above the limit", START + b"S" + ct.varint(ct.MAX_RECORD + 1)),
+        "bad-length-long": _damaged("a record's length not in its shortest form", START + long + struct.pack("<I", zlib.crc32(long)) + END),
+        "bad-length-endless": _damaged("a record's length of six bytes", START + endless + struct.pack("<I", zlib.crc32(endless)) + END),
+    }
+
+
+def _model_records(tiny: bytes) -> dict[str, Refused]:
+    """All with both parts that learn."""
+    model = _records(tiny)[0]
+    a = model.adapter
+    assert a.bias
+    assert a.neighbours
+
+    def with_body(what: str, body: bytes) -> Refused:
+        return _damaged(what, START + record(b"M", body) + END)
+
+    def with_fields(what: str, **fields: object) -> Refused:
+        return with_body(what, replace(model, **fields).body())  # type: ignore[arg-type]
+
+    def learning(what: str, part: str, **fields: int) -> Refused:
+        return with_fields(what, adapter=replace(a, **{part: replace(getattr(a, part), **fields)}))
+
+    return {
+        "bad-model-short": with_body("a model record with a byte too few", model.body()[:-1]),
+        "bad-model-long": with_body("a model record with a byte too many", model.body() + b"\0"),
+        "bad-window-0": with_fields("a window of 0", window=0),
+        "bad-window-8161": with_fields("a window of 8161", window=ct.MAX_WINDOW + 1),
+        "bad-sinks": with_fields("17 sinks", sinks=ct.MAX_SINKS + 1),
+        "bad-round-0": with_fields("rounds of 0 symbols", adapter=replace(a, round_symbols=0)),
+        "bad-round-4097": with_fields("rounds of 4097 symbols", adapter=replace(a, round_symbols=4097)),
+        "bad-rate": learning("a rate of 0", "bias", rate=0),
+        "bad-prior": learning("a prior of 0", "bias", prior=0),
+        "bad-capacity-3": learning("2^3 neighbours", "neighbours", capacity_bits=3),
+        "bad-capacity-21": learning("2^21 neighbours", "neighbours", capacity_bits=21),
+        "bad-sharpness": learning("a sharpness of 0", "neighbours", sharpness=0),
+        "bad-id-0": with_fields("an ID of no bytes", model_id=""),
+        "bad-id-201": with_fields("an ID of 201 bytes", model_id="x" * (ct.MAX_ID + 1)),
+        "bad-id-newline": with_fields("an ID with byte 0x0A", model_id="two\nlines"),
+        "bad-id-delete": with_fields("an ID with byte 0x7F", model_id="x\x7f"),
+    }
+
+
+def _coded_blocks() -> dict[str, Refused]:
+    """Behind a model record of a model that nobody has: what is wrong is so without it."""
+    model = ct.encode_record(ct.ModelRecord("nobody's", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN))
+
+    def with_body(what: str, body: bytes) -> Refused:
+        return _damaged(what, START + model + record(b"C", body) + END)
+
+    def with_numbers(what: str, size: int, symbols: int, lanes: int) -> Refused:
+        return with_body(what, ct.CodedBlock(size, symbols, lanes, 0, b"").body())
+
+    good = ct.CodedBlock(9, 5, 1, 0, b"").body()
+    return {
+        "bad-no-model": _damaged("a coded block before any model record", START + record(b"C", good) + END),
+        "bad-model-of-frame": _damaged("its model record is in the frame before", START + model + END + START + record(b"C", good) + END),
+        "bad-size-0": with_numbers("a size of 0", 0, 0, 0),
+        "bad-size-limit": with_numbers("a size above the limit", ct.MAX_BLOCK + 1, 5, 1),
+        "bad-symbols-0": with_numbers("no symbols", 9, 0, 0),
+        "bad-symbols": with_numbers("more symbols than bytes", 9, 10, 1),
+        "bad-lanes-0": with_numbers("no lanes", 9, 5, 0),
+        "bad-lanes": with_numbers("more lanes than symbols", 9, 5, 6),
+        "bad-lanes-4097": with_numbers("4097 lanes", 9000, 9000, ct.MAX_LANES + 1),
+        "bad-coded-short": with_body("a coded block that ends in its check", good[:-1]),
+        "bad-varint-long": with_body("a size not in its shortest form", b"\x89\x00" + good[1:]),
+        "bad-varint-endless": with_body("a size of eleven bytes", b"\x89" + b"\x80" * 9 + b"\x00" + good[1:]),
+    }
+
+
+def _other_records() -> dict[str, Refused]:
+    content = b"again and again, " * 9
+    good = ct.XzBlock(len(content), ct.content_check(content), classic.pack(content))
+    end = ct.WholeCheck()
+    end.update(content)
+    right = end.record()
+
+    def xz(what: str, **fields: object) -> Refused:
+        return _damaged(what, START + record(b"X", replace(good, **fields).body()) + ct.encode_record(right))  # type: ignore[arg-type]
+
+    def ended(what: str, body: bytes) -> Refused:
+        return _damaged(what, START + record(b"S", content) + record(b"E", body))
+
+    zeros = classic.pack(bytes(1 << 24))
+    return {
+        "bad-xz-stream": xz("an xz block that cannot be decoded", stream=b"\x7f" + good.stream),
+        "bad-xz-no-end": xz("an xz stream without its last byte", stream=good.stream[:-1]),
+        "bad-xz-trailing": xz("an xz stream with a byte after its end", stream=good.stream + b"\0"),
+        "bad-xz-size": xz("an xz block one byte longer than it says", size=good.size - 1),
+        "bad-xz-check": xz("the CRC of an xz block's content", check=good.check ^ 1),
+        "bad-xz-short": _damaged("an xz block that ends in its check", START + record(b"X", good.body()[:4]) + ct.encode_record(right)),
+        "bad-xz-bomb": xz("16 MiB where 153 bytes are stated", stream=zeros),
+        "bad-end-size": ended("a frame one byte longer than its end record says", replace(right, size=right.size - 1).body()),
+        "bad-end-check": ended("the SHA-256 of a frame", right.body()[:-1] + bytes([right.check[-1] ^ 1])),
+        "bad-end-short": ended("an end record with a byte too few", right.body()[:-1]),
+        "bad-end-long": ended("an end record with a byte too many", right.body() + b"\0"),
+        "bad-end-limit": ended("a frame that claims 2^63 + 1 bytes", ct.varint((1 << 63) + 1) + right.check),
+    }
+
+
+def _content(tiny: bytes) -> dict[str, Refused]:
+    """Coded blocks whose records are intact."""
+    model, block, end = _records(tiny)
+
+    def whole(m: ct.ModelRecord, b: ct.CodedBlock) -> bytes:
+        return START + b"".join(map(ct.encode_record, (m, b, end)))
+
+    def lost(what: str, **fields: object) -> Refused:
+        return Refused(what, NotReproducedError, whole(model, replace(block, **fields)))  # type: ignore[arg-type]
+
+    flipped = bytes([block.stream[0] ^ 1]) + block.stream[1:]
+    other = replace(model, digest=bytes(ct.DIGEST_BYTES)), replace(model, tokenizer=bytes(ct.TOKENIZER_BYTES))
+    most = {"size": ct.MAX_BLOCK, "symbols": ct.MAX_BLOCK}
+    return {
+        "bad-not-reproduced-check": lost("the CRC of a coded block's content", check=block.check ^ 1),
+        "bad-not-reproduced-size": lost("a coded block one byte shorter than it says", size=block.size + 1),
+        "bad-not-reproduced-stream": lost("one bit of the bitstream, the CRC of the record being right", stream=flipped),
+        "bad-not-reproduced-target": lost("a first target that no symbol has", stream=b"\xff" * 4),
+        "bad-not-reproduced-bomb": lost("2^24 symbols in 100 bytes: a target that no symbol has comes early", **most, stream=BOMB),
+        "bad-other-model": Refused("a coded block of a model that is not to be had", ModelUnavailableError, whole(other[0], block)),
+        "bad-other-tokenizer": Refused("a coded block of the model with another tokenizer", ModelMismatchError, whole(other[1], block)),
+    }
+
+
+def _parity(protected: bytes) -> dict[str, Refused]:
+    """Repair makes `good-parity` of each."""
+    return {
+        "bad-parity-block": _damaged("zeros in a block that parity protects", protected[:40] + bytes(30) + protected[70:]),
+        "bad-parity-frame": _damaged("zeros at the end of a parity frame", protected[:-60] + bytes(60)),
+        "bad-parity-head": Refused("the first bytes of what parity protects are missing", NotAnArchiveError, protected[31:]),
+    }
+
+
+def _unsupported(tiny: bytes) -> dict[str, Refused]:
+    model = ct.ModelRecord("local:tiny", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN).body()
+
+    def unsupported(what: str, archive: bytes) -> Refused:
+        return Refused(what, UnsupportedArchiveError, archive)
+
+    return {
+        "unsupported-version": unsupported("a format version of the future", ct.MAGIC + b"\x02" + tiny[5:]),
+        "unsupported-version-0": unsupported("format version 0, and nothing else", ct.MAGIC + b"\x00"),
+        "unsupported-frame": unsupported("a format version of the future, in the second frame", START + END + ct.MAGIC + b"\x02"),
+        "unsupported-arithmetic": unsupported("an arithmetic version of the past", START + record(b"M", b"\x01" + model[1:]) + END),
+        "unsupported-arithmetic-5": unsupported(
+            "an arithmetic version of the future, and nothing else", START + record(b"M", b"\x05") + END
+        ),
+        "unsupported-learning": unsupported("flags of the future", START + record(b"M", model[:4] + b"\x80" + model[5:]) + END),
+        "unsupported-record": unsupported("a record of unknown kind", START + record(b"Z", b"from the future") + END),
+    }
