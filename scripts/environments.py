@@ -25,6 +25,7 @@ NEWEST = {
     "huggingface_hub": "2.4.0",
     "platformdirs": "4.14.8",
     "filelock": "4.2.12",
+    "reedsolo": "1.7.0",
 }
 CODING = ("torch", "numpy", "numba", "tokenizers", "gguf", "safetensors")  # what they do reaches coded bits
 FIXED_BETWEEN = ("torch", "numba", "tokenizers", "gguf", "safetensors")  # numpy follows numba, which bounds it
