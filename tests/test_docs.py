@@ -10,7 +10,7 @@ import click
 from click.testing import CliRunner
 from conftest import ROOT
 
-from llmzip import container, frequencies, textforms
+from llmzip import container, frequencies, parity, textforms
 from llmzip.cli import main
 from llmzip.cli.coding import classic
 from llmzip.codec import Codec
@@ -19,6 +19,7 @@ from llmzip.models.convert import IntegerModel
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
 README = (ROOT / "README.md").read_text("utf-8")
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text("utf-8")
 FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 
 
@@ -36,6 +37,27 @@ def test_format_states_the_constants() -> None:
     stated = [f"1 to {container.MAX_WINDOW}", f"0 to {container.MAX_SINKS}", f"min(symbols, {container.MAX_LANES})"]
     for words in (*stated, "1 to 2^24", "at most 2^24 + 2^16", f"T = 2^{frequencies.TOTAL_BITS}", f"F = T - 2^16 = {frequencies.TOTAL}"):
         assert words in FORMAT, words
+
+
+def test_format_states_parity() -> None:
+    assert f"| marker | 4 | | `{parity.MARKER.hex(' ')}`" in FORMAT
+    assert (parity.MAX_SIZE, parity.MAX_SHARDS, parity.SHARD_SIZES[0], parity.SHARD_SIZES[-1]) == (2**36, 2**20, 16, 2**16)
+    for words in ("N | varint | 1 to 2^36 |", "s | varint | 16 to 2^16 |", "at most 2^20, is the number of data shards", "(`0x11D`)"):
+        assert words in FORMAT, words
+
+
+def test_performance_states_what_parity_costs() -> None:
+    rows = {int(row[0].replace(",", "")): row[1:] for row in table("| archive, bytes | 1% |", PERFORMANCE)}
+    assert len(rows) >= 5
+    for size, cells in rows.items():
+        for percent, cell in zip((1, 5, 10, 20, 30, 50), cells, strict=True):
+            assert abs(float(cell) - 100 * parity.choose(size, percent).frame_size / size) <= 0.5, (size, percent)
+
+
+def table(heading: str, text: str) -> list[list[str]]:
+    """The cells of a table that begins with `heading`."""
+    lines = text[text.index(heading) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def test_format_states_the_levels() -> None:

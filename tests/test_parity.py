@@ -311,6 +311,43 @@ def test_hostile_records(hostile: bytes) -> None:
     assert time.monotonic() - began < 20  # two at most where nothing else runs
 
 
+def test_costly_records() -> None:
+    """Frames that are in order, but dear: all of the data is computed, and every frame has a matrix of its own."""
+    rng, parts = random.Random(2), []
+    for i in range(12):
+        layout = Layout(16 * (120 - i), 16, 1, 120 + i)
+        parts.append(parity.frame(rng.randbytes(layout.size), layout))
+    began = time.monotonic()
+    mended = restore(b"".join(parts))
+    assert mended
+    assert all(part in mended.archive for part in parts)
+    assert time.monotonic() - began < 20  # one where nothing else runs
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(1, 400), st.integers(16, 64), st.integers(1, 3), st.integers(1, 5), st.integers(0, 400),
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 40), st.integers(0, 255)), max_size=3),
+)  # fmt: skip
+def test_wrong_fields_with_right_checks(
+    size: int, shard: int, groups: int, count: int, lost: int, changes: list[tuple[int, int, int]]
+) -> None:
+    """What records say may be anything: the outcome is a repair or an error of the right kind."""
+    layout = Layout(size, shard, min(groups, -(-size // shard)), count)
+    data = random.Random(size).randbytes(size)
+    records = [r for frame in read_frames(io.BytesIO(parity.frame(data, layout))) for r in frame]
+    for number, at, byte in changes:
+        record = records[number % (len(records) - 1)]
+        assert isinstance(record, ParityRecord)
+        body = bytearray(record.content)
+        body[at % len(body)] = byte
+        records[number % (len(records) - 1)] = ParityRecord(bytes(body))
+    changed = frame_start() + b"".join(map(encode_record, records))
+    with contextlib.suppress(DamagedArchiveError):
+        mended = restore(inverted(data, 0, lost % (size + 1)) + changed)
+        assert mended is None or changes or mended.archive == data + changed
+
+
 def test_nested_records_take_no_square_of_time() -> None:
     body = parity.MARKER
     for _ in range(3000):

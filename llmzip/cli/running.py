@@ -190,7 +190,7 @@ class _Runner:
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
         job, found, damage, beyond = self._job, _contents(name), "", ""
-        size, like = None if found is None else found.size, None if STDIO in (name, out) else source
+        like = None if STDIO in (name, out) else source
         if found is None and name != STDIO and os.path.isfile(name):  # its records are not all whole
             from llmzip.cli.repair import mended
 
@@ -200,6 +200,9 @@ class _Runner:
                 if not job.salvage and job.action != "test":
                     raise self._advised(e, name, source) from None
                 beyond = str(e)
+            found = contents(source) if damage else None
+            source.seek(0)
+        size = None if found is None else found.size
         limit = job.settings.get("max_output")
         if limit is not None and size is not None and size > limit:
             raise OutputLimitError(size, limit)  # at once, not when it gets there
