@@ -95,8 +95,9 @@ class Frame:
                 part.size = part.size if part.bounded and not torn else None
         position, certain = None if torn and not lost else base, exact
         for part in self.parts:
-            certain = certain and (sure or not part.is_lost)
-            part.start, part.exact = position, certain and position is not None
+            fits = sure or not part.is_lost
+            part.start, part.exact = position, position is not None and certain and (fits or part.size is None)
+            certain = certain and fits
             position = None if position is None or part.size is None else position + part.size
         if torn or base is None or total is None:
             return None if torn else position, False

@@ -280,7 +280,7 @@ def _unexplained(frame: Frame, complete: bool) -> Iterator[Gap]:
     last = frame.parts[-1] if frame.parts else None
     if not frame.closed and not (last and isinstance(last.item, Lost) and last.item.stop == frame.stop):
         start = None if last is None or last.start is None or last.size is None else last.start + last.size
-        yield Gap(None, start, None, False, range(frame.stop, frame.stop), CUT)
+        yield Gap(None, start, None, start is not None and last is not None and last.exact, range(frame.stop, frame.stop), CUT)
     elif frame.end and complete:
         reason = _TRACELESS if frame.spare else _MISMATCH
         yield Gap(None, None, frame.spare if frame.spare and frame.spare > 0 else None, False, range(frame.start, frame.stop), reason)

@@ -142,7 +142,7 @@ def test_the_archive_has_all_kinds(made: Made) -> None:
 def test_a_flipped_bit_is_put_right(made: Made) -> None:
     """Every bit of all records' beginnings and ends and of the starts of frames; of the rest, some."""
     near = {at + i for item in made.items for at in (item.start, item.stop - 6) for i in range(6)}
-    for bit in (bit for byte in range(len(made.data)) for bit in range(8 * byte, 8 * byte + 8) if byte in near or bit % 19 == 0):
+    for bit in (bit for byte in range(len(made.data)) for bit in range(8 * byte, 8 * byte + 8) if byte in near or bit % 61 == 0):
         result = made.salvage(flipped(made.data, bit))
         assert result.complete
         assert result.content == CONTENT
@@ -153,7 +153,7 @@ def test_a_flipped_bit_is_put_right(made: Made) -> None:
 
 def test_every_block_in_turn(made: Made) -> None:
     for number, (block, position, content) in enumerate(made.blocks, 1):
-        for seed in range(5):
+        for seed in range(3):
             rng = random.Random(seed)
             start = rng.randrange(block.start + 12, block.stop - 8)
             result = made.expect(overwritten(made.data, start, start + 4, rng), (start, start + 4))
@@ -238,7 +238,7 @@ def cut(data: bytes, rng: random.Random) -> tuple[bytes, Span]:
 def test_damage_anywhere(made: Made, name: str) -> None:
     """Where the end of one frame and the start of the next are destroyed together, it is not known what more was between them."""
     borders = [(item.start - 20, item.stop + 20) for item in made.items if isinstance(item, Start) and item.start]
-    for seed in range(30):
+    for seed in range(24):
         data, touched = KINDS[name](made.data, random.Random(f"{name} {seed}"))
         result = made.expect(data, touched, placed=not any(overlap(touched, border) for border in borders))
         assert result.gaps or any(piece.mended for piece in result.pieces)
@@ -388,7 +388,7 @@ def test_an_archive_in_the_content_is_not_taken_for_the_archive(made: Made) -> N
         assert all(r.record.content in contents for r in records if not overlap((r.start, r.stop), touched))  # type: ignore[union-attr]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.randoms(use_true_random=False)), min_size=2, max_size=5))
 def test_damage_of_many_kinds_at_once(made: Made, damages: list[tuple[str, random.Random]]) -> None:
     data = made.data

@@ -116,7 +116,7 @@ def _where(place: Place) -> str:
         words.append(f"from archive byte {place.archive.start:,} on")
     likely = "" if place.exact else "probably "
     if place.size is None:
-        words.append("content of unknown size" + ("" if place.start is None else f" from {likely}byte {place.start:,} on"))
+        words.append("content of unknown size" + ("" if place.start is None else f", {likely}from byte {place.start:,} on"))
     elif not place.size:
         words.append(f"{likely}no content")
     elif place.start is None:
