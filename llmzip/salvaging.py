@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
 
+_MAX_MODELS = 16  # records that are tried where a block's own is lost
+
 NOT_REPRODUCED = "not reproduced by this machine or model"
 _NO_MODEL = "its model record is lost"
 _CRC_WRONG = "the record's CRC was wrong, the content's is right"
@@ -162,6 +164,7 @@ def _refuse(archive: bytes) -> None:
 class _Recovery:
     def __init__(self, codec: Codec, found: list[Frame], report: Report | None) -> None:
         self._codec, self._frames, self._report = codec, found, report
+        self._models_of_all = list(dict.fromkeys(model for frame in found for model in frame.models))[:_MAX_MODELS]
         self._blocks = self._done = 0  # blocks numbered, bytes of content recovered
 
     def parts(self) -> Iterator[Piece | Gap]:
@@ -220,7 +223,7 @@ class _Recovery:
         limit, guessed = self._codec.options.max_output, isinstance(part.item, Lost) or bool(part.item.mended)
         if limit is not None and self._done + record.size > limit:
             if guessed:
-                return _why(part)
+                return DAMAGED
             raise OutputLimitError(self._done + record.size, limit)
         models = self._models(part, frame) if isinstance(record, CodedBlock) else [None]
         for model in models:
@@ -232,14 +235,17 @@ class _Recovery:
                 if not guessed and isinstance(record, CodedBlock):
                     raise
                 continue
-        if guessed or not isinstance(record, CodedBlock):
+        if isinstance(part.item, Lost):
             return _why(part)
+        if guessed or not isinstance(record, CodedBlock):
+            return DAMAGED
         return _NO_MODEL if part.models_lost else NOT_REPRODUCED
 
     def _models(self, part: Part, frame: Frame) -> list[ModelRecord]:
         """The model records that may be a coded block's, the likeliest first."""
-        others = [m for f in (frame, *self._frames) for m in f.models] if part.models_lost else []
-        return list(dict.fromkeys([*([part.model] if part.model else []), *others]))
+        own = [part.model] if part.model else []
+        others = [*frame.models, *self._models_of_all] if part.models_lost else []
+        return list(dict.fromkeys(own + others))[:_MAX_MODELS]
 
     def _progress(self, part: Part, size: int) -> Callable[[float, int], None]:
         def progress(share: float, stream: int) -> None:
