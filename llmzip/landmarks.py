@@ -93,6 +93,11 @@ class Landmarks:
         self._data = data
         self._windows: dict[int, list[int]] = {}
 
+    def __contains__(self, position: int) -> bool:
+        found = self._window(position // _WINDOW)
+        i = bisect_right(found, position)
+        return i > 0 and found[i - 1] == position
+
     def after(self, position: int) -> Iterator[int]:
         """Those after a position, in order."""
         for window in range(position // _WINDOW, -(-len(self._data) // _WINDOW)):

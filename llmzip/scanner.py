@@ -2,6 +2,9 @@
 
 Where a record's CRC-32 does not hold, it may be one flipped bit, which the CRC itself identifies, or a head that can be rebuilt from where
 the next record begins. If not, its length, or a search, says where to go on.
+
+An archive may be made to do harm, and be nothing but damage. So what mending may take is limited in proportion to the archive's size; when
+that is used up, only what is intact is found.
 """
 
 from __future__ import annotations
@@ -40,6 +43,10 @@ _START = frame_start()
 _MAX_HEAD = 6  # bytes of tag and length
 _MAX_STOPS = 4096  # that are tried as a record's; many only if the record holds archives
 _AFTER = 19  # bytes that follow a block's content, at least: its CRC, and an end record
+_TRIES = 1 << 17  # what mending may take: ends of records that are tried, and one more for each _SHARE bytes of the archive ...
+_SHARE = 4
+_FLIP = 256  # ... where a search for a flipped bit counts as so many ...
+_CHECKED = 4096  # ... and so many bytes that are checked count as one
 _ALIKE = 2  # bytes that a damaged start of a frame has right
 
 
@@ -109,6 +116,9 @@ class _Scanner:
         self._landmarks = Landmarks(data)
         self._checked: dict[int, Found | Lost | None] = {}
         self._mended: dict[int, Found | None] = {}
+        self._stuck: set[int] = set()  # from where lengths lead to nothing sound
+        self._filled = len(data.rstrip(b"\0"))  # where the zeros at the end begin
+        self._tries = _TRIES + self._size // _SHARE
 
     def items(self) -> Iterator[Item]:
         at, fresh = 0, True  # whether a frame must start here
@@ -136,12 +146,22 @@ class _Scanner:
         if at not in self._checked:
             self._checked[at] = None
             head = Head.at(self._data, at, known=False)
-            if head and head.stop <= self._size and not head.difference(self._data):
+            if head and head.stop <= self._size and self._intact(head):
                 try:
                     self._checked[at] = Found(at, head.stop, self._parse(self._data[at : head.stop]))
                 except LLZError as e:
                     self._checked[at] = Lost(at, head.stop, str(e), True, head.tag, head.content_size(self._data))
         return self._checked[at]
+
+    def _intact(self, head: Head) -> bool:
+        if head.tag in TAGS:
+            return head.start in self._landmarks
+        return self._may_try(0, head.stop - head.start) and not head.difference(self._data)
+
+    def _may_try(self, ends: int, size: int) -> bool:
+        """Takes so many tries, and bytes to be checked, off what is left of them; False if it was too little."""
+        self._tries -= ends + size // _CHECKED
+        return self._tries >= 0
 
     @staticmethod
     def _parse(raw: bytes) -> Record:
@@ -159,8 +179,10 @@ class _Scanner:
 
     def _flip(self, at: int) -> Found | None:
         """A record of which one bit was flipped."""
+        if not self._may_try(_FLIP, 0):
+            return None
         head = Head.at(self._data, at)
-        if head and head.stop <= self._size:
+        if head and head.stop <= self._size and self._may_try(0, head.stop - at):
             bit = crc.flipped_bit(head.difference(self._data), head.stop - at)
             if bit is not None and (found := self._flipped(at, head.stop, bit)):
                 return found
@@ -172,6 +194,8 @@ class _Scanner:
         return None
 
     def _flipped(self, at: int, stop: int, bit: int) -> Found | None:
+        if not self._may_try(0, stop - at):
+            return None
         raw = _with_flip(self._data[at:stop], bit)
         head = Head.at(raw, 0)
         if not head or head.stop != len(raw) or head.difference(raw):
@@ -187,7 +211,9 @@ class _Scanner:
     def _rebuild(self, at: int) -> Found | None:
         """A record of which tag and length are destroyed, but not where it ends."""
         near = takewhile(lambda p: p <= at + _MAX_HEAD + MAX_RECORD + 4, self._landmarks.after(at + _MAX_HEAD - 1))
-        stops = [*islice(near, _MAX_STOPS), self._size]
+        stops = [*islice(near, min(_MAX_STOPS, max(self._tries, 0))), self._size]
+        if not self._may_try(len(stops), stops[-2] - at if len(stops) > 1 else 0):
+            return None
         heads = [(tag + length, stop) for stop in stops for length in _lengths(stop - at) for tag in TAGS]
         if not heads:
             return None
@@ -207,20 +233,21 @@ class _Scanner:
     def _walk(self, at: int) -> list[Lost]:
         """The damaged records from here on, if their lengths lead to something sound; else nothing."""
         steps: list[Lost] = []
-        while (head := Head.at(self._data, at)) and head.stop <= self._size and not self._hides(head):
+        while at not in self._stuck and (head := Head.at(self._data, at)) and head.stop <= self._size and not self._hides(head):
             steps.append(self._lost(head, head.stop, whole=True))
             at = head.stop
             if at == self._size or self._data.startswith(_START, at) or self._record(at):
                 return steps
             if head.tag == TAG_END and self._record(at + len(_START)):
                 return steps
+        self._stuck.update((at, *(step.start for step in steps)))
         return []
 
     def _hides(self, head: Head) -> bool:
         """Whether an intact record reaches to this one's end or beyond, so that the end is none: bytes were deleted before."""
         for position in takewhile(lambda p: p < head.stop, self._landmarks.after(head.start)):
             found = self._check(position)
-            if found and found.stop >= head.stop:
+            if (found and found.stop >= head.stop) or not self._may_try(1, 0):
                 return True
         return False
 
@@ -287,7 +314,7 @@ class _Scanner:
         if not ended or (head and head.tag == TAG_CODED and head.content_size(self._data)):
             return True
         alike = sum(a == b for a, b in zip(self._data[stop : stop + len(_START)], _START, strict=False)) >= _ALIKE
-        ends = self._size - stop < _AFTER or self._data.count(0, stop) == self._size - stop
+        ends = self._size - stop < _AFTER or stop >= self._filled
         return alike or ends or self._check(stop + len(_START)) is not None
 
     def _goes_on(self, at: int) -> bool:
