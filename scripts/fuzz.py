@@ -43,6 +43,7 @@ def parsed_arguments() -> argparse.Namespace:
     p.add_argument("--mutants", type=int, default=0, metavar="N", help="containers, for the parser alone")
     p.add_argument("--decodes", type=int, default=0, metavar="N", help="archives with right checks, decoded with a tiny model")
     p.add_argument("--repairs", type=int, default=0, metavar="N", help="archives with parity, to be repaired")
+    p.add_argument("--salvages", type=int, default=0, metavar="N", help="archives to be salvaged, with a tiny model")
     p.add_argument("--coder", type=int, default=0, metavar="N", help="bitstreams for the range decoder, and texts for the alphabet")
     p.add_argument("--messages", type=int, default=0, metavar="N", help="messages")
     p.add_argument("--models", type=int, default=0, metavar="N", help="model files of each kind")
@@ -68,7 +69,7 @@ def runs(a: argparse.Namespace, work: Path) -> Iterator[Run]:
         yield "GGUF files", files.gguf, some(files.ggufs(Random(a.seed)), a.models)
         yield "folders with safetensors", files.folder, some(files.folders(Random(a.seed)), a.models)
         yield "exported models", files.export, some(files.exports(Random(a.seed)), a.models)
-    if not (a.coder or a.messages or a.decodes or a.bits or a.real):
+    if not (a.salvages or a.coder or a.messages or a.decodes or a.bits or a.real):
         return
     model = coding.tiny_model()
     codec = coding.codec_of(model)
@@ -81,6 +82,8 @@ def runs(a: argparse.Namespace, work: Path) -> Iterator[Run]:
         yield "messages, 32 at once", messages, some(messages.inputs(Random(a.seed)), -(-a.messages // 32))
     if a.decodes:
         yield "archives, tiny model", coding.Archives(codec), some(coding.archives(Random(a.seed), loaded), a.decodes)
+    if a.salvages:
+        yield "archives to salvage, tiny model", coding.Salvages(codec), some(coding.damaged(Random(a.seed), loaded), a.salvages)
     if a.bits:
         small = coding.seeds(loaded)[1]
         yield f"each bit of {len(small)} bytes, tiny model", coding.Archives(codec, 1), mutation.flips(small)

@@ -94,6 +94,11 @@ def test_flipped_bits(tiny_model: IntegerModel, loaded: LoadedModel) -> None:
     assert "NotReproducedError" in tally.outcomes
 
 
+def test_salvage(tiny_model: IntegerModel, loaded: LoadedModel) -> None:
+    tally = run(coding.Salvages(coding.codec_of(tiny_model)), lambda rng: coding.damaged(rng, loaded), 60)
+    assert {"salvaged", "complete"} <= set(tally.outcomes)
+
+
 def test_repairs() -> None:
     assert {"repaired", "whole", "DamagedArchiveError"} <= set(run(repairing.repaired, repairing.inputs, 200).outcomes)
 

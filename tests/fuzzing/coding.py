@@ -33,6 +33,7 @@ from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.sources import load_float_model
 from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
 from llmzip.rangecoder import RangeDecoder
+from llmzip.scanner import scan
 
 UNREADABLE = (NotReproducedError, ModelMismatchError, ModelUnavailableError, NotEnoughMemoryError)  # what becomes of a coded block
 
@@ -199,6 +200,28 @@ class Archives:
             assert error is None or not d.eof, "in pieces there is no error"
 
 
+class Salvages:
+    """Salvage accounts for every byte, finds at least what decoding finds, and no more than there is."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._archives = Archives(codec)
+
+    def __call__(self, data: bytes) -> str:
+        items = scan(data)
+        assert [item.start for item in items] + [len(data)] == [0, *(item.stop for item in items)], "there are holes"
+        written, error = self._archives._whole(data)
+        try:
+            found = llmzip.salvage(data, codec=self._archives.codec)
+        except LLZError as e:
+            assert error, "salvage fails where decoding does not"
+            return type(e).__name__
+        assert found.content.startswith(b"".join(written)), "salvage finds less than decoding"
+        if error is None:
+            assert found.complete, "salvage misses something"
+            assert found.content == b"".join(written), "salvage finds more than there is"
+        return "complete" if found.complete else "salvaged"
+
+
 class _Sink(io.BytesIO):
     def __init__(self) -> None:
         super().__init__()
@@ -317,6 +340,17 @@ def archives(rng: Random, model: LoadedModel) -> Iterator[bytes]:
     good = [mutation.frames(a) for a in seeds(model)]
     while True:
         yield mutation.rechecked(rng, rng.choice(good), _change)
+
+
+def damaged(rng: Random, model: LoadedModel) -> Iterator[bytes]:
+    """Archives to be salvaged."""
+    good = seeds(model)
+    changed = archives(rng, model)
+    while True:
+        data = rng.choice(good) if rng.random() < 0.6 else next(changed)
+        for _ in range(rng.choice((0, 1, 1, 2, 5))):
+            data = mutation.blind(rng, data, good)
+        yield data
 
 
 def _change(rng: Random, old: ct.Record) -> bytes:
