@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from llmzip.adapter import Adapter, Sizes
 from llmzip.adapter.neighbours import State
 from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
-from llmzip.errors import NotEnoughMemoryError, NotReproducedError, quoted
+from llmzip.errors import NotEnoughMemoryError, NotReproducedError
 from llmzip.frequencies import TOTAL
 from llmzip.lanes import LaneLayout
 from llmzip.observing import Observer
@@ -37,8 +37,10 @@ def _memory() -> Iterator[None]:
     """For where it cannot be known beforehand how much there is."""
     try:
         yield
-    except MemoryError as e:
-        raise NotEnoughMemoryError(f"a block needs more memory than this process can have ({quoted(e)}); free or allow it more") from e
+    except (MemoryError, RuntimeError) as e:
+        if isinstance(e, RuntimeError) and "memory" not in str(e):  # with these words torch says that there is too little
+            raise
+        raise NotEnoughMemoryError("a block needs more memory than this process can have; free or allow it more") from e
 
 
 class _End(Protocol):

@@ -94,14 +94,8 @@ class Transformer:
         """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time.
 
         Unless `near`, the heads that look near see as much as the others.
-
-        Raises:
-            MemoryError: there is not enough.
         """
-        try:
-            return KVCache(self._seeing(near), lanes, window, sinks, steps, chunk, self.device)
-        except RuntimeError as e:  # as torch has it
-            raise MemoryError("for keys and values") from e
+        return KVCache(self._seeing(near), lanes, window, sinks, steps, chunk, self.device)
 
     def memory(self, lanes: int, window: int, steps: int, chunk: int, near: bool = True) -> tuple[int, int | None]:
         """Bytes that `cache` would take, with what lies between layers, about; and those that are free, if known."""

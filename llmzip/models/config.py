@@ -11,6 +11,7 @@ import numpy as np
 from llmzip.errors import ModelFormatError, quoted
 
 MAX_OPENING = 64
+MAX_HEAD_DIM = 1024  # products of so many int8s sum exactly in float32
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class LlamaConfig:
         if not all(type(n) is int for n in integers) or not all(type(x) is float for x in (self.rope_base, self.norm_eps)):
             raise ModelFormatError("the configuration's values are not of the types they should be; the file is damaged")
         # 2^17 products of int8 still sum exactly in int32
-        if min(sizes) < 1 or max(self.width, self.ffn, self.query_width) > 1 << 17 or self.vocab > 1 << 24 or self.layers > 1024:
+        wide = max(self.width, self.ffn, self.query_width) > 1 << 17 or self.head_dim > MAX_HEAD_DIM
+        if min(sizes) < 1 or wide or self.vocab > 1 << 24 or self.layers > 1024:
             raise ModelFormatError(f"model dimensions out of range: {quoted(sizes)}; the file is damaged or not a Llama model")
         if self.heads % self.kv_heads or self.head_dim % 2 or self.width % 4 or self.ffn % 4 or self.head_dim % 4:
             raise ModelFormatError("heads, widths or head size do not fit llmzip's engine (multiples of 4, grouped heads)")

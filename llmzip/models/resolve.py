@@ -70,14 +70,17 @@ def load_cached(cached: store.CachedModel) -> IntegerModel:
 def load_for_archive(model_id: str, digest: bytes, quiet: bool = False, offline: bool = False) -> IntegerModel:
     """The model an archive names; `digest` is a prefix of its weights' digest.
 
-    Only models of the registry are fetched for an archive: its ID is not to be trusted.
+    Only models of the registry are fetched for an archive, and only if they can be the right ones: its ID is not to be trusted.
     """
     for cached in store.cached_models():
         if cached.digest.startswith(digest):
             return store.load(cached)
-    if model_id in REGISTRY:
+    known = REGISTRY.get(model_id)
+    if known and known.digest.startswith(digest.hex()):
         return load(model_id, quiet, offline)
     how = f"run: llmzip models pull {model_id}" if _HUB.fullmatch(model_id) else "give its path with --model"
+    if known:
+        how = "as another version of llmzip has it; use the one that wrote the archive"
     raise ModelUnavailableError(f"the archive needs model {model_id} (weights {digest.hex()}), which is not here; {how}")
 
 
