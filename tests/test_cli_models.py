@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from llmzip import container, verification
 from llmzip.cli import main
 from llmzip.codec import Codec, Options
-from llmzip.errors import LLZError, ModelUnavailableError
+from llmzip.errors import LLZError, ModelUnavailableError, NotReproducedError
 from llmzip.models import resolve, store, transfer
 from llmzip.models.convert import IntegerModel, convert, tensor_layout
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
@@ -372,8 +372,12 @@ def test_verify_finds_any_changed_byte(run: Run, tiny_id: str, file: str) -> Non
 
 
 def test_verify_finds_a_machine_that_errs(run: Run, tiny_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Codec, "decompress", lambda *_: b"something else")
-    fails(run("verify", tiny_id), 3, "does not decode", "report")
+    def lost(*_: object) -> bytes:
+        raise NotReproducedError("noticed at the end of a block")
+
+    for errs in (lambda *_: b"something else", lost):
+        monkeypatch.setattr(Codec, "decompress", errs)
+        fails(run("verify", tiny_id), 3, "does not decode", "report")
 
 
 def test_golden_archives_of_the_package_are_of_this_version() -> None:

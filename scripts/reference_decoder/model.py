@@ -53,6 +53,8 @@ def converted(source, chosen):
     config = source.config | (REGISTERED if source.sha256 == REGISTERED_FILE else {}) | chosen
     check(config)
     tensors = integer_tensors(config, source.weights)
+    if not all((t > 0).all() and (t <= 16).all() for t in tensors.values() if t.dtype == np.float32):
+        raise ValueError("its scales are not within the bounds of section 7.2")
     digest = model_digest(config, tensors)
     matrices = {name: t.astype(np.float32) for name, t in tensors.items() if t.dtype != np.float32}
     scales = {name.removesuffix(".scale"): t for name, t in tensors.items() if t.dtype == np.float32}
@@ -64,7 +66,9 @@ def check(config):
     c = config
     sizes = [c[name] for name in ("layers", "width", "heads", "kv_heads", "head_dim", "ffn", "vocab")]
     good = all(1 <= size <= 2**24 for size in sizes) and c["layers"] <= 1024 and c["heads"] % c["kv_heads"] == 0
-    good = good and all(c[name] % 4 == 0 for name in ("width", "head_dim", "ffn")) and c["rope_base"] > 1 and 0 < c["norm_eps"] < 1
+    good = good and all(size <= 2**17 for size in (c["width"], c["ffn"], c["heads"] * c["head_dim"])) and c["head_dim"] <= 1024
+    good = good and all(c[name] % 4 == 0 for name in ("width", "head_dim", "ffn"))
+    good = good and 1 < c["rope_base"] < float("inf") and 0 < c["norm_eps"] < 1
     tokens = [c["bos"], *c.get("opening", [])]
     if not good or len(tokens) > 65 or not all(0 <= t < c["vocab"] for t in tokens):
         raise ValueError("its configuration is not within the bounds of section 7.1")
