@@ -283,6 +283,22 @@ def test_messages_longer_than_any_are_not_read(codec: Codec) -> None:
     assert time.process_time() - start < 5
 
 
+@pytest.mark.parametrize("command", ["decompress", "test", "list", "info"])
+def test_bad_archives_on_the_command_line(command: str, cache: Path, tmp_path: Path) -> None:
+    """One line each, an exit code that fits, and no output."""
+    for path in sorted(p for p in (ROOT / "tests" / "golden").glob("[bu]*.llz") if "parity" not in p.name):  # these are repaired
+        archive = Path(shutil.copy(path, tmp_path / "a.llz"))
+        result = CliRunner().invoke(main, [command, str(archive)], env={"LLMZIP_OFFLINE": "1"})
+        assert isinstance(result.exception, (SystemExit, type(None))), path.name
+        if command in ("decompress", "test"):
+            assert result.exit_code in (1, 3), path.name
+        if result.exit_code:
+            assert re.match(r"llmzip: .*a\.llz: ", result.stderr), path.name
+            assert all(line.isprintable() for line in result.stderr.splitlines()), path.name
+            assert command == "test" or result.stderr.count("\n") == 1, path.name
+        assert {p.name for p in tmp_path.iterdir()} <= {"a.llz", "cache"}, path.name
+
+
 # --- archives: names of models
 
 NAMES = [
