@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from llmzip.message import MessageCodec
     from llmzip.openfile import open
     from llmzip.options import Options
+    from llmzip.parity.repairing import repair
     from llmzip.register import register_fsspec
-    from llmzip.repairing import repair
     from llmzip.salvaging import Gap, Piece, Place, Salvaged, salvage
 
 __version__ = "0.1.0"
@@ -86,7 +86,7 @@ _MODULES = {  # of what is imported only when it is asked for
     "Options": "options",
     "open": "openfile",
     "register_fsspec": "register",
-    "repair": "repairing",
+    "repair": "parity.repairing",
     "Gap": "salvaging",
     "Piece": "salvaging",
     "Place": "salvaging",

@@ -17,7 +17,7 @@ import llmzip
 from llmzip.codec import Codec, Options
 from llmzip.container import Block, CodedBlock, ModelRecord
 from llmzip.errors import LLZError, NotReproducedError
-from llmzip.scanner import Found, Start, scan
+from llmzip.salvaging.scanner import Found, Start, scan
 
 Damaged = tuple[bytes, int, int]  # the archive, and which of its bytes were touched
 

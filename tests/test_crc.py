@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmzip import crc
+from llmzip.salvaging import crc
 
 DATA = random.Random(1).randbytes(100_000)
 

@@ -11,7 +11,7 @@ from conftest import ROOT
 from llmzip.codec import Codec, LoadedModel, Options
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
-from llmzip.repairing import repair
+from llmzip.parity.repairing import repair
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import make_golden

@@ -54,8 +54,8 @@ from llmzip.models.convert import LARGEST, IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
 from llmzip.parameters import FROZEN, NeighbourParameters
-from llmzip.repairing import repair
-from llmzip.scanner import scan
+from llmzip.parity.repairing import repair
+from llmzip.salvaging.scanner import scan
 from llmzip.summary import summarise
 
 START, END = ct.frame_start(), ct.encode_record(ct.WholeCheck().record())

@@ -6,7 +6,6 @@ import gzip
 import json
 import lzma
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from click.testing import CliRunner
 from conftest import ROOT, TEXT, FixedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from terminal import at_terminal
 from test_cli import Result, Run, fails, run, work  # noqa: F401  fixtures
 from test_frequencies import rows, some_votes
 
@@ -214,19 +214,10 @@ def test_colours_are_for_terminals(run: Run, work: Path, tiny_folder: Path, tmp_
     (work / "a.txt").write_bytes(TEXT[:300])
 
     def on_terminal(*args: str, **extra: str) -> str:
-        parent, child = pty.openpty()
-        env = os.environ | {"LLMZIP_CACHE": str(tmp_path / "cache"), "LLMZIP_MODEL": str(tiny_folder), "TERM": "xterm"} | extra
-        with subprocess.Popen([sys.executable, "-m", "llmzip", "inspect", *args, "a.txt"], cwd=work, env=env, stdout=child) as process:
-            os.close(child)
-            out = b""
-            try:
-                while part := os.read(parent, 1 << 16):
-                    out += part
-            except OSError:  # the other end is closed
-                pass
-        os.close(parent)
-        assert process.returncode == 0
-        return out.decode().replace("\r\n", "\n")
+        env = {"LLMZIP_CACHE": str(tmp_path / "cache"), "LLMZIP_MODEL": str(tiny_folder), "TERM": "xterm"} | extra
+        code, out, _ = at_terminal("stdout", "inspect", *args, "a.txt", cwd=work, **env)
+        assert code == 0
+        return out.decode()
 
     colours = on_terminal()
     assert "\x1b[38;5;16;48;5;" in colours

@@ -19,15 +19,15 @@ from reedsolo import RSCodec
 from test_cli import Run, fails, run, work  # noqa: F401  fixtures
 
 import llmzip
-from llmzip import erasure, parity
+from llmzip import parity
 from llmzip.codec import Codec, Options
 from llmzip.container import ParityRecord, StoredBlock, WholeCheck, encode_record, frame_start, read_frames
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, ParameterError
 from llmzip.file import LLZFile
 from llmzip.incremental import Compressor, Decompressor
 from llmzip.models.convert import IntegerModel
-from llmzip.parity import Layout
-from llmzip.repairing import mend, repair, restore
+from llmzip.parity import Layout, erasure
+from llmzip.parity.repairing import mend, repair, restore
 
 FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 

@@ -18,10 +18,10 @@ from llmzip import container as ct
 from llmzip.codec import Codec
 from llmzip.container import Block, CodedBlock, EndRecord, ModelRecord, StoredBlock, XzBlock, encode_record, frame_start
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, OutputLimitError, UnsupportedArchiveError
-from llmzip.landmarks import Landmarks
 from llmzip.models.convert import IntegerModel
 from llmzip.salvaging import NOT_REPRODUCED, Salvaged, recoverable
-from llmzip.scanner import Found, Lost, Start, scan
+from llmzip.salvaging.landmarks import Landmarks
+from llmzip.salvaging.scanner import Found, Lost, Start, scan
 
 RNG = random.Random(5)
 CONTENTS = (

@@ -12,11 +12,10 @@ from typing import BinaryIO
 
 import click
 
-from llmzip import repairing
 from llmzip.cli.running import SUFFIX, attempt
 from llmzip.files import STDIO, FileError, reading, writing
-from llmzip.parity import MARKER
-from llmzip.repairing import Mended
+from llmzip.parity import MARKER, repairing
+from llmzip.parity.repairing import Mended
 
 _LOST = "its parity is damaged beyond use"
 

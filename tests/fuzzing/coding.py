@@ -33,7 +33,7 @@ from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.sources import load_float_model
 from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
 from llmzip.rangecoder import RangeDecoder
-from llmzip.scanner import scan
+from llmzip.salvaging.scanner import scan
 
 UNREADABLE = (NotReproducedError, ModelMismatchError, ModelUnavailableError, NotEnoughMemoryError)  # what becomes of a coded block
 

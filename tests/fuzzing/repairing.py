@@ -10,7 +10,7 @@ from fuzzing import containers, mutation
 from llmzip import container as ct
 from llmzip import parity
 from llmzip.errors import LLZError
-from llmzip.repairing import repair
+from llmzip.parity.repairing import repair
 
 MOST_MEMORY = 1 << 24  # bytes, for archives of a few thousand
 

@@ -18,7 +18,6 @@ from itertools import islice, takewhile
 
 import numpy as np
 
-from llmzip import crc
 from llmzip.container import (
     MAX_RECORD,
     TAG_CODED,
@@ -36,7 +35,8 @@ from llmzip.container import (
 )
 from llmzip.errors import LLZError
 from llmzip.fields import varint
-from llmzip.landmarks import Head, Landmarks
+from llmzip.salvaging import crc
+from llmzip.salvaging.landmarks import Head, Landmarks
 
 DAMAGED, CUT = "damaged", "cut off"  # why something is lost
 _START = frame_start()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from llmzip.container import TAG_END, Block, CodedBlock, ModelRecord, StoredBlock, WholeCheck, parse_start, pull
 from llmzip.errors import DamagedArchiveError, NotEnoughMemoryError, NotReproducedError, OutputLimitError
-from llmzip.placing import Frame, Part, frames
-from llmzip.scanner import CUT, DAMAGED, Found, Lost, Start, scan
+from llmzip.salvaging.placing import Frame, Part, frames
+from llmzip.salvaging.scanner import CUT, DAMAGED, Found, Lost, Start, scan
 
 if TYPE_CHECKING:
     from llmzip.codec import Codec

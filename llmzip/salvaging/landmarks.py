@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmzip import crc
 from llmzip.container import MAX_BLOCK, MAX_LANES, MAX_RECORD, TAG_CODED, TAG_END, TAG_STORED, TAG_XZ, TAGS, WHOLE_BYTES, frame_start
 from llmzip.errors import DamagedArchiveError
 from llmzip.fields import Cursor, varint
+from llmzip.salvaging import crc
 
 _WINDOW = 1 << 20  # bytes looked through at a time
 _KNOWN = np.isin(np.arange(256), [tag[0] for tag in TAGS])

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
-from llmzip import erasure
 from llmzip.container import ParityRecord, WholeCheck, encode_record, frame_start
 from llmzip.errors import DamagedArchiveError, ParameterError
 from llmzip.fields import Cursor, varint
+from llmzip.parity import erasure
 
 MARKER = b"\xf5RSP"  # begins the body of every record, so that it can be found in a damaged file
 SHARD_SIZES = range(16, (1 << 16) + 1)  # bytes

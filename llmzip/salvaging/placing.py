@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from llmzip.container import TAG_END, WHOLE_BYTES, Block, EndRecord, ModelRecord, encode_record
-from llmzip.scanner import Found, Item, Lost, Start
+from llmzip.salvaging.scanner import Found, Item, Lost, Start
 
 _SLACK = 128  # bytes of models' and end records, and of what was inserted by damage
 
