@@ -38,7 +38,7 @@ def _memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as e:
-        if isinstance(e, RuntimeError) and "memory" not in str(e):  # with these words torch says that there is too little
+        if isinstance(e, RuntimeError) and "allocate" not in str(e):  # torch's word for it, on any device
             raise
         raise NotEnoughMemoryError("a block needs more memory than this process can have; free or allow it more") from e
 
