@@ -393,3 +393,16 @@ def test_archives_cut_anywhere(work: Path, tiny_model: IntegerModel) -> None:
     assert piped.returncode == 1
     assert piped.stdout in whole[1:]
     one_line(piped.stderr, "standard input", "cut short")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+    ids=["unset", "count", "policy"],
+)
+def test_threads_that_wait_leave_their_processor_to_other_processes(given: dict[str, str], expected: str | None) -> None:
+    """With OpenMP's own choice, two processes on two processors took forty times as long as one. The user's word goes before ours."""
+    script = "import llmzip.__main__ as m, llmzip.cli, os, sys; llmzip.cli.main = lambda **_: print('torch' in sys.modules, os.environ.get('GOMP_SPINCOUNT')); m.run()"
+    env = {k: v for k, v in os.environ.items() if k not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}} | given
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=env, text=True, check=True)
+    assert done.stdout == f"False {expected}\n"
