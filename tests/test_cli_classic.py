@@ -65,6 +65,10 @@ def test_classic_usage_errors(run: Run, work: Path) -> None:  # noqa: F811
         assert result.stdout == b""
         assert b"classic" not in result.stderr
     fails(run("compres"), 1, "compres", "cannot be read")
+    result = run("-q", "decompress", "a.llz")
+    assert result.returncode == 2
+    assert b"Options come after the command: llmzip decompress" in result.stderr
+    assert not (work / "a.llz.llz").exists()
 
 
 def test_no_arguments_at_a_terminal_help(work: Path) -> None:  # noqa: F811

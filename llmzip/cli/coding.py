@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -83,6 +84,7 @@ def test(**given: Any) -> None:
 @opt.as_json
 def classic(action: str, as_json: bool, **given: Any) -> None:
     """Compress, decompress, test or list, with the options of gzip and xz."""
+    _refuse_command(given["files"][:1])
     if given["salvage"] and action != "decompress":
         raise click.UsageError("--salvage goes with -d.")
     if action == "list":
@@ -93,6 +95,14 @@ def classic(action: str, as_json: bool, **given: Any) -> None:
         run(_compress_job(given))
     else:
         run(_restore_job(action, given))
+
+
+def _refuse_command(first: Sequence[str]) -> None:
+    """Raises `click.UsageError` for `llmzip -v decompress a.llz`, which would compress the archive."""
+    ctx = click.get_current_context().parent
+    for name in first:
+        if ctx and isinstance(ctx.command, click.Group) and name in ctx.command.list_commands(ctx) and not os.path.lexists(name):
+            raise click.UsageError(f"Options come after the command: llmzip {name} [OPTIONS]...")
 
 
 def _settings(given: dict[str, Any], *names: str) -> dict[str, Any]:
