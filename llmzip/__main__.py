@@ -40,14 +40,25 @@ def run() -> None:
 
 
 def _share_processors() -> None:
-    """Lets threads that wait for each other give their processor away soon, unless the user has said how they shall wait.
+    """Lets threads that wait for each other give their processor away soon if another process of this program runs already.
 
-    OpenMP's threads spin for long by default, which is some 10% faster alone; but two processes on the same processors then
-    keep each other from what they wait for, and take not twice as long but forty times. GNU's library reads this when it is
-    loaded, so this comes before torch.
+    OpenMP's threads spin for long by default, which is a little faster. But of two processes that do so on the same processors,
+    each keeps the other from what it waits for, and they take not twice as long but forty times. One may. GNU's library reads
+    this when it is loaded, so this comes before torch; what the user has set stays.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
+    if "OMP_WAIT_POLICY" not in os.environ and not _is_first():
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def _is_first() -> bool:
+    """Whether no other process holds a lock on this very file; this one does then, until it ends."""
+    try:
+        import fcntl
+
+        fcntl.flock(os.open(__file__, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _open_missing() -> None:

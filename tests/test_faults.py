@@ -396,13 +396,24 @@ def test_archives_cut_anywhere(work: Path, tiny_model: IntegerModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+    ("given", "alone", "then"),
+    [({}, "None", "1000"), ({"GOMP_SPINCOUNT": "7"}, "7", "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None", "None")],
     ids=["unset", "count", "policy"],
 )
-def test_threads_that_wait_leave_their_processor_to_other_processes(given: dict[str, str], expected: str | None) -> None:
+def test_threads_that_wait_leave_their_processor_to_other_processes(given: dict[str, str], alone: str, then: str, tmp_path: Path) -> None:
     """With OpenMP's own choice, two processes on two processors took forty times as long as one. The user's word goes before ours."""
-    script = "import llmzip.__main__ as m, llmzip.cli, os, sys; llmzip.cli.main = lambda **_: print('torch' in sys.modules, os.environ.get('GOMP_SPINCOUNT')); m.run()"
+    script = (
+        "import llmzip.__main__ as m, llmzip.cli, os, sys; m.__file__ = sys.argv[1];"
+        "llmzip.cli.main = lambda **_: (print('torch' in sys.modules, os.environ.get('GOMP_SPINCOUNT'), flush=True), sys.stdin.read()); m.run()"
+    )
     env = {k: v for k, v in os.environ.items() if k not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}} | given
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=env, text=True, check=True)
-    assert done.stdout == f"False {expected}\n"
+    locked = tmp_path / "program"
+    locked.touch()
+    command = [sys.executable, "-c", script, str(locked)]
+    for _ in range(2):  # the lock goes with its process
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True) as first:
+            assert first.stdin and first.stdout
+            assert first.stdout.readline() == f"False {alone}\n"
+            second = subprocess.run(command, input="", capture_output=True, env=env, text=True, check=True)
+            first.stdin.close()
+        assert second.stdout == f"False {then}\n"
