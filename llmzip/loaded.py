@@ -103,8 +103,10 @@ class LoadedModels:
             try:
                 how = (self.options.quiet, self.options.offline)
                 self._loaded[record.digest] = self._load(
-                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, *how)
+                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, record.tokenizer, *how)
                 )
+                if self.options.model and self._loaded[record.digest].tokenizer != record.tokenizer:
+                    self._own_model()  # may have the same weights, and the right tokenizer
             except ModelUnavailableError:
                 if not self.options.model:
                     raise

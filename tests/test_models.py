@@ -13,6 +13,7 @@ import pytest
 import tiny
 from safetensors.numpy import load_file, save_file
 
+import llmzip
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError
 from llmzip.models import fetch, resolve, store
 from llmzip.models.config import LlamaConfig
@@ -198,18 +199,18 @@ def test_hub_models(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) 
     model = resolve.load(name)
     assert model.digest() == convert(load_float_model(folder)).digest()
     assert resolve.archive_id(name) == name
-    assert resolve.load_for_archive(name, model.digest()[:10]).digest() == model.digest()
+    assert resolve.load_for_archive(name, model.digest()[:10], model.tokenizer.hash[:6]).digest() == model.digest()
     assert asked == [("owner/tiny", "0123abc")]
     store.find(name).folder.rename(cache / "gone")  # type: ignore[union-attr]
     with pytest.raises(ModelUnavailableError, match=f"llmzip models pull {name}"):
-        resolve.load_for_archive(name, model.digest()[:10])
+        resolve.load_for_archive(name, model.digest()[:10], model.tokenizer.hash[:6])
 
 
 def test_archive_names_are_never_fetched_from_a_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "fetch_repository", lambda *_: pytest.fail("fetched"))
     for name in ("hf:someone/model@main", "../../etc/passwd", "https://example.org/x", "/etc/passwd"):
         with pytest.raises(ModelUnavailableError):
-            resolve.load_for_archive(name, b"digest")
+            resolve.load_for_archive(name, b"digest", b"tokens")
         assert store.folder_for(name).parent == cache / "models"
 
 
@@ -278,3 +279,20 @@ def test_the_real_model_converts_to_its_pins(real_model: IntegerModel) -> None:
     assert real_model.tokenizer.hash.hex() == known.tokenizer_hash
     assert {n: real_model.tensors[n].shape for n in ("embed", "0.qkv")} == {"embed": (49152, 576), "0.qkv": (1152, 576)}
     assert set(expected_shapes(real_model.config)) >= {"29.down", "norm"}
+
+
+def test_models_that_share_weights_are_told_apart_by_their_tokenizers(folder: Path, cache: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    settings = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    settings["model"]["merges"] = settings["model"]["merges"][:-1]
+    (other / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    text = (Path(__file__).parent.parent / "examples" / "harbour.txt").read_bytes()[:1000]
+    archives = {where: llmzip.compress(text, model=str(where)) for where in (folder, other)}
+    assert len({a.digest for a in store.cached_models()}) == 1
+    assert len(set(archives.values())) == 2
+    for where, archive in archives.items():
+        assert llmzip.decompress(archive) == text, where
+    store.remove(resolve.find_cached(str(folder)).folder)  # type: ignore[union-attr]
+    with pytest.raises(ModelMismatchError, match="but here are weights"):
+        llmzip.decompress(archives[folder])
+    assert llmzip.decompress(archives[folder], model=str(folder)) == text

@@ -67,17 +67,22 @@ def load_cached(cached: store.CachedModel) -> IntegerModel:
     return model
 
 
-def load_for_archive(model_id: str, digest: bytes, quiet: bool = False, offline: bool = False) -> IntegerModel:
-    """The model an archive names; `digest` is a prefix of its weights' digest.
+def load_for_archive(model_id: str, digest: bytes, tokenizer: bytes, quiet: bool = False, offline: bool = False) -> IntegerModel:
+    """The model an archive names; `digest` is a prefix of its weights' digest, `tokenizer` one of its tokenizer's hash.
 
-    Only models of the registry are fetched for an archive, and only if they can be the right ones: its ID is not to be trusted.
+    Models may have weights in common. One that has another tokenizer is returned only if there is no better: what is wrong with it can
+    be said then. Only models of the registry are fetched for an archive, and only if they can be the right ones: its ID is not to be
+    trusted.
     """
-    for cached in store.cached_models():
-        if cached.digest.startswith(digest):
-            return store.load(cached)
+    alike = [cached for cached in store.cached_models() if cached.digest.startswith(digest)]
+    right = [cached for cached in alike if cached.tokenizer is None or cached.tokenizer.startswith(tokenizer)]
+    for cached in right[:1]:
+        return store.load(cached)
     known = REGISTRY.get(model_id)
     if known and known.digest.startswith(digest.hex()):
         return load(model_id, quiet, offline)
+    for cached in alike[:1]:
+        return store.load(cached)
     how = f"run: llmzip models pull {model_id}" if _HUB.fullmatch(model_id) else "give its path with --model"
     if known:
         how = "as another version of llmzip has it; use the one that wrote the archive"
