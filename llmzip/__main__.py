@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+_NAME = "\0llmzip"  # of a socket without a file, which only Linux has: one process at a time can hold it, and it ends with that process
+
 
 def run() -> None:
     """Runs the command line with a quick start and a quick end.
@@ -40,24 +42,26 @@ def run() -> None:
 
 
 def _share_processors() -> None:
-    """Lets threads that wait for each other give their processor away soon if another process of this program runs already.
+    """Lets threads that wait for each other give their processor away soon if another llmzip works already.
 
     OpenMP's threads spin for long by default, which is a little faster. But of two processes that do so on the same processors,
     each keeps the other from what it waits for, and they take not twice as long but forty times. One may. GNU's library reads
     this when it is loaded, so this comes before torch; what the user has set stays.
     """
-    if "OMP_WAIT_POLICY" not in os.environ and not _is_first():
+    if "OMP_WAIT_POLICY" not in os.environ and sys.platform == "linux" and not _is_first():
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _is_first() -> bool:
-    """Whether no other process holds a lock on this very file; this one does then, until it ends."""
-    try:
-        import fcntl
+    """Whether no other process, whoever's and of whatever installation, is the first; this one is then, until it ends."""
+    import socket
 
-        fcntl.flock(os.open(__file__, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+    try:
+        held = socket.socket(socket.AF_UNIX)
+        held.bind(_NAME)
+    except OSError:
         return False
+    held.detach()  # stays open
     return True
 
 
