@@ -11,7 +11,7 @@ was written to the temporary file, when it is put on disk, gets its name, and th
 - the source is there as it was, or `--rm` was given and the whole output is there;
 - no temporary file is left (after SIGKILL there may be one, counted apart);
 - it ended by that signal or, if the signal came too late, with 0;
-- it said nothing, but for one line after SIGINT.
+- it said nothing, but for one line after SIGINT, and how long decoding will take if that is long, as on a busy machine.
 
 With --seconds, for long texts: only compression, all moments in its first S seconds, and no undisturbed run to compare with.
 
@@ -116,6 +116,7 @@ class Ways:
         row.runs += 1
         row.left += len(left)
         row.outputs += output in found
+        said = b"".join(line for line in said.splitlines(keepends=True) if b" bytes to decode, about " not in line)
         early = kind == signal.SIGINT and said.endswith(b"KeyboardInterrupt\n") and b"in run\n" not in said
         row.early += early
         by_signal = kind is not None and process.returncode == -kind

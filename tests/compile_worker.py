@@ -5,10 +5,15 @@ So the code for processors with VNNI is tried with any numba on any x86-64.
 
 from __future__ import annotations
 
-from numba import types
+import os
+import tempfile
 
-from llmzip.engine.products import product
+with tempfile.TemporaryDirectory() as empty:
+    os.environ["NUMBA_CACHE_DIR"] = empty  # code out of a cache cannot be looked into
+    from numba import types
 
-array = types.Array
-product.compile((array(types.int8, 2, "C"), array(types.uint8, 4, "C"), array(types.int32, 2, "C")))
-print("vpdpbusd" in product.inspect_asm(product.signatures[0]))
+    from llmzip.engine.products import product
+
+    array = types.Array
+    product.compile((array(types.int8, 2, "C"), array(types.uint8, 4, "C"), array(types.int32, 2, "C")))
+    print("vpdpbusd" in product.inspect_asm(product.signatures[0]))
