@@ -64,6 +64,7 @@ def test_classic_usage_errors(run: Run, work: Path) -> None:  # noqa: F811
         assert result.returncode == 2
         assert result.stdout == b""
         assert b"classic" not in result.stderr
+        assert result.stderr.startswith(b"Usage: llmzip [OPTIONS] [FILE]...\nTry 'llmzip --help' for help.\n")
     fails(run("compres"), 1, "compres", "cannot be read")
     result = run("-q", "decompress", "a.llz")
     assert result.returncode == 2

@@ -63,7 +63,19 @@ def test(**given: Any) -> None:
     run(_restore_job("test", given))
 
 
-@click.command(hidden=True)
+class _Unnamed(click.Context):
+    """Of a command whose name nobody types."""
+
+    @property
+    def command_path(self) -> str:
+        return super().command_path.rstrip()
+
+
+class _Classic(click.Command):
+    context_class = _Unnamed
+
+
+@click.command(hidden=True, cls=_Classic)
 @opt.files
 @click.option("-z", "--compress", "action", flag_value="compress", default="compress", help="Compress; the default.")
 @click.option("-d", "--decompress", "action", flag_value="decompress", help="Decompress.")
