@@ -336,6 +336,8 @@ def test_svg_escapes_names_and_parts_labels() -> None:
     assert len(labels) == 15
     heights = sorted(float(t.attrib["y"]) for t in labels)
     assert all(b - a >= 15.9 for a, b in itertools.pairwise(heights))
+    ticks = [t for t in map("".join, (t.itertext() for t in root.iter("{http://www.w3.org/2000/svg}text"))) if t.endswith("B/s")]
+    assert ticks == ["1 kB/s", "10 kB/s", "100 kB/s", "1 MB/s", "10 MB/s", "100 MB/s"]  # 1,000 to 16,384,000 bytes a second
     assert heights[0] > 0
     assert heights[-1] < 440
 
