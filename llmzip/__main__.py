@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 
-_NAME = "\0llmzip"  # of a socket without a file, which only Linux has: one process at a time can hold it, and it ends with that process
-
 
 def run() -> None:
     """Runs the command line with a quick start and a quick end.
@@ -42,27 +40,14 @@ def run() -> None:
 
 
 def _share_processors() -> None:
-    """Lets threads that wait for each other give their processor away soon if another llmzip works already.
+    """Lets threads that wait for each other give their processor away soon.
 
-    OpenMP's threads spin for long by default, which is a little faster. But of two processes that do so on the same processors,
-    each keeps the other from what it waits for, and they take not twice as long but forty times. One may. GNU's library reads
+    OpenMP's threads spin for long by default, which is a little faster where nobody else wants the processors. But where others do, each
+    spins away the time that another needs for what it waits for, and a minute becomes half an hour. GNU's library reads
     this when it is loaded, so this comes before torch; what the user has set stays.
     """
-    if "OMP_WAIT_POLICY" not in os.environ and sys.platform == "linux" and not _is_first():
+    if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def _is_first() -> bool:
-    """Whether no other process, whoever's and of whatever installation, is the first; this one is then, until it ends."""
-    import socket
-
-    try:
-        held = socket.socket(socket.AF_UNIX)
-        held.bind(_NAME)
-    except OSError:
-        return False
-    held.detach()  # stays open
-    return True
 
 
 def _open_missing() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as if another process ran; read when torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the program does; read when torch is imported
 
 import tiny
 
