@@ -2,7 +2,8 @@
 
 A step takes its time for the products of the model, whatever was before it; for attention, in proportion to the positions seen, up to
 the window; and for the votes of neighbours, in proportion to the symbols kept, up to their capacity. So a block is timed as
-it begins and as it ends, with caches that pretend to be full, and what lies between follows. Many lanes take as much longer as there are more.
+it begins and as it ends, with caches that pretend to be full, and what lies between follows. Tokens are random: of equal states the votes take less
+than of the model's own. Many lanes take as much longer as there are more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from llmzip.adapter import Adapter, Sizes
 from llmzip.adapter.neighbours import State
 from llmzip.container import ModelRecord
+from llmzip.engine.transformer import Hidden
 from llmzip.frequencies import TOTAL
 from llmzip.lanes import LaneLayout
 from llmzip.loaded import LoadedModel
@@ -28,6 +30,7 @@ _POSITIONS = 2048  # that attention is timed with at most ...
 _KEPT = 1 << 16  # ... and symbols kept
 _BYTES = 1 << 28  # that a cache may take for it
 _SPARE = 128  # positions it is made larger
+_STATES = 64  # different ones of the symbols kept
 
 _log = logging.getLogger(__name__)
 
@@ -103,19 +106,31 @@ class Forecast:
         if position:
             cache.pretend(position)
         if kept and adapter.neighbours:
-            adapter.neighbours.pretend(kept)
-        tokens, targets = np.zeros((lanes, 1), np.int32), np.full(lanes, TOTAL // 2, np.int64)
+            adapter.neighbours.pretend(kept, self._states())
+        random, targets = np.random.default_rng(0), np.full(lanes, TOTAL // 2, np.int64)
         times: list[_Times] = []
         while len(times) <= _STEPS or (len(times) <= _MOST_STEPS and sum(map(sum, times)) < _SECONDS):
+            tokens = random.integers(config.vocab, size=(lanes, 1), dtype=np.int32)
             start = self.clock()
             hidden = transformer.advance(tokens, cache)
-            state = State(hidden.q.cpu().numpy(), hidden.scale.cpu().numpy())
+            state = _state(hidden)
             advanced = self.clock()
             adapter.find(transformer.logits(hidden), state, targets)
             if (len(times) + 1) % adapter.steps == 0:
                 adapter.update()
             times.append(_Times(advanced - start, self.clock() - advanced))
         return _Times(*(sum(kind) / len(kind) for kind in zip(*times[1:], strict=True)))
+
+    def _states(self) -> State:
+        """What random tokens lead to: as near to each other as this model's states are, which is what votes' time depends on."""
+        transformer = self._transformer
+        cache = transformer.cache(1, _STATES, self._model.sinks, _STATES, _STATES, self._model.near)
+        tokens = np.random.default_rng(1).integers(transformer.config.vocab, size=(1, _STATES), dtype=np.int32)
+        return _state(transformer.advance(tokens, cache))
+
+
+def _state(hidden: Hidden) -> State:
+    return State(hidden.q.cpu().numpy(), hidden.scale.cpu().numpy())
 
 
 def _mean(steps: int, full: float) -> float:

@@ -98,11 +98,12 @@ class Neighbours:
         room = min(1 << parameters.capacity_bits, total)
         return room * (width + 8) + rows * room * 16
 
-    def pretend(self, seen: int) -> None:
-        """As if so many symbols had come, of the block's at most, whatever they were: for timing what comes then."""
+    def pretend(self, seen: int, state: State) -> None:
+        """As if so many symbols had come, of the block's at most, any of them after any of these states: for timing what comes then."""
+        random = np.random.default_rng(0)
+        which, symbols = random.integers(len(state.q), size=seen), random.integers(self._alphabet, size=seen, dtype=np.int32)
+        _keep(state.q[which], state.scale[which], symbols, 0, self.capacity, self._keys, self._scales, self._symbols)
         self.seen = seen
-        self._keys.fill(OFFSET)  # so that the memory is there
-        self._scales.fill(1.0)
 
     def predict(self, state: State) -> Votes:
         """The votes on what follows each of n states."""
