@@ -6,12 +6,11 @@ This is the level the command line and the Python interface stand on.
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from llmzip import classic, container, parity
+from llmzip import classic, computing, container, parity
 from llmzip.blocks import read_blocks, skip_model, smallest_classic
 from llmzip.container import (
     Block,
@@ -62,7 +61,7 @@ class Codec(LoadedModels):
 
     def __init__(self, options: Options | None = None) -> None:
         super().__init__(options or Options())
-        self._turn = threading.Lock()
+        self._turn = computing.Turn()
         self.ledger: Account | None = None
         self.announce: Callable[[LoadedModel, ModelRecord, CodedBlock], None] | None = None
         if self.options.explain:
@@ -156,9 +155,22 @@ class Codec(LoadedModels):
         plain = smallest_classic(content)
         return plain, skip_model(content, plain)
 
-    def _encode_block(self, level: Level, content: bytes, model: ModelRecord | None, progress: Progress) -> tuple[ModelRecord, CodedBlock]:
-        """A block, and the model record it needs: `model` if there is one already."""
+    def encode_block(self, level: Level, content: bytes, model: ModelRecord | None, progress: Progress) -> tuple[ModelRecord, CodedBlock]:
+        """A block, and the model record it needs: `model` if there is one already.
+
+        Raises:
+            LLZError: the model cannot be had, or not be run.
+        """
+
+        def encode(tell: computing.Tell) -> tuple[ModelRecord, CodedBlock]:
+            with self._turn:
+                return self._encode(level, content, model, tell)
+
+        return computing.run(encode, progress)
+
+    def _encode(self, level: Level, content: bytes, model: ModelRecord | None, progress: Progress) -> tuple[ModelRecord, CodedBlock]:
         loaded = self._own_model()
+        loaded.prepare()
         symbols = loaded.alphabet.encode(content)
         lanes = min(self.options.lanes or default_lanes(len(symbols), level.lane_symbols), len(symbols))
         models = [model or loaded.record(level)]
@@ -197,17 +209,25 @@ class Codec(LoadedModels):
     def _decode_coded(self, record: CodedBlock, model: ModelRecord | None, progress: Progress) -> bytes:
         if model is None:
             raise DamagedArchiveError("a coded block comes before its model is named; get another copy")
-        with self._turn:
-            loaded = self._model_for(model)
-            if self.announce:
-                self.announce(loaded, model, record)
-            symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
-        if int(loaded.alphabet.lengths()[symbols].sum()) != record.size:
-            raise NotReproducedError(_NOT_REPRODUCED)
-        content = loaded.alphabet.decode(symbols)
+
+        def decode(tell: computing.Tell) -> bytes:
+            with self._turn:
+                return self._decode(record, model, tell)
+
+        content = computing.run(decode, progress)
         if content_check(content) != record.check:
             raise NotReproducedError(_NOT_REPRODUCED)
         return content
+
+    def _decode(self, record: CodedBlock, model: ModelRecord, progress: Progress) -> bytes:
+        loaded = self._model_for(model)
+        loaded.prepare()
+        if self.announce:
+            self.announce(loaded, model, record)
+        symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
+        if int(loaded.alphabet.lengths()[symbols].sum()) != record.size:
+            raise NotReproducedError(_NOT_REPRODUCED)
+        return loaded.alphabet.decode(symbols)
 
 
 def _share(symbols: int, progress: Progress) -> Callable[[int, int], None]:
@@ -256,8 +276,7 @@ class FrameWriter:
         plain, enough = self._codec._without_model(content)
         records = encode_record(plain)
         if not enough or (self._codec.ledger and self._codec.ledger.thorough):
-            with self._codec._turn:
-                model, coded = self._codec._encode_block(self._level, content, self._model, progress)
+            model, coded = self._codec.encode_block(self._level, content, self._model, progress)
             with_model = encode_record(coded) if self._model else encode_record(model) + encode_record(coded)
             if not enough and len(with_model) < len(records):
                 records, self._model = with_model, model

@@ -5,6 +5,8 @@ Each message is one line: what is wrong, then what to do. The command line turns
 
 from __future__ import annotations
 
+from typing import Any
+
 _LONGEST = 200  # characters that a message quotes
 
 
@@ -15,9 +17,18 @@ def quoted(what: object) -> str:
 
 
 class LLZError(Exception):
-    """Base of all errors raised by llmzip on purpose."""
+    """Base of all errors raised by llmzip on purpose. They can be pickled, and so pass from one process to another."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default the message would be given to `__init__` again, which may want something else.
+        return _restored, (type(self), self.args), self.__dict__ or None
+
+
+def _restored(kind: type[LLZError], args: tuple[object, ...]) -> LLZError:
+    """A pickled error."""
+    return kind.__new__(kind, *args)
 
 
 class NotAnArchiveError(LLZError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import sys
+import warnings
+import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _MODES = {"r": "rb", "w": "wb", "x": "xb", "a": "a+b"}
+_unclosed: weakref.WeakSet[LLZFile] = weakref.WeakSet()  # that are being written
 _PEEK = 8192  # bytes that `peek` gives if it can
 
 
@@ -34,7 +38,10 @@ class LLZFile(io.BufferedIOBase):
 
     Writing codes a block when its content is there; the archive is the one `compress` makes. `close` codes the rest and ends the
     frame. An exception inside `with` closes the file without that (`abandon`), which `lzma.LZMAFile` does not do: what was written
-    then is an archive cut short, and decoding says so.
+    then is an archive cut short, and decoding says so. The end of a generator is no such exception.
+
+    A file that nobody closes is closed when Python drops it, or ends. That gives a `ResourceWarning`, and a message on standard error if
+    the frame cannot be ended then.
 
     One thread at a time may use a file.
 
@@ -97,6 +104,7 @@ class LLZFile(io.BufferedIOBase):
             self._blocks = ArchiveBlocks(fp, codec)
         else:
             self._compressor = Compressor(codec=codec)
+            _unclosed.add(self)
         self._fp = fp
 
     @property
@@ -125,10 +133,30 @@ class LLZFile(io.BufferedIOBase):
         """
         self._finish(False)
 
+    def __del__(self) -> None:
+        self._close_forgotten()
+
+    def _close_forgotten(self) -> None:
+        """Closes a file that its user did not, and says so: what was written to it shall not be lost in silence."""
+        if self._fp is None or self._compressor is None:
+            self._finish(False)
+            return
+        what = self._described()
+        warnings.warn(f"{what} was not closed", ResourceWarning, stacklevel=2, source=self)
+        try:
+            self.close()
+        except Exception as e:
+            if sys.stderr:
+                print(f"llmzip: {what} was not closed, and is an archive cut short ({e})", file=sys.stderr)
+
+    def _described(self) -> str:
+        return str(getattr(self._fp, "name", "an LLZFile"))
+
     def _finish(self, whole: bool) -> None:
         if self._fp is None:
             return
         fp, compressor = self._fp, self._compressor
+        _unclosed.discard(self)
         ended = compressor is None
         try:
             if compressor and compressor.ready and whole:
@@ -144,7 +172,12 @@ class LLZFile(io.BufferedIOBase):
                     fp.close()
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._finish(kind is None)
+        if kind is None or issubclass(kind, GeneratorExit):
+            self.close()
+            return
+        if self._compressor is not None:
+            warnings.warn(f"{self._described()} was abandoned for an exception", ResourceWarning, stacklevel=2)
+        self.abandon()
 
     def fileno(self) -> int:
         """The descriptor of the file below."""
@@ -265,6 +298,13 @@ class LLZFile(io.BufferedIOBase):
         if self._compressor is not None:
             raise io.UnsupportedOperation("the file was opened for writing")
         return self._blocks
+
+
+@atexit.register
+def _close_forgotten() -> None:
+    """While Python can still compute."""
+    for file in list(_unclosed):
+        file._close_forgotten()
 
 
 def _end_of_archive(fp: BinaryIO) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from llmzip import container
+from llmzip import computing, container
 from llmzip.container import ModelRecord
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
 from llmzip.options import Options
@@ -37,6 +37,13 @@ class LoadedModel:
         self.alphabet: Alphabet = Alphabet(model.tokenizer)
         self.transformer: Transformer = engine.build(model, options.device, options.threads, options.kernel, options.ops)
         probe.prove(self.transformer.threads)
+
+    def prepare(self) -> None:
+        """Makes the present thread ready to compute with the model. Raises InexactMachineError if its processor's mode is wrong."""
+        from llmzip.engine import float_mode
+
+        computing.use_threads(self.transformer.threads)
+        float_mode.check(self.transformer.threads)
 
     def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
         """The archive's record of this model, predicting as `level` says."""

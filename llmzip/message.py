@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip import computing
 from llmzip.codec import Codec, Options
 from llmzip.compiled_frequencies import find, intervals
 from llmzip.errors import DamagedMessageError, ParameterError
@@ -109,11 +110,11 @@ class MessageCodec:
             ParameterError: a text is too long.
             LLZError: the model cannot be had.
         """
-        return [message for group in _groups(texts) for message in self._encode(group)]
+        return computing.run(lambda _: [message for group in _groups(texts) for message in self._encode(group)])
 
     def bits(self, texts: Sequence[bytes]) -> list[float]:
         """What the symbols of each text cost, in bits: -log2 of their frequencies' shares, without check and end."""
-        return [bits for group in _groups(texts) for bits in self._bits(group)]
+        return computing.run(lambda _: [bits for group in _groups(texts) for bits in self._bits(group)])
 
     def decode(self, messages: Sequence[bytes]) -> list[bytes | DamagedMessageError]:
         """The text of each message, or what is wrong with it.
@@ -121,7 +122,7 @@ class MessageCodec:
         Raises:
             LLZError: the model cannot be had.
         """
-        return [text for group in _groups(messages) for text in self._decode(group)]
+        return computing.run(lambda _: [text for group in _groups(messages) for text in self._decode(group)])
 
     def _encode(self, texts: Sequence[bytes]) -> Iterator[bytes]:
         for text, (symbols, start, freq) in zip(texts, self._predict(texts), strict=True):
@@ -206,6 +207,7 @@ class MessageCodec:
     def _open(self, lanes: int, steps: int, chunk: int) -> tuple[Hidden, KVCache]:
         """State after the opening, the same in each lane, and the cache that holds it."""
         loaded = self._codec._own_model()
+        loaded.prepare()
         transformer = loaded.transformer
         opening = loaded.alphabet.encode(OPENING.encode())
         if not transformer.config.opening:

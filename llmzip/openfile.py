@@ -22,8 +22,8 @@ class _TextFile(io.TextIOWrapper):
     """Text over an LLZFile; an exception inside `with` abandons what was written."""
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None:
-            cast(LLZFile, self.buffer).abandon()
+        if kind is not None and not issubclass(kind, GeneratorExit):
+            cast(LLZFile, self.buffer).__exit__(kind, value, trace)
         self.close()
 
 

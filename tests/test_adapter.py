@@ -30,9 +30,9 @@ PARTS = {
 
 def play(adapter: Adapter | ReferenceAdapter, sizes: Sizes, steps: int, call: int, seed: int = 1) -> list[np.ndarray]:
     """Codes `steps` steps of random rows, at most `call` at a time, with updates where rounds end."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.RandomState(seed)
     logits, state = rows(rng, sizes, steps * sizes.lanes)
-    coded = np.where(rng.random(len(logits)) < 0.8, rng.integers(0, 9, len(logits)), rng.integers(0, sizes.symbols, len(logits)))
+    coded = np.where(rng.random_sample(len(logits)) < 0.8, rng.randint(0, 9, len(logits)), rng.randint(0, sizes.symbols, len(logits)))
     out, step = [], 0
     while step < steps:
         n = min(call, adapter.steps - step % adapter.steps, steps - step)
@@ -58,11 +58,11 @@ def test_equals_the_definition(name: str, lanes: int, steps: int) -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_decoder_follows(name: str) -> None:
     sizes = Sizes(vocab=300, symbols=556, width=32, lanes=4, total=400)
-    rng = np.random.default_rng(2)
+    rng = np.random.RandomState(2)
     encoder, decoder = Adapter(PARTS[name], sizes, 2), Adapter(PARTS[name], sizes, 1)
     for step in range(100):
         logits, state = rows(rng, sizes, 4)
-        coded = rng.integers(0, 556 if step % 3 else 20, 4).astype(np.int32)
+        coded = rng.randint(0, 556 if step % 3 else 20, 4).astype(np.int32)
         start, freq = encoder.intervals(logits, state, coded)
         assert (freq >= 1).all()
         found, low, width = decoder.find(logits, state, start + freq - 1)
@@ -77,7 +77,7 @@ def test_lanes_are_learned_from_in_order() -> None:
     """With room for fewer than a round, the last lanes' states stay; in another order others would."""
     sizes = Sizes(vocab=300, symbols=556, width=64, lanes=20, total=400)
     p = AdapterParameters(20, None, NeighbourParameters(4, 86))
-    rng = np.random.default_rng(4)
+    rng = np.random.RandomState(4)
     logits, state = rows(rng, sizes, 20)
     coded = np.arange(20, dtype=np.int32)
     results = []

@@ -35,8 +35,9 @@ def build(
     """
     import torch
 
+    from llmzip import computing
     from llmzip.engine import gemm
-    from llmzip.engine.probe import agree, small_model
+    from llmzip.engine.probe import agree, prove_definition, small_model
     from llmzip.engine.torch_ops import TorchOps
     from llmzip.engine.transformer import Transformer
 
@@ -44,11 +45,11 @@ def build(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("no CUDA device is available to this torch; use --device cpu")
-    torch.set_float32_matmul_precision("highest")  # products of integers in float32 must keep every bit
     if threads is None:
-        threads = torch.get_num_threads()
-    torch.set_num_threads(threads)
+        threads = computing.default_threads()
+    computing.use_threads(threads)
     place = torch.device(device)
+    prove_definition(place)
     shapes = [tuple(w.shape) for n, w in model.tensors.items() if n == "head" or (n.startswith("0.") and w.ndim == 2)]
     product: gemm.Gemm = gemm.choose(shapes, place, kernel)
     if device != "cpu" or ops == "torch" or model.config.head_dim % KEY_BLOCK:

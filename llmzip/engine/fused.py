@@ -177,7 +177,6 @@ class FusedLayers:
         self._head, self._head_scale = pack(model.tensors["head"]), model.tensors["head.scale"]
         self._sizes = size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)
         self._factor = f32(block_size(c.ffn) ** -0.5)
-        nb.set_num_threads(min(threads, nb.config.NUMBA_NUM_THREADS))
 
     @staticmethod
     def fits(model: IntegerModel) -> bool:
@@ -188,7 +187,7 @@ class FusedLayers:
     def run(self, x: Tensor, cs: Tensor, pinned_cs: Tensor, cache: KVCache, slot: Table) -> tuple[Tensor, Tensor]:
         """The normed and quantised output of the last layer for x float32 [n, width], which is changed."""
         c = self.config
-        q, scale = torch.empty(x.shape, dtype=torch.int8), torch.empty(x.shape[0])
+        q, scale = torch.empty(x.shape, dtype=torch.int8), torch.empty(x.shape[0], dtype=torch.float32)
         run_layers(
             *self._sizes, x.numpy(), *self._weights, cs.numpy(), pinned_cs.numpy(), c.heads, f32(c.norm_eps),
             f32(nm.score_scale(c.head_dim)), self._factor, block_size(c.ffn),
@@ -199,7 +198,7 @@ class FusedLayers:
 
     def logits(self, q: Tensor, scale: Tensor) -> Tensor:
         """float32 [n, vocab], in units of log2."""
-        out = torch.empty((q.shape[0], self.config.vocab))
+        out = torch.empty((q.shape[0], self.config.vocab), dtype=torch.float32)
         head_kernel(q.numpy(), scale.numpy(), self._head, self._head_scale, out.numpy(), self.threads)
         return out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from torch import Tensor, from_numpy
 
@@ -27,7 +26,6 @@ class NumbaOps:
         self.config, self.threads = config, threads
         self._sizes = size(config.head_dim // VECTOR), size(config.heads // config.kv_heads)
         self._norm = f32(block_size(config.ffn) ** -0.5)
-        nb.set_num_threads(min(threads, nb.config.NUMBA_NUM_THREADS))
 
     def add_norm_quantise(self, x: Tensor, acc: Tensor | None, col: Tensor | None, row: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
         """See `reference.add_norm_quantise`."""

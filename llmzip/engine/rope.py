@@ -8,7 +8,7 @@ turn, computed in integers and pinned by hash.
 from __future__ import annotations
 
 import hashlib
-from decimal import Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import cache
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 TABLE_BITS = 14  # entries of one turn; the angle's rounding error is at most pi / 2^14
 FRACTION_BITS = 15  # of the table's values
+_CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999999, Emax=999999, capitals=1, clamp=0, flags=[], traps=[])
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211707")
 _TABLE_SHA256 = "3f34b45169012275ef210195f8a3ff7a1eb3dd798acfbaa9d876e4f224ff7ae0"
 
@@ -28,7 +29,7 @@ def turn_table() -> NDArray[np.int32]:
     """
     n = 1 << TABLE_BITS
     one = 1 << 128
-    two_pi = int(_PI * 2 * one)
+    two_pi = int(_CONTEXT.multiply(_PI, Decimal(2 * one)))
 
     def cos_sin(i: int) -> tuple[int, int]:
         x = two_pi * i // n
@@ -57,8 +58,7 @@ def turn_table() -> NDArray[np.int32]:
 def turn_fractions(base: float, head_dim: int) -> NDArray[np.uint64]:
     """Turns per position of each rotated pair, in units of 2^-64: uint64 [head_dim / 2]."""
     half = head_dim // 2
-    with localcontext() as context:
-        context.prec = 60
+    with localcontext(_CONTEXT):
         log_base = Decimal(base).ln()
         return np.array([int((-log_base * i / half).exp() / (2 * _PI) * (1 << 64)) for i in range(half)], dtype=np.uint64)
 

@@ -43,7 +43,7 @@ class TorchOps:
         v, vs = reference.value_heads(acc[:, k_end:], col[k_end:], row, c.kv_heads)
         k, v = (x.view(lanes, t, c.kv_heads, -1) for x in (k, v))
         ks, vs = (x.view(lanes, t, c.kv_heads) for x in (ks, vs))
-        out = torch.empty((lanes, t, c.kv_heads, group * c.head_dim), device=acc.device)
+        out = torch.empty((lanes, t, c.kv_heads, group * c.head_dim), dtype=torch.float32, device=acc.device)
         for h in range(c.kv_heads):
             first = int(slot[layer, h])
             end = first + t

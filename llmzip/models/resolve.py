@@ -14,6 +14,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from llmzip import computing
 from llmzip.container import MAX_ID
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
 from llmzip.models import store
@@ -111,7 +112,8 @@ def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = Fa
         if not force and (cached := ready(name)):
             return cached
         with working_folder(store.cache_dir(), "download") as work:
-            model = _convert(_source(name, work, quiet, offline), REGISTRY.get(name), _no_bars(quiet))
+            source = _source(name, work, quiet, offline)
+            model = computing.run(lambda _: _convert(source, REGISTRY.get(name), _no_bars(quiet)))
             check_registered(name, model)
             return store.save(key, model)
 

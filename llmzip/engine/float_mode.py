@@ -1,0 +1,52 @@
+"""Finds out whether processors compute with floats as IEEE 754 has it by default.
+
+Other libraries can have a processor take subnormal numbers for zero, or round in another direction. The mode belongs to a thread, and threads
+inherit it from the one that starts them.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from llmzip.engine.kernels import jit, parallel
+from llmzip.engine.simd import bits_from_float, float_from_bits
+from llmzip.errors import InexactMachineError
+
+# Two operands and their sum each, as bits: a thread in another mode might read numbers wrong, and the compiler must not see them, or it would add.
+_SUMS = np.array(
+    [
+        (0x00000001, 0x00000001, 0x00000002),  # subnormal operands and sum
+        (0x00800000, 0x80400000, 0x00400000),  # a subnormal sum with an operand that is not
+        (0x3F800000, 0x33000000, 0x3F800000),  # 1 + 2^-25: more if rounded up
+        (0xBF800000, 0xB3000000, 0xBF800000),  # -1 - 2^-25: less if rounded down
+        (0x3F800000, 0x33C00000, 0x3F800001),  # 1 + 3 * 2^-25: less if rounded toward zero
+    ],
+    np.uint32,
+).view(np.int32)
+
+
+@jit
+def _is_standard(sums):
+    wrong = 0
+    for i in range(sums.shape[0]):
+        wrong += bits_from_float(float_from_bits(sums[i, 0]) + float_from_bits(sums[i, 1])) != sums[i, 2]
+    return wrong == 0
+
+
+@parallel
+def _modes(sums, out):
+    for part in nb.prange(out.shape[0]):
+        out[part] = _is_standard(sums)
+
+
+def check(threads: int) -> None:
+    """Raises InexactMachineError unless this thread and `threads` more that work for it compute as they should."""
+    here, there = np.zeros(1, np.bool_), np.zeros(threads, np.bool_)
+    here[0] = _is_standard(_SUMS)
+    _modes(_SUMS, there)
+    if not (here.all() and there.all()):
+        raise InexactMachineError(
+            "another library in this process has changed how the processor rounds, or what it does with small numbers; use llmzip in a process "
+            "without that library"
+        )
