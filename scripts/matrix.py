@@ -39,6 +39,7 @@ from llmzip.models.registry import DEFAULT_MODEL
 
 sys.path.insert(0, str(ROOT / "tests"))
 import tiny
+from surroundings import SURROUNDINGS
 
 INSTRUCTIONS = "instruction sets"
 REFERENCE = "as it is"
@@ -151,6 +152,8 @@ def settings() -> list[Setting]:
         *(Setting("rows at once", str(n), {}, (f"--rows={n}",)) for n in (1, 7, 77, 4096)),
         Setting("together", "4 threads, 7 rows, AVX2", threads(4) | HASWELL, ("--threads=4", "--rows=7"), "avx2"),
         Setting("together", "4 threads, float64, torch, 1 row, SSE4", threads(4) | {"ATEN_CPU_CAPABILITY": "default"} | NEHALEM, slowest),
+        *(Setting("surroundings", name, {}, (f"--surroundings={name}",)) for name in SURROUNDINGS),
+        *(Setting("surroundings", f"{name}, in torch", {}, (f"--surroundings={name}", "--ops=torch")) for name in SURROUNDINGS),
         Setting("device", "CUDA", {}, ("--device=cuda",), "cuda"),
     ]
 

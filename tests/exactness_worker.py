@@ -3,12 +3,13 @@
     python exactness_worker.py MODEL TEXT [--decode ARCHIVE] [--option=value ...]
 
 MODEL is a registry ID or a folder. The archive's bytes must not depend on anything but MODEL, TEXT, --lanes and --parts:
-`--parts=all` has all of what learns, where a short text's encoder would choose. Where nothing is exact, the answer says why.
+`--parts=all` has all of what learns, where a short text's encoder would choose. `--surroundings=NAME` codes in one of `surroundings`. Where nothing is exact, the answer says why.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import platform
 import sys
@@ -16,6 +17,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import torch
+from surroundings import SURROUNDINGS
 
 from llmzip.codec import Codec, Options
 from llmzip.container import StoredBlock
@@ -36,15 +38,17 @@ def main() -> None:
     given = settings.pop("decode", None)
     numbers = {key: int(settings.pop(key)) for key in ("lanes", "threads", "rows") if key in settings}
     adapter = LEVELS[DEFAULT_LEVEL].adapter if settings.pop("parts", "") == "all" else None
+    around = settings.pop("surroundings", "")
     codec = EagerCodec(Options(model=model, adapter=adapter, **numbers, **settings))  # type: ignore[arg-type]
     data = Path(text).read_bytes()
     try:
-        archive = codec.compress(data)
+        with SURROUNDINGS[around]() if around else contextlib.nullcontext():
+            archive = codec.compress(data)
+            decoded = [codec.decompress(a) == data for a in [archive, *([Path(given).read_bytes()] if given else [])]]
     except InexactMachineError as e:
         print(json.dumps({"refused": str(e)}))
         return
     transformer = codec._own_model().transformer
-    decoded = [codec.decompress(a) == data for a in [archive, *([Path(given).read_bytes()] if given else [])]]
     result = {
         "archive": base64.b64encode(archive).decode(),
         "decoded": all(decoded),
