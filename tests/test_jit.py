@@ -258,6 +258,26 @@ def test_the_users_place_for_caches(package: Path, tmp_path: Path, where: str, m
     assert not [name for name in os.listdir() if name.startswith("~")]
 
 
+@pytest.mark.skipif(not ROOT, reason="only the administrator is believed by others")
+def test_a_place_for_all_that_its_owner_filled(package: Path, tmp_path: Path) -> None:
+    """What is in it is used by those who cannot write it; the rest they keep for themselves."""
+    place = tmp_path / "for all"
+    place.mkdir()
+    variables = {"NUMBA_CACHE_DIR": str(place), "HOME": str(tmp_path / "user")}
+    assert elsewhere(package, variables)[0] == "41 0"
+    (package / "__pycache__").mkdir(exist_ok=True)
+    for folder in (place, *place.iterdir(), package, package / "__pycache__"):
+        folder.chmod(0o555)
+    before = kept(place)
+    assert elsewhere(package, variables)[0] == "41 1"
+    for hits in (0, 1):
+        said, places = elsewhere(package, variables, code=PLACES.replace("f(20)", "f(2.5)"))
+        assert said == f"6.0 {hits}"
+    assert [p.startswith(str(start)) for p, start in zip(places, (place, package, tmp_path / "user"), strict=True)] == [True] * 3
+    assert kept(place) == before
+    assert not kept(package)
+
+
 def test_no_place_at_all(package: Path) -> None:
     """A function without a source that can be read, as in programs packed into one."""
     forget()
