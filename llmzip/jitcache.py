@@ -85,7 +85,7 @@ class CodeCache(NullCache):
 
     def _read(self, file: Path) -> bytes | None:
         try:
-            with open(file, "rb") as source:
+            with open(file, "rb", opener=_open) as source:
                 owner, content = os.fstat(source.fileno()).st_uid, source.read()
         except OSError:
             return None
@@ -101,10 +101,15 @@ class CodeCache(NullCache):
             os.replace(work, file)
 
 
+def _open(file: str, flags: int) -> int:
+    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))  # of a pipe in its place, nobody may come to write
+
+
 def _drop(sink: Any, work: Path) -> None:
     with contextlib.suppress(OSError):
         sink.close()
-        work.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        work.unlink()
 
 
 @functools.cache

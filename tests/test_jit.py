@@ -119,6 +119,7 @@ FOREIGN: dict[str, Callable[[Path], None]] = {
     "something pickled behind the digest": replaced(lambda b: b[:32] + pickle.dumps(Trap())),
     "more": replaced(lambda b: b + b"\0"),
     "a dangling link": lambda file: linked(file, "nowhere"),
+    "a pipe": lambda file: (file.unlink(), os.mkfifo(file))[1],
     "a link to itself": lambda file: linked(file, file.name),
 }
 
