@@ -247,6 +247,19 @@ def test_an_installation_that_nobody_writes(shared: str, tmp_path: Path) -> None
         assert (tmp_path / "lib" / "llmzip").stat().st_uid == NOBODY
 
 
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\x80\x05N."])
+def test_rubbish_among_compiled_code(shared: str, tmp_path: Path, content: bytes) -> None:
+    """All files of one function, so that not much has to be compiled."""
+    archive = warm(shared)
+    shutil.copytree(TREE / "llmzip", tmp_path / "lib" / "llmzip")
+    files = list((tmp_path / "lib").rglob("bias._update*"))
+    for file in files:
+        file.write_bytes(content)
+    assert done(run([*LLMZIP, "-c", "--model", shared], TEXT, PYTHONPATH=str(tmp_path / "lib"))) == archive
+    assert files
+    assert all(len(file.read_bytes()) > 1000 for file in files)
+
+
 def test_a_machine_that_writes_nothing(shared: str) -> None:
     """Not even temporary files: every write to a file fails, only pipes are open."""
     archive = warm(shared)
