@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.frequencies import BIAS, FLOOR, LINE, SHIFT, TOTAL, Integers, Lessons, Logits, Votes
+from llmzip.jit import compiled
 
-_jit = nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
-_parallel = nb.njit(cache=True, nogil=True, parallel=True)
+_jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
+_parallel = compiled(parallel=True)
 _BLOCK = 256
 _U32, _U64 = np.uint32, np.uint64
 _SHIFT64 = np.uint64(SHIFT)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 
 from llmzip.frequencies import TOTAL_BITS
+from llmzip.jit import compiled
 from llmzip.rangecoder import STATE_BITS, Lanes, RangeDecoder, RangeEncoder
 
-_jit = nb.njit(cache=True, nogil=True)
+_jit = compiled()
 _MASK = (1 << STATE_BITS) - 1
 _TOP = 1 << (STATE_BITS - 1)
 

@@ -173,6 +173,7 @@ def use_threads(n: int) -> None:
     """Lets torch and numba use n threads for work in this thread, and nowhere else."""
     import torch
 
+    _start_numba()
     numba = _numba()
     numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
     if torch.get_num_threads() != n:

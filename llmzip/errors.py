@@ -16,6 +16,11 @@ def quoted(what: object) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
+def reason(error: OSError) -> str:
+    """Why the system refused something, in its words, fit for the middle of a message."""
+    return (error.strerror or str(error) or "error").lower()
+
+
 class LLZError(Exception):
     """Base of all errors raised by llmzip on purpose. They can be pickled, and so pass from one process to another."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -12,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from llmzip.errors import LLZError
+from llmzip.errors import LLZError, reason
+from llmzip.likeness import dress
 from llmzip.temporary import temporary
 
 STDIO = "-"
@@ -35,7 +35,7 @@ class _Source:
             data = self._file.read(n)
             shorter = not data and n and self._size and os.fstat(self._file.fileno()).st_size < self._size
         except OSError as e:
-            raise FileError(f"cannot be read ({_reason(e)}); check the file and its disk") from e
+            raise FileError(f"cannot be read ({reason(e)}); check the file and its disk") from e
         if shorter:
             raise FileError("became shorter while it was read; run again when nobody writes to it")
         return data
@@ -55,7 +55,7 @@ def reading(name: str) -> Iterator[BinaryIO]:
     except IsADirectoryError as e:
         raise FileError("is a folder; name a file, or pack it with tar first") from e
     except (FileNotFoundError, PermissionError) as e:
-        raise FileError(f"cannot be read ({_reason(e)}); check name and permissions") from e
+        raise FileError(f"cannot be read ({reason(e)}); check name and permissions") from e
     with source:
         yield cast(BinaryIO, _Source(source, os.fstat(source.fileno()).st_size))
 
@@ -67,7 +67,7 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
     Args:
         target: the name it will have; what is there and no file, as /dev/null or a named pipe, is written to instead.
         force: whether an existing file is replaced.
-        like: an open file whose mode and modification time the new one gets, as far as the system lets it.
+        like: an open file whose permissions, owner, group and times the new one gets, as far as the system lets it (`likeness`).
     """
     if target == STDIO:
         try:
@@ -76,7 +76,7 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
         except BrokenPipeError:
             raise
         except OSError as e:
-            raise FileError(f"cannot write to standard output ({_reason(e)})") from e
+            raise FileError(f"cannot write to standard output ({reason(e)})") from e
         return
     path = Path(target)
     check_absent(target, force)
@@ -89,28 +89,17 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
             with os.fdopen(handle, "w+b") as sink:  # readable, too, for who wants to verify it
                 yield sink
                 sink.flush()
+                dress(sink.fileno(), work, None if like is None else like.fileno())
                 os.fsync(sink.fileno())
-            _dress(work, like)
             _name(work, path, force)
             _sync_folder(path.parent)
     except OSError as e:
-        raise FileError(f"{target} cannot be written ({_reason(e)}); nothing was changed, check its folder and disk") from e
+        raise FileError(f"{target} cannot be written ({reason(e)}); nothing was changed, check its folder and disk") from e
 
 
 def _unlink(made: tuple[int, str]) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(made[1])
-
-
-def _dress(work: str, like: BinaryIO | None) -> None:
-    """Gives a file the mode and times of another, which may have lost its name meanwhile, or those of a new one."""
-    with contextlib.suppress(OSError):  # some file systems have no such things: no reason to lose the content
-        if like is not None:
-            shutil.copystat(like.fileno(), work)  # type: ignore[arg-type]  # descriptors will do
-        else:
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(work, 0o666 & ~umask)
 
 
 def _name(work: str, path: Path, force: bool) -> None:
@@ -124,10 +113,6 @@ def _name(work: str, path: Path, force: bool) -> None:
         except OSError:  # a file system without links
             check_absent(str(path), force)
     os.replace(work, path)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or "error").lower()
 
 
 def check_absent(target: str, force: bool) -> None:

@@ -20,7 +20,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "llmzip.1"
 
 _ENVIRONMENT = {
     "LLMZIP_MODEL": "The model to compress with, or where to find one; as --model.",
-    "LLMZIP_CACHE": "Where converted models are kept, instead of the platform's folder for caches.",
+    "LLMZIP_CACHE": "Where converted models are kept, instead of the platform's folder for caches. A folder that can only be read will do if the models are "
+    "there.",
+    "NUMBA_CACHE_DIR": "Where compiled code is kept, instead of beside the program or in the platform's folder for caches.",
     "LLMZIP_DEVICE": "Where to compute: auto, cpu or cuda; as --device.",
     "LLMZIP_THREADS": "CPU threads; as --threads.",
     "LLMZIP_OFFLINE": "If set, and not to 0, the network is never used; as --offline.",

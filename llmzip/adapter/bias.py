@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.frequencies import TOTAL_BITS, Lessons
+from llmzip.jit import compiled
 from llmzip.parameters import BiasParameters
 
 _f32 = np.float32
@@ -60,7 +60,7 @@ class VocabularyBias:
             _update(self.expected, unit, self._rate, self._prior, self._seen, self.values)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+@compiled(error_model="numpy", fastmath={"nnan", "nsz"})
 def _update(expected: Any, unit: Any, rate: Any, prior: Any, seen: Any, values: Any) -> None:
     for part in range(1, expected.shape[0]):
         for j in range(values.shape[0]):

@@ -21,6 +21,7 @@ from llmzip.engine.quads import OFFSET, QUAD
 from llmzip.engine.simd import float_from_bits
 from llmzip.engine.tiles import OUTPUTS
 from llmzip.frequencies import MOST_ODDS, Lessons, Votes
+from llmzip.jit import compiled
 from llmzip.parameters import NeighbourParameters
 
 MASS_BITS = 16  # states further than 2^-16 behind the nearest have no vote
@@ -133,7 +134,7 @@ class Neighbours:
         self._pending.clear()
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled()
 def _keep(q: Any, scale: Any, symbols: Any, seen: Any, capacity: Any, keys: Any, scales: Any, kept: Any) -> None:
     for i in range(q.shape[0]):
         at = (seen + i) % capacity
@@ -143,7 +144,7 @@ def _keep(q: Any, scale: Any, symbols: Any, seen: Any, capacity: Any, keys: Any,
         scales[at], kept[at] = scale[i], symbols[i]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+@compiled(error_model="numpy", fastmath={"nnan", "nsz"})
 def _closeness(dots: Any, scales: Any, near: Any, u: Any) -> Any:
     """u of one row's dot products [n] with all kept states; returns the largest."""
     top = _f32(-1e30)
@@ -154,7 +155,7 @@ def _closeness(dots: Any, scales: Any, near: Any, u: Any) -> Any:
     return top
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
+@compiled(parallel=True)
 def _vote(
     dots: Any, kept: Any, scales: Any, near: Any, symbols: Any, alphabet: Any, ranges: Any, count: Any, voted: Any, masses: Any,
     bucket: Any, parts: Any,

@@ -45,7 +45,7 @@ def prove(threads: int) -> None:
         pairs: list[tuple[Any, Any]] = [*zip(got, want, strict=True), (found, coded), *zip(back, want, strict=True)]
         if not all(np.array_equal(a, b) for a, b in pairs):
             raise InexactMachineError(
-                "compiled code of the adapter is inexact on this machine; clear numba's cache, or use another machine or numba build"
+                "compiled code of the adapter is inexact on this machine; set NUMBA_CACHE_DIR to an empty folder, or use another machine or numba build"
             )
         for adapter in (encoder, decoder, definition):
             adapter.update()

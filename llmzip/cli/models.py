@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -25,7 +26,9 @@ def _cached_ids(_context: click.Context, _argument: click.Parameter, incomplete:
     """For completion: models that are here, else files and folders."""
     from llmzip.models import store
 
-    here = [CompletionItem(m.model_id) for m in store.cached_models() if m.model_id.startswith(incomplete)]
+    here = []
+    with contextlib.suppress(LLZError):  # there is no cache that this user may read
+        here = [CompletionItem(m.model_id) for m in store.cached_models() if m.model_id.startswith(incomplete)]
     return here or [CompletionItem(incomplete, type="file")]
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
-from numba import config as numba_config
 
 from llmzip.engine import numerics as nm
 from llmzip.engine.simd import VECTOR, bits_from_float, float_from_bits, hadamard64, largest_magnitude
+from llmzip.jit import compiled
 
-numba_config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
-
-jit = nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
-parallel = nb.njit(cache=True, nogil=True, error_model="numpy", parallel=True, fastmath={"nnan", "nsz"})
+jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
+parallel = compiled(error_model="numpy", parallel=True, fastmath={"nnan", "nsz"})
 
 f32, i32, i16, i8 = np.float32, np.int32, np.int16, np.int8
 ZERO, ONE, ACT_MAX = f32(0.0), f32(1.0), f32(nm.ACT_MAX)

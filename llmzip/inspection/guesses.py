@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.compiled_frequencies import _own, _ratio, _share, _vote, _weigh
 from llmzip.frequencies import TOTAL, Logits, Votes
+from llmzip.jit import compiled
 
-_jit = nb.njit(cache=True, nogil=True, error_model="numpy")
+_jit = compiled(error_model="numpy")
 
 
 @_jit

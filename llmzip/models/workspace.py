@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmzip.errors import ModelUnavailableError
+from llmzip.errors import ModelUnavailableError, reason
 from llmzip.temporary import temporary
 
 if TYPE_CHECKING:
@@ -26,12 +26,16 @@ _TRIES = 3
 _ABANDONED_AFTER = 86400.0  # seconds, for folders without a lock
 
 
+class NotWritableError(ModelUnavailableError):
+    """The cache is somebody else's, to be read only, or its disk is full."""
+
+
 @contextlib.contextmanager
 def working_folder(parent: Path, purpose: str) -> Iterator[Path]:
     """An empty folder in `parent`, gone at the end; clears what dead processes left there before.
 
     Raises:
-        ModelUnavailableError: it cannot be made.
+        NotWritableError: it cannot be made.
     """
     assert purpose in _PURPOSES
     with temporary(lambda: _make(parent, purpose), _remove) as (folder, _):
@@ -47,7 +51,7 @@ def taking_turns(place: Path, waits: Callable[[], None]) -> Iterator[None]:
         waits: called once if another one has it.
 
     Raises:
-        ModelUnavailableError: it cannot be written.
+        NotWritableError: it cannot be written.
     """
     from filelock import Timeout
 
@@ -77,7 +81,7 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise ModelUnavailableError(f"the cache folder {folder} cannot be written ({e.strerror}); set LLMZIP_CACHE") from e
+        raise NotWritableError(f"the cache folder {folder} cannot be written ({reason(e)}); set LLMZIP_CACHE to one that can") from e
 
 
 def _lock(place: Path) -> BaseFileLock:
