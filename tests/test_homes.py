@@ -252,7 +252,7 @@ def test_rubbish_among_compiled_code(shared: str, tmp_path: Path, content: bytes
     """All files of one function, so that not much has to be compiled."""
     archive = warm(shared)
     shutil.copytree(TREE / "llmzip", tmp_path / "lib" / "llmzip")
-    files = list((tmp_path / "lib").rglob("bias._update*"))
+    files = list((tmp_path / "lib").rglob("bias._update*.compiled"))
     for file in files:
         file.write_bytes(content)
     assert done(run([*LLMZIP, "-c", "--model", shared], TEXT, PYTHONPATH=str(tmp_path / "lib"))) == archive
