@@ -108,6 +108,12 @@ def other_locale() -> Iterator[None]:
         locale.setlocale(locale.LC_ALL, before)
 
 
+@contextlib.contextmanager
+def autocast() -> Iterator[None]:
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.autocast("cuda", dtype=torch.bfloat16, enabled=torch.cuda.is_available()):
+        yield
+
+
 def raising() -> AbstractContextManager[Any]:
     return np.errstate(all="raise")
 
@@ -117,7 +123,7 @@ SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "torch's default type: float16": lambda: default_dtype(torch.float16),
     "torch's default type: float64": lambda: default_dtype(torch.float64),
     "torch's default device: meta": lambda: default_device("meta"),
-    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "autocast": autocast,
     "functions of torch replaced": _Halving,
     "products in bfloat16": bfloat16_products,
     "inference mode": torch.inference_mode,

@@ -1,0 +1,114 @@
+"""`--verify`: an archive is decoded by a process of its own, which shares nothing with the one that made it but files.
+
+A fault in the memory or in the settings of one process would pass unnoticed if the same process decoded what it had coded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from llmzip.errors import InexactMachineError, LLZError
+from llmzip.temporary import temporary
+
+_ENDING = 2.0  # seconds that the process gets to end when it is told to
+# The folder it runs in is no place to import from.
+_PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+sys.path[:] = [place for place in sys.path if place]
+from llmzip.cli.verifying import answer
+answer()
+"""
+
+
+class UnverifiedError(LLZError):
+    """The process that verifies failed, and has said why."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("could not be verified, so nothing was written")
+        self.exit_code = exit_code
+
+
+@dataclass
+class Digest:
+    """Size and SHA-256 of what is written to it."""
+
+    def __init__(self) -> None:
+        self.size, self._hash = 0, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Counts bytes in."""
+        self._hash.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def stated(self) -> list[Any]:
+        """Both, as JSON has them."""
+        return [self.size, self._hash.hexdigest()]
+
+
+def verify(archive: BinaryIO, name: str, content: Digest, settings: dict[str, Any]) -> None:
+    """Has an archive decoded.
+
+    Args:
+        archive: an open file with a descriptor, which is read from its start.
+        name: what messages call it.
+        content: what it should hold.
+        settings: for `options.Options`.
+
+    Raises:
+        UnverifiedError: it could not be decoded.
+        InexactMachineError: it holds something else.
+    """
+    archive.flush()
+    os.lseek(archive.fileno(), 0, os.SEEK_SET)
+    task = json.dumps({"name": name, "size": content.size, "settings": settings})
+    places = os.pathsep.join(os.path.abspath(place) for place in sys.path if place)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, task], stdin=archive.fileno(), stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": places}
+        )  # fmt: skip
+
+    with temporary(start, _end) as process:
+        said, _ = process.communicate()
+    if process.returncode:
+        raise UnverifiedError(process.returncode if process.returncode > 0 else 1)
+    if json.loads(said.splitlines()[-1]) != content.stated():
+        raise InexactMachineError("what the archive gives back is not what went in; nothing was written, please report this")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait(_ENDING)
+    if process.stdout:
+        process.stdout.close()
+
+
+def answer() -> None:
+    """In that process: decodes standard input as its argument says, prints what came out, and exits."""
+    from llmzip.cli.forecasting import Forecaster, contents
+    from llmzip.cli.running import progress, report_error
+    from llmzip.codec import Codec, Options
+
+    task = json.loads(sys.argv[1])
+    settings, archive, back = task["settings"], sys.stdin.buffer, Digest()
+    quiet = bool(settings.get("quiet"))
+    try:
+        found = contents(archive)
+        archive.seek(0)
+        codec = Codec(Options(**settings))
+        codec.announce = None if quiet else Forecaster(task["name"], found)
+        with progress(task["name"], task["size"], quiet) as report:
+            codec.decompress_stream(archive, back, report)  # type: ignore[arg-type]  # all it needs
+    except (LLZError, OSError) as e:
+        sys.exit(report_error(task["name"], e))
+    print(json.dumps(back.stated()))
