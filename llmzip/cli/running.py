@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
+from llmzip import streams
 from llmzip.cli.forecasting import Contents, Forecaster, contents
 from llmzip.errors import DamagedArchiveError, InexactMachineError, LLZError, NotReproducedError, OutputLimitError, ParameterError
-from llmzip.files import STDIO, FileError, check_absent, is_stream, reading, writing
+from llmzip.files import STDIO, FileError, check_absent, is_stream, reading, shown, writing
 
 if TYPE_CHECKING:
     from llmzip.codec import Codec
@@ -66,12 +67,16 @@ class Job:
 
 def report_error(name: str, error: LLZError | OSError) -> int:
     """Says in one line what went wrong with a file; returns the exit code."""
-    shown = "standard input" if name == STDIO else name
     if isinstance(error, LLZError):
-        click.echo(f"llmzip: {shown}: {error}", err=True)
+        say(name, str(error))
         return error.exit_code
-    click.echo(f"llmzip: {shown}: {(error.strerror or str(error)).lower()}; check the file and its folder", err=True)
+    say(name, f"{(error.strerror or str(error)).lower()}; check the file and its folder")
     return 1
+
+
+def say(name: str, what: str) -> None:
+    """A line on standard error about the file `name`."""
+    click.echo(f"llmzip: {shown(name)}: {what}", err=True)
 
 
 def attempt(name: str, do: Callable[[], None]) -> int:
@@ -95,7 +100,8 @@ def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=size, desc=os.path.basename(name), unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
+    what = shown(os.path.basename(name))
+    with tqdm(total=size, desc=what, unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
 
         def report(done: int, written: int) -> None:
             if written > 100:
@@ -141,7 +147,7 @@ class _Runner:
     def _decoder(self, name: str, found: Contents | None) -> Callable[..., None]:
         """What decodes an archive, and says if that will take long."""
         codec = self._make_codec()
-        codec.announce = None if self._job.settings.get("quiet") else Forecaster("standard input" if name == STDIO else name, found)
+        codec.announce = None if self._job.settings.get("quiet") else Forecaster(shown(name), found)
         return codec.decompress_stream
 
     def file(self, name: str) -> None:
@@ -150,7 +156,7 @@ class _Runner:
         if job.action == "compress" and out == STDIO and sys.stdout.isatty() and not job.force:
             raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
         if job.remove and is_stream(out):
-            raise FileError(f"is not deleted for {out}, which keeps nothing; leave out --rm, or name a file")
+            raise FileError(f"is not deleted for {shown(out)}, which keeps nothing; leave out --rm, or name a file")
         with reading(name) as source:
             before = None if name == STDIO else os.fstat(source.fileno())
             if before and os.path.exists(out) and os.path.samestat(before, os.stat(out)):
@@ -185,8 +191,8 @@ class _Runner:
                 raise InexactMachineError("what the archive gives back is not what went in; nothing was written, please report this")
             if passing:
                 spool.seek(0)
-                while part := spool.read(1 << 20):
-                    sink.write(part)
+                while part := streams.read(spool, 1 << 20):
+                    streams.write(sink, part)
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
         job, found, damage, beyond = self._job, _contents(name), "", ""
@@ -221,7 +227,7 @@ class _Runner:
         except (DamagedArchiveError, NotReproducedError) as e:
             raise self._advised(e, name, source) from None
         if damage and not job.settings.get("quiet"):
-            click.echo(f"llmzip: {name}: {damage}", err=True)
+            say(name, damage)
         if salvage:
             salvage.end()
 
@@ -274,7 +280,7 @@ class _Digest:
     def read(self, n: int) -> bytes:
         """The next bytes of the source."""
         assert self._source is not None
-        data = self._source.read(n)
+        data = streams.read(self._source, n)
         self.write(data)
         return data
 
