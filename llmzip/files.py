@@ -91,8 +91,8 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
     state = "nothing was changed, check its folder and disk"
     try:
         if is_stream(target):
-            state = "what was written to it is not whole"
             with _opened(target, "wb") as sink:
+                state = "what it was given is not whole"
                 yield sink
                 streams.flush(sink)
             return
