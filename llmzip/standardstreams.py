@@ -73,7 +73,9 @@ def _whole(old: io.TextIOWrapper, number: int, name: str) -> io.TextIOWrapper:
     raw = _Descriptor(number, old.mode, name)
     buffer = io.BufferedReader(raw) if raw.readable() else raw if isinstance(old.buffer, io.RawIOBase) else io.BufferedWriter(raw)
     errors = "backslashreplace" if raw.writable() and old.errors == "strict" else old.errors
-    return io.TextIOWrapper(buffer, old.encoding, errors, None, old.line_buffering, old.write_through)
+    new = io.TextIOWrapper(buffer, old.encoding, errors, None, old.line_buffering, old.write_through)
+    new.mode = old.mode  # type: ignore[misc]
+    return new
 
 
 class _Descriptor(io.RawIOBase):
