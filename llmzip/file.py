@@ -60,7 +60,8 @@ class LLZFile(io.BufferedIOBase):
         """Opens the file; the model is loaded when it is first needed.
 
         Args:
-            filename: a path; or a binary file object, which is used from where it stands and not closed.
+            filename: a path; or a binary file object, which is used from where it stands and not closed. That may give or take less than
+                it is asked to, or nothing for the moment, which is waited out.
             mode: "r" to read, "w" to write, "x" to write a file that is not there yet, "a" to add a frame to an archive, in place of zeros
                 that follow it, or to write one where nothing is; with or without "b".
             level: 1 (fast) to 9 (small); for writing.

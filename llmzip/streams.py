@@ -39,7 +39,7 @@ def read(source: Any, n: int) -> bytes:
         patience.wait()
     if isinstance(data, str):
         raise TypeError("the source gives text, not bytes; open it in binary mode")
-    found = bytes(memoryview(data))
+    found = data if isinstance(data, bytes) else bytes(memoryview(data))
     if len(found) > n:
         raise OSError(f"the source gave {len(found):,} bytes where {n:,} were asked for")
     return found
