@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
 
 
 def run() -> None:
@@ -16,10 +15,10 @@ def run() -> None:
     """
     if os.name == "posix" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing yet that its traceback could tell
-    _open_missing()
     _share_processors()
-    from llmzip import signals, temporary
+    from llmzip import signals, standardstreams, temporary
 
+    standardstreams.install()
     signals.install()
     gc.set_threshold(200_000, 20, 20)
     from llmzip.cli import main  # takes a while, in which signals may come
@@ -30,11 +29,7 @@ def run() -> None:
     except SystemExit as e:
         status = e.code
     code = status if isinstance(status, int) else int(status is not None)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):  # what was said did not arrive
-            code = code or 1
+    code = standardstreams.finish(code)
     temporary.hold()  # a signal's thread, if it has begun to end the process, shall do so
     os._exit(code)
 
@@ -48,17 +43,6 @@ def _share_processors() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def _open_missing() -> None:
-    """Gives closed standard streams something to be: what is written to standard output, or read, fails then, as it must.
-
-    Else the first files opened would get their numbers, and what is meant for the user would go there.
-    """
-    for number, name, mode, flags in ((0, "stdin", "r", os.O_WRONLY), (1, "stdout", "w", os.O_RDONLY), (2, "stderr", "w", os.O_WRONLY)):
-        if getattr(sys, name) is None:
-            os.open(os.devnull, flags)  # gets the lowest number that is free
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  for as long as the process lives
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from llmzip import classic
+from llmzip import classic, streams
 from llmzip.container import StoredBlock, XzBlock, content_check
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _cut(data: bytearray) -> int:
 def read_blocks(source: BinaryIO, size: int) -> Iterator[bytes]:
     """Cuts a stream into blocks, reading no further than the next block needs."""
     cutter = BlockCutter(size)
-    while data := source.read(cutter.room):
+    while data := streams.read(source, cutter.room):
         yield from cutter.feed(data)
     yield from cutter.end()
 

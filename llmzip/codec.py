@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from llmzip import classic, computing, container, parity
+from llmzip import classic, computing, container, parity, streams
 from llmzip.blocks import read_blocks, skip_model, smallest_classic
 from llmzip.container import (
     Block,
@@ -107,11 +107,11 @@ class Codec(LoadedModels):
                 if report:
                     report(done + int(share * size), writer.archive_bytes + stream)
 
-            sink.write(writer.block(content, progress))
-            sink.flush()
+            streams.write(sink, writer.block(content, progress))
+            streams.flush(sink)
             progress(1.0, 0)
-        sink.write(writer.end())
-        sink.flush()
+        streams.write(sink, writer.end())
+        streams.flush(sink)
 
     def decompress_stream(self, source: BinaryIO, sink: BinaryIO, report: Report | None = None) -> None:
         """Decodes every frame of `source`; a block is written only once its check has passed.
@@ -139,8 +139,8 @@ class Codec(LoadedModels):
                 content = reader.content(record, progress)
                 archive += len(encode_record(record))
                 if content:
-                    sink.write(content)
-                    sink.flush()
+                    streams.write(sink, content)
+                    streams.flush(sink)
                     total += len(content)
                     if report:
                         report(total, archive)

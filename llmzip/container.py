@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar
 
+from llmzip import streams
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
 from llmzip.fields import DAMAGED as _DAMAGED
 from llmzip.fields import Cursor as _Cursor
@@ -240,7 +241,7 @@ def _exactly(n: int) -> Parser[bytes]:
 
 
 def parse_start(first: bool) -> Parser[bool]:
-    """Magic and version; False where an archive ends instead of going on with another frame.
+    """Magic and version; False where an archive ends, with zeros up to the input's end or without, instead of going on with another frame.
 
     Args:
         first: whether this is the archive's first frame, which must be there.
@@ -251,7 +252,8 @@ def parse_start(first: bool) -> Parser[bool]:
     start = b""
     while len(start) < len(MAGIC) and (part := (yield len(MAGIC) - len(start))):
         start += part
-    if not start and not first:
+    if not first and not start.strip(b"\0"):
+        yield from _padding(start)
         return False
     if start != MAGIC:
         if not first:
@@ -261,6 +263,14 @@ def parse_start(first: bool) -> Parser[bool]:
     if version != FORMAT_VERSION:
         raise UnsupportedArchiveError(f"format version {version} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip")
     return True
+
+
+def _padding(part: bytes) -> Parser[None]:
+    """What is left of the input after an archive's last frame: zeros, of which `part` are the first."""
+    while part:
+        part = yield 1 << 16
+        if part.strip(b"\0"):
+            raise DamagedArchiveError("something follows the archive's last part and the zeros after it; cut it off or get another copy")
 
 
 def parse_record() -> Parser[Record]:
@@ -282,7 +292,7 @@ def pull(parser: Parser[_T], source: BinaryIO) -> _T:
     try:
         wanted = next(parser)
         while True:
-            wanted = parser.send(source.read(wanted))
+            wanted = parser.send(streams.read(source, wanted))
     except StopIteration as done:
         result: _T = done.value
         return result

@@ -11,6 +11,7 @@ import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from llmzip import streams
 from llmzip.archiveblocks import ArchiveBlocks
 from llmzip.codec import Codec
 from llmzip.container import read_frames
@@ -66,9 +67,10 @@ class LLZFile(io.BufferedIOBase):
         """Opens the file; the model is loaded when it is first needed.
 
         Args:
-            filename: a path; or a binary file object, which is used from where it stands and not closed.
-            mode: "r" to read, "w" to write, "x" to write a file that is not there yet, "a" to add a frame to an archive, or to
-                write one where nothing is; with or without "b".
+            filename: a path; or a binary file object, which is used from where it stands and not closed. That may give or take less than
+                it is asked to, or nothing for the moment, which is waited out.
+            mode: "r" to read, "w" to write, "x" to write a file that is not there yet, "a" to add a frame to an archive, in place of zeros
+                that follow it, or to write one where nothing is; with or without "b".
             level: 1 (fast) to 9 (small); for writing.
             model: registry ID, `hf:OWNER/NAME@REVISION` or path, the default model if None; for reading only a place to look for a
                 model that is not in the registry.
@@ -93,13 +95,14 @@ class LLZFile(io.BufferedIOBase):
         codec = codec or Codec(Options(level=level, model=model, lanes=lanes, threads=threads, device=device))
         self._own = isinstance(filename, (str, bytes, os.PathLike))
         if isinstance(filename, (str, bytes, os.PathLike)):
-            fp = cast(BinaryIO, open(filename, _MODES[letter]))  # noqa: SIM115
+            # Without a buffer to write: what failed to be written once must not be written again when the file is closed.
+            fp = cast(BinaryIO, open(filename, _MODES[letter], -1 if letter == "r" else 0))  # noqa: SIM115
         elif hasattr(filename, "read" if letter == "r" else "write"):
             fp = filename
         else:
             raise TypeError("filename must be a path, or a file object that can be read or written")
-        # What an abandoned frame is taken off again, if it was added to an archive.
-        self._before = _end_of_archive(fp) if self._own and letter == "a" else None
+        # To what sizes the file is brought again, one after the other, if a frame that was being added is abandoned.
+        self._before = _ready_for_more(fp) if self._own and letter == "a" else ()
         if letter == "r":
             self._blocks = ArchiveBlocks(fp, codec)
         else:
@@ -160,13 +163,13 @@ class LLZFile(io.BufferedIOBase):
         ended = compressor is None
         try:
             if compressor and compressor.ready and whole:
-                fp.write(compressor.flush())
+                streams.write(fp, compressor.flush())
                 ended = True
         finally:
             self._fp = self._compressor = None
             try:
-                if not ended and self._before is not None:
-                    fp.truncate(self._before)
+                for size in () if ended else self._before:
+                    fp.truncate(size)
             finally:
                 if self._own:
                     fp.close()
@@ -202,7 +205,7 @@ class LLZFile(io.BufferedIOBase):
         self._file()
         return self._pos
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves to a position of the content, also beyond its end, and returns it; nothing is decoded.
 
         Args:
@@ -225,7 +228,7 @@ class LLZFile(io.BufferedIOBase):
         self._pos = position
         return position
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None.
 
         Raises:
@@ -233,18 +236,18 @@ class LLZFile(io.BufferedIOBase):
         """
         return self._take(size, line=False)
 
-    def read1(self, size: int = -1, /) -> bytes:
+    def read1(self, size: int = -1) -> bytes:
         """The next bytes, at most `size` and none beyond the present block; b"" only at the end. Raises LLZError."""
         block, at = self._reader().at(self._pos) if size else (b"", 0)
         part = block[at:] if size < 0 else block[at : at + size]
         self._pos += len(part)
         return part
 
-    def readline(self, size: int | None = -1, /) -> bytes:
+    def readline(self, size: int | None = -1) -> bytes:
         r"""The bytes to the next b"\n" and with it, at most `size` if that is not negative. Raises LLZError."""
         return self._take(size, line=True)
 
-    def peek(self, size: int = -1, /) -> bytes:
+    def peek(self, size: int = -1) -> bytes:
         """Some of the next bytes, at least one unless at the end, without moving on; `size` is a hint. Raises LLZError."""
         block, at = self._reader().at(self._pos)
         return block[at : at + max(size, _PEEK)]
@@ -267,7 +270,7 @@ class LLZFile(io.BufferedIOBase):
                 break
         return b"".join(parts)
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         """Takes content and returns its size in bytes; blocks that are complete are coded and written.
 
         Raises:
@@ -278,15 +281,15 @@ class LLZFile(io.BufferedIOBase):
             raise io.UnsupportedOperation("the file was opened for reading")
         view = memoryview(data)
         for piece in self._compressor.pieces(view):
-            fp.write(piece)
+            streams.write(fp, piece)
         self._pos += view.nbytes
         return view.nbytes
 
     def flush(self) -> None:
         """Passes on the blocks written so far; content that does not fill a block yet waits for more, or for `close`."""
         fp = self._file()
-        if self._compressor and hasattr(fp, "flush"):
-            fp.flush()
+        if self._compressor:
+            streams.flush(fp)
 
     def _file(self) -> BinaryIO:
         if self._fp is None:
@@ -307,15 +310,29 @@ def _close_forgotten() -> None:
         file._close_forgotten()
 
 
-def _end_of_archive(fp: BinaryIO) -> int:
-    """The size of a file that is an archive, or empty; it is closed if it is neither. Raises LLZError."""
+def _ready_for_more(fp: BinaryIO) -> tuple[int, int]:
+    """Takes zeros off the end of a file that is an archive, or empty; it is closed if it is neither.
+
+    Returns:
+        its size now, and its size before.
+
+    Raises:
+        LLZError: it is no archive, and was left as it is.
+    """
     try:
-        if fp.seek(0, io.SEEK_END):
+        size, end = fp.seek(0, io.SEEK_END), 0
+        if size:
             fp.seek(0)
-            for frame in read_frames(fp):
+            reader = io.BufferedReader(fp)  # type: ignore[type-var]
+            for frame in read_frames(reader):
                 for _ in frame:
                     pass
-        return fp.seek(0, io.SEEK_END)
+                end = reader.tell()
+            reader.detach()
+        if end < size:
+            fp.truncate(end)
+        fp.seek(end)
+        return end, size
     except BaseException:
         fp.close()
         raise

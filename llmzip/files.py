@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from llmzip import descriptors, streams
 from llmzip.errors import LLZError, reason
 from llmzip.likeness import dress
 from llmzip.temporary import temporary
@@ -20,6 +22,17 @@ STDIO = "-"
 
 class FileError(LLZError):
     """A file cannot be read or written."""
+
+
+def shown(name: str) -> str:
+    r"""A file's name as a message has it, of printable characters only: other bytes as \xNN, line breaks as \n, "-" in words."""
+    return "standard input" if name == STDIO else "".join(c if c.isprintable() else _escaped(c) for c in name)
+
+
+def _escaped(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":  # as Python reads what is not UTF-8
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    return c.encode("unicode_escape").decode()
 
 
 class _Source:
@@ -32,7 +45,7 @@ class _Source:
     def read(self, n: int = -1) -> bytes:
         """As of other files. Raises FileError, at the end also if the file had more bytes when it was opened."""
         try:
-            data = self._file.read(n)
+            data = streams.read_all(self._file) if n < 0 else streams.read(self._file, n)
             shorter = not data and n and self._size and os.fstat(self._file.fileno()).st_size < self._size
         except OSError as e:
             raise FileError(f"cannot be read ({reason(e)}); check the file and its disk") from e
@@ -51,7 +64,7 @@ def reading(name: str) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, _Source(sys.stdin.buffer))
         return
     try:
-        source = open(name, "rb")  # noqa: SIM115  closed below
+        source = _opened(name, "rb")
     except IsADirectoryError as e:
         raise FileError("is a folder; name a file, or pack it with tar first") from e
     except (FileNotFoundError, PermissionError) as e:
@@ -65,25 +78,23 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
     """A file that takes its name only when the block ends without an error; "-" is standard output.
 
     Args:
-        target: the name it will have; what is there and no file, as /dev/null or a named pipe, is written to instead.
+        target: the name it will have; what is there and no file, as /dev/null, a named pipe or a descriptor, is written to instead.
         force: whether an existing file is replaced.
         like: an open file whose permissions, owner, group and times the new one gets, as far as the system lets it (`likeness`).
     """
-    if target == STDIO:
-        try:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as e:
-            raise FileError(f"cannot write to standard output ({reason(e)})") from e
+    if is_standard_output(target):
+        with _standard_output() as sink:
+            yield sink
         return
     path = Path(target)
     check_absent(target, force)
+    state = "nothing was changed, check its folder and disk"
     try:
         if is_stream(target):
-            with open(target, "wb") as sink:
+            with _opened(target, "wb") as sink:
+                state = "what it was given is not whole"
                 yield sink
+                streams.flush(sink)
             return
         with temporary(lambda: tempfile.mkstemp(prefix=".llmzip-", dir=path.parent), _unlink) as (handle, work):
             with os.fdopen(handle, "w+b") as sink:  # readable, too, for who wants to verify it
@@ -94,7 +105,30 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
             _name(work, path, force)
             _sync_folder(path.parent)
     except OSError as e:
-        raise FileError(f"{target} cannot be written ({reason(e)}); nothing was changed, check its folder and disk") from e
+        raise FileError(f"{shown(target)} cannot be written ({reason(e)}); {state}") from e
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    sink = sys.stdout.buffer
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what a library prints meanwhile
+            yield sink
+            streams.flush(sink)
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        raise FileError(f"cannot write to standard output ({reason(e)})") from e
+
+
+def _opened(name: str, mode: str) -> BinaryIO:
+    """A file; a descriptor of the process goes on where it is, unless a file is to be read, which begins at its start."""
+    number = descriptors.named(name)
+    if number is None or (mode == "rb" and os.path.isfile(name)):
+        return cast(BinaryIO, open(name, mode))
+    if not descriptors.given(number):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
+    return cast(BinaryIO, os.fdopen(os.dup(number), mode))
 
 
 def _unlink(made: tuple[int, str]) -> None:
@@ -116,13 +150,28 @@ def _name(work: str, path: Path, force: bool) -> None:
 
 
 def check_absent(target: str, force: bool) -> None:
-    """Fails if the output is there already."""
-    if not force and os.path.lexists(target) and not is_stream(target):
-        raise FileError(f"{target} exists already; use -f to overwrite it, or -o to choose another name")
+    """Fails if the output is there already, or can never be there, as its name is too long."""
+    if target == STDIO:
+        return
+    try:
+        os.lstat(target)
+    except OSError as e:
+        if e.errno == errno.ENAMETOOLONG:
+            raise FileError(f"{shown(target)} cannot be written ({reason(e)}); choose a shorter name with -o") from e
+        return  # as it should be, or what is wrong is found out when it is written
+    if not force and not is_stream(target):
+        raise FileError(f"{shown(target)} exists already; use -f to overwrite it, or -o to choose another name")
+
+
+def is_standard_output(target: str) -> bool:
+    """Whether a name means standard output: "-", /dev/stdout and the like."""
+    return target == STDIO or descriptors.named(target) == 1
 
 
 def is_stream(target: str) -> bool:
-    """Whether this is a device or a pipe, which must not be replaced by a file."""
+    """Whether this is a device, a pipe or one of the process's descriptors, which must not be replaced by a file."""
+    if descriptors.named(target) is not None:
+        return True
     try:
         mode = os.stat(target).st_mode
     except OSError:

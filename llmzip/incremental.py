@@ -135,7 +135,7 @@ class Decompressor:
 
     @property
     def unused_data(self) -> bytes:
-        """What followed the frame, once `eof` is true; another frame, maybe, for another decompressor."""
+        """What followed the frame, once `eof` is true: nothing, or another frame for another decompressor, or zeros, which mean nothing."""
         return bytes(self._records.rest) if self.eof else b""
 
     def decompress(self, data: ReadableBuffer, max_length: int = -1) -> bytes:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, BinaryIO
 
 from llmzip.codec import Codec
 from llmzip.file import LLZFile
+
+
+class _File(LLZFile):
+    """A file that is abandoned where an exception closes it: fsspec's own `with` says nothing of it, and only closes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._handled = sys.exc_info()[1]  # before: it has nothing to do with this file
+        super().__init__(*args, **options)
+
+    def close(self) -> None:
+        """As of other files, and `abandon` while an exception is on its way that came after the file was opened."""
+        error = sys.exc_info()[1]
+        if error is None or error is self._handled:
+            super().close()
+        else:
+            self.abandon()
 
 
 def register_fsspec(codec: Codec | None = None) -> None:
@@ -14,6 +31,9 @@ def register_fsspec(codec: Codec | None = None) -> None:
         >>> llmzip.register_fsspec()
         >>> with fsspec.open("notes.txt.llz", "rt", compression="infer") as f:
         ...     text = f.read()
+
+    A file to write that is closed while an exception is handled which came after it was opened, as by `with`, is left without its end,
+    so that it cannot pass for a whole archive.
 
     Args:
         codec: a codec for all files, which so load the model once; if None, one with the default options. Threads take turns.
@@ -29,6 +49,6 @@ def register_fsspec(codec: Codec | None = None) -> None:
     shared = codec or Codec()
 
     def opener(file: BinaryIO, mode: str = "r", **options: Any) -> LLZFile:
-        return LLZFile(file, mode, codec=shared, **options)
+        return _File(file, mode, codec=shared, **options)
 
     register_compression("llz", opener, "llz", force=True)

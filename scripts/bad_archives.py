@@ -71,6 +71,8 @@ def _frames(tiny: bytes) -> dict[str, Refused]:
         "bad-cut": _damaged("ends in a record", tiny[: len(tiny) // 2]),
         "bad-no-end": _damaged("ends before the end record", tiny[: -len(end)]),
         "bad-trailing": _damaged("bytes after the last frame", tiny + b"rubbish"),
+        "bad-trailing-zeros": _damaged("zeros after the last frame, and a byte after them", tiny + bytes(9) + b"x"),
+        "bad-frame-after-zeros": _damaged("another frame after zeros", tiny + bytes(4) + START + END),
         "bad-trailing-magic": _damaged("part of another magic after the last frame", tiny + START[:3]),
     }
 

@@ -41,6 +41,7 @@ GOOD = {
     "good-empty": ("a frame without blocks", b""),
     "good-stored": ("a block as it is", bytes(range(256))),
     "good-stored-empty": ("a stored block and an xz block of no bytes", b""),
+    "good-zeros-after": ("zeros after the last frame", bytes(range(256))),
     "good-xz": ("a block as xz", b"again and again, " * 200),
     "good-parity": ("a parity frame after a stored block", bytes(range(256))),
     "good-tiny": ("one block, one lane, the tiny model made from a seed", TEXT[:600]),
@@ -102,6 +103,7 @@ def good() -> dict[str, bytes]:
     """The good archives, made now."""
     want, small, real = contents(), tiny_model(), resolve.load(DEFAULT_MODEL)
     made = {name: Codec().compress(want[name]) for name in ("good-empty", "good-stored", "good-xz")}
+    made["good-zeros-after"] = made["good-stored"] + bytes(7)
     made["good-parity"] = Codec(Options(parity=10)).compress(want["good-parity"])
     full = LEVELS[DEFAULT_LEVEL].adapter  # stated: for texts as short as these an encoder may choose less
     made["good-tiny"] = _Coding("local:tiny", small, adapter=full).compress(want["good-tiny"])

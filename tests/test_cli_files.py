@@ -233,3 +233,81 @@ def test_list_and_info_need_no_model(here: Path, tiny_folder: Path, monkeypatch:
     (twice,) = json.loads(llmzip("list", "--json", stdin=archive * 2).stdout)
     assert (twice["frames"], twice["content"]) == (2, 2 * len(SHORT))
     assert not (here / "none").exists()
+
+
+def test_names_of_any_bytes(here: Path, tiny_folder: Path) -> None:
+    """They are shown in one line and in any encoding's characters, and used as they are."""
+    odd = [b"caf\xe9.txt", b"new\nline", b"esc\x1b[31m", "caf\u00e9".encode()]
+    for name in odd:
+        Path(os.fsdecode(name)).write_bytes(b"a few words for the model " * 3)
+
+    def run(*args: str | bytes, encoding: str = "utf-8:strict") -> tuple[int, bytes, bytes]:
+        env = os.environ | {"PYTHONIOENCODING": encoding, "LLMZIP_MODEL": str(tiny_folder), "LLMZIP_CACHE": str(here / "cache")}
+        result = subprocess.run([sys.executable, "-m", "llmzip", *args], capture_output=True, check=False, env=env)
+        return result.returncode, result.stdout, result.stderr
+
+    assert run("-1", *odd) == (0, b"", b"")
+    archives = [name + b".llz" for name in odd]
+    shown = [rb"caf\xe9.txt.llz", rb"new\nline.llz", rb"esc\x1b[31m.llz", "caf\u00e9.llz".encode()]
+    for encoding in ("utf-8:strict", "latin-1:strict"):
+        for command in ("list", "info"):
+            code, out, said = run(command, *archives, encoding=encoding)
+            assert (code, said) == (0, b"")
+            assert all(name in out for name in shown[:3])
+            assert shown[3] in out or b"caf\xe9.llz" in out
+    assert [entry["file"] for entry in json.loads(run("info", "--json", *archives)[1])] == [name.decode() for name in shown]
+    assert run("-t", *archives) == (0, b"", b"")
+    code, out, said = run(*odd)  # each is there already
+    assert (code, out, len(said.splitlines())) == (1, b"", 4)
+    assert all(b"llmzip: %s: %s exists already" % (name.removesuffix(b".llz"), name) in said for name in shown)
+    code, out, said = run("bench", "--bytes", "30", "--timeout", "0.001", "-q", *odd[:2])
+    assert (code, b"caf\\xe9.txt" in out, b"new\\nline" in out) == (0, True, True), said
+    code, out, said = run("inspect", odd[0], encoding="ascii:strict")
+    assert (code, said) == (0, b"")
+    assert b"caf\\xe9.txt" in out
+    assert b"caf\\xe9" in run("list", b"caf\xe9")[2]
+    assert sorted(os.listdir(os.fsencode(here))) == sorted([*odd, *archives, b"cache"])
+
+
+def test_names_that_are_too_long_are_found_out_first(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmzip.codec import Codec
+
+    monkeypatch.setattr(Codec, "compress_stream", None)  # nothing is to be coded
+    for name in ("x" * 252, "\u00e9" * 126):
+        Path(name).write_bytes(PLAIN)
+        for args in ([name], ["-f", name], ["--verify", name]):
+            refused(llmzip(*args), 1, "file name too long", "-o")
+        os.unlink(name)
+    Path("a").write_bytes(PLAIN)
+    for args in (["-o", "y" * 256, "a"], ["inspect", "--html", "y" * 256, "a"], ["models", "export", "tiny", "-o", "y" * 256]):
+        refused(llmzip(*args), 1, "file name too long")
+    assert os.listdir() == ["a"]
+    monkeypatch.undo()
+    os.chdir(here)
+    Path("z" * 251).write_bytes(PLAIN)
+    assert llmzip("z" * 251).exit_code == 0
+    assert llmzip("-dc", "z" * 251 + ".llz").stdout_bytes == PLAIN
+
+
+def test_archives_are_not_compressed_again(here: Path) -> None:
+    """Unless that is asked for; other files go on."""
+    for name in ("a", "b"):
+        Path(name).write_bytes(PLAIN)
+    assert llmzip("a").exit_code == 0
+    result = llmzip("a.llz", "b")
+    assert (result.exit_code, result.stdout_bytes) == (1, b"")
+    assert result.stderr == "llmzip: a.llz: ends in .llz already, and is left alone; use -f to compress it again, or -o\n"
+    assert sorted(os.listdir()) == ["a", "a.llz", "b", "b.llz"]
+    archive = Path("a.llz").read_bytes()
+    for args in (["-c", "a.llz"], ["-o", "-", "a.llz"], []):
+        assert llmzip("-dc", stdin=llmzip(*args, stdin=archive).stdout_bytes).stdout_bytes == archive
+    assert llmzip("-f", "a.llz").exit_code == llmzip("compress", "-o", "c.llz", "a.llz").exit_code == 0
+    assert Path("a.llz.llz").read_bytes() == Path("c.llz").read_bytes()
+    assert llmzip("-dc", "a.llz.llz").stdout_bytes == archive
+
+
+def test_a_file_named_like_standard_output(here: Path) -> None:
+    Path("-").write_bytes(b"mine")
+    Path("a").write_bytes(PLAIN)
+    assert llmzip("-dc", stdin=llmzip("-c", "a").stdout_bytes).stdout_bytes == PLAIN
+    assert Path("-").read_bytes() == b"mine"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import inspect
 import io
+import lzma
 import os
+import re
 import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -240,6 +244,27 @@ def test_forward_only(step: int) -> None:
     for call in (lambda: f.seek(0), lambda: f.write(b"")):
         with pytest.raises(io.UnsupportedOperation):
             call()
+
+
+def test_keywords() -> None:
+    """As `lzma.LZMAFile` has them."""
+    codec, target = plain(), io.BytesIO()
+    with LLZFile(target, "w", codec=codec) as f:
+        f.write(data=numbered(3))
+    f = LLZFile(io.BytesIO(target.getvalue()), codec=codec)
+    assert f.seek(0, whence=io.SEEK_END) == f.seek(offset=300, whence=0) == 300
+    f.seek(offset=0)
+    assert f.peek(size=5)[:10] == f.read(size=10) == numbered(3)[:10]
+    assert f.readline(size=4) == numbered(3)[10:14]
+    assert f.readline(size=20) == numbered(3)[14:20]
+    assert f.read1(size=3) == numbered(3)[20:23]
+    ours, theirs = (
+        {name: str(inspect.signature(getattr(kind, name))) for name in ("read", "read1", "readline", "peek", "seek", "write")}
+        for kind in (LLZFile, lzma.LZMAFile)
+    )
+    assert {n: re.findall(r"(\w+)[:,=)]", s)[0] for n, s in ours.items()} == {
+        n: re.findall(r"(\w+)[:,=)]", s)[0] for n, s in theirs.items()
+    }
 
 
 def test_closed_files() -> None:
@@ -562,6 +587,47 @@ def test_fsspec(tmp_path: Path, eager: EagerCodec) -> None:
             f.write(bytes(100))
         with fsspec.open(path + "x.llz", "rb", compression="infer") as f:
             assert f.read() == bytes(100)
+    finally:
+        fsspec.compression.compr.pop("llz", None)
+        fsspec.utils.compressions.pop("llz", None)
+
+
+@pytest.mark.parametrize("size", [0, 50, 250])
+@pytest.mark.parametrize("mode", ["wb", "wt"])
+@pytest.mark.parametrize("place", ["", "memory://"])
+def test_fsspec_leaves_no_whole_archive(tmp_path: Path, size: int, mode: str, place: str) -> None:
+    """After an exception, whatever closes the file then; one that was there before has nothing to do with it."""
+    import fsspec
+
+    codec, path = plain(), f"{place}{tmp_path}/a.llz"
+    content: Any = numbered(3)[:size] if mode == "wb" else numbered(3)[:size].decode()
+
+    def left() -> bytes:
+        with fsspec.open(path, "rb") as f:
+            found: bytes = f.read()
+            return found
+
+    try:
+        llmzip.register_fsspec(codec)
+        with pytest.raises(Stop), fsspec.open(path, mode, compression="infer") as f:
+            f.write(content)
+            raise Stop
+        with pytest.raises(LLZError):
+            codec.decompress(left())
+        with pytest.raises(Stop), contextlib.closing(fsspec.open(path, mode, compression="llz").open()) as f:
+            f.write(content)
+            raise Stop
+        with pytest.raises(LLZError):
+            codec.decompress(left())
+        try:
+            raise Stop
+        except Stop:
+            with fsspec.open(path, mode, compression="llz") as f:
+                f.write(content)
+        assert codec.decompress(left()) == numbered(3)[:size]
+        with pytest.raises(Stop), fsspec.open(path, "rb", compression="llz") as f:
+            assert f.read() == numbered(3)[:size]
+            raise Stop
     finally:
         fsspec.compression.compr.pop("llz", None)
         fsspec.utils.compressions.pop("llz", None)

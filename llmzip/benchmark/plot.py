@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
-from typing import BinaryIO
 from xml.sax.saxutils import escape
 
 from llmzip.benchmark.measure import Measurement
@@ -113,7 +113,7 @@ def _label_places(wanted: list[float]) -> list[float]:
     return places
 
 
-def png(rows: list[Measurement], ours: list[str], title: str, sink: BinaryIO) -> None:
+def png(rows: list[Measurement], ours: list[str], title: str) -> bytes:
     """The picture as PNG. Needs matplotlib."""
     from matplotlib.figure import Figure
 
@@ -135,4 +135,6 @@ def png(rows: list[Measurement], ours: list[str], title: str, sink: BinaryIO) ->
     axes.set_ylim(0, scale.top)
     axes.grid(color="#d8dee4")
     axes.set_axisbelow(True)
-    figure.savefig(sink, format="png")
+    made = io.BytesIO()
+    figure.savefig(made, format="png")
+    return made.getvalue()

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmzip import streams
 from llmzip.cli import options as opt
 from llmzip.cli.running import report_error
 from llmzip.errors import InexactMachineError, LLZError
-from llmzip.files import STDIO, FileError, check_absent, reading, writing
+from llmzip.files import STDIO, FileError, check_absent, reading, shown, writing
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def _picture(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @click.option("--levels", callback=_levels, default=str(DEFAULT_LEVEL), metavar="N,...", show_default=True, help="Levels of llmzip.")
 @opt.head
-@click.option("--csv", "csv_out", metavar="OUT", type=click.Path(), help="Also write what was measured as CSV.")
-@click.option("--plot", metavar="OUT", type=click.Path(), callback=_picture,
+@click.option("--csv", "csv_out", metavar="OUT", type=opt.Output(), help="Also write what was measured as CSV.")
+@click.option("--plot", metavar="OUT", type=opt.Output(), callback=_picture,
               help="Also draw size against speed, to OUT.svg or, with matplotlib, OUT.png.")  # fmt: skip
 @opt.as_json
 @click.option("-f", "--force", is_flag=True, help="Overwrite the outputs.")
@@ -82,9 +83,9 @@ def _check_outputs(given: dict[str, Any]) -> None:
         if out is not None and out != STDIO:
             check_absent(out, given["force"])
             if not os.path.isdir(os.path.dirname(out) or "."):
-                raise FileError(f"{out} cannot be written (no such folder); check the folder")
+                raise FileError(f"{shown(out)} cannot be written (no such folder); check the folder")
     if (given["plot"] or "").lower().endswith(".png") and importlib.util.find_spec("matplotlib") is None:
-        raise FileError(f"{given['plot']} needs matplotlib; run: pip install 'llmzip[plot]', or name a .svg file")
+        raise FileError(f"{shown(given['plot'])} needs matplotlib; run: pip install 'llmzip[plot]', or name a .svg file")
 
 
 def _read(names: tuple[str, ...], limit: int | None) -> tuple[int, dict[str, bytes]]:
@@ -93,10 +94,10 @@ def _read(names: tuple[str, ...], limit: int | None) -> tuple[int, dict[str, byt
     for name in dict.fromkeys(names):
         try:
             with reading(name) as source:
-                content = source.read() if limit is None else source.read(limit)
+                content = streams.read_all(source) if limit is None else streams.read_all(source, limit)
             if not content:
                 raise FileError("is empty; name a file with content")
-            contents["standard input" if name == STDIO else name] = content
+            contents[shown(name)] = content
         except (LLZError, OSError) as e:
             status = max(status, report_error(name, e))
     return status, contents
@@ -170,13 +171,13 @@ def _write(report: Report, given: dict[str, Any]) -> None:
 
     if given["csv_out"] is not None:
         with writing(given["csv_out"], given["force"]) as sink:
-            sink.write(report.as_csv().encode())
+            streams.write(sink, report.as_csv().encode())
     if given["plot"] is not None:
         rows, files = report.totals(), list(dict.fromkeys(r.file for r in report.rows))
         what = os.path.basename(files[0]) if len(files) == 1 else f"{len(files)} files"
         title = f"{what}, {rows[0].content:,} bytes: size and speed"
         with writing(given["plot"], given["force"]) as sink:
             if given["plot"].lower().endswith(".png"):
-                plot.png(rows, report.ours, title, sink)
+                streams.write(sink, plot.png(rows, report.ours, title))
             else:
-                sink.write(plot.svg(rows, report.ours, title).encode())
+                streams.write(sink, plot.svg(rows, report.ours, title).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -124,12 +125,23 @@ def _settings(given: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def _compress_job(given: dict[str, Any]) -> Job:
     same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify")}
-    return Job("compress", target=lambda name: name + SUFFIX, settings=_settings(given, "level", "lanes", "explain", "parity"), **same)
+    return Job(
+        "compress",
+        target=functools.partial(_with_suffix, force=given["force"]),
+        settings=_settings(given, "level", "lanes", "explain", "parity"),
+        **same,
+    )
 
 
 def _restore_job(action: str, given: dict[str, Any]) -> Job:
     names = ("files",) if action == "test" else ("files", "output", "to_stdout", "force", "remove", "salvage")
     return Job(action, target=_without_suffix, settings=_settings(given, "max_output"), **{name: given[name] for name in names})
+
+
+def _with_suffix(name: str, force: bool) -> str:
+    if name.endswith(SUFFIX) and not force:
+        raise FileError(f"ends in {SUFFIX} already, and is left alone; use -f to compress it again, or -o")
+    return name + SUFFIX
 
 
 def _without_suffix(name: str) -> str:

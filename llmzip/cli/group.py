@@ -13,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from llmzip import __version__, container, signals
+from llmzip.files import shown
 
 _COMMANDS = {
     "compress": "coding:compress",
@@ -42,7 +43,7 @@ def _last_resort() -> Iterator[None]:
             signals.die_of(signal.SIGPIPE)  # as programs end that do not care for pipes
         sys.exit(1)
     except OSError as e:
-        click.echo(f"llmzip: {e.filename or 'standard output'}: {(e.strerror or str(e)).lower()}", err=True)
+        click.echo(f"llmzip: {shown(str(e.filename)) if e.filename else 'standard output'}: {(e.strerror or str(e)).lower()}", err=True)
         sys.exit(1)
     except (MemoryError, RuntimeError) as e:
         if not isinstance(e, MemoryError) and not any(words in str(e) for words in _NO_MEMORY):

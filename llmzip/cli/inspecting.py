@@ -7,14 +7,14 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmzip import container
+from llmzip import container, streams
 from llmzip.cli import options as opt
 from llmzip.cli.running import attempt, progress
-from llmzip.files import STDIO, FileError, reading, writing
+from llmzip.files import STDIO, FileError, check_absent, reading, shown, writing
 
 if TYPE_CHECKING:
     from llmzip.inspection import Inspection
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @opt.levels
 @opt.part
 @click.option(
-    "--html", metavar="OUT", type=click.Path(),
+    "--html", metavar="OUT", type=opt.Output(),
     help="Write one page that needs nothing else to OUT, in place of the tokens here; - is standard output.",
 )  # fmt: skip
 @opt.as_json
@@ -59,16 +59,16 @@ def _inspect(file: str, html: str | None, as_json: bool, quiet: bool, given: dic
     from llmzip import inspection as library
     from llmzip.codec import Codec, Options
     from llmzip.inspection import as_json as as_document
-    from llmzip.inspection import page, shown
+    from llmzip.inspection import page
 
     settings = {name: given[name] for name in ("model", "level", "lanes", "device")}
     codec = Codec(Options(**settings, threads=given["threads"] or None, quiet=quiet))
     with progress(file, len(text.content), quiet) as report:
         found = library.inspect(codec, text.content, report)
-    name = "standard input" if file == STDIO else shown.shown(os.fsencode(file), layout=True).replace("\n", "")
+    name = shown(file)
     if html is not None:
         with writing(html, given["force"]) as sink:
-            sink.write(page.page(found, name, text.whole).encode())
+            streams.write(sink, page.page(found, name, text.whole).encode())
     if as_json:
         click.echo(json.dumps(as_document.document(found, name, text.whole)))
     elif html != STDIO:
@@ -77,8 +77,10 @@ def _inspect(file: str, html: str | None, as_json: bool, quiet: bool, given: dic
 
 def _check_page(html: str, force: bool) -> None:
     """Fails if the page is there already, before any work is done for it."""
-    if html != STDIO and not force and os.path.lexists(html):
-        raise FileError(f"{html} exists already; use -f to overwrite it, or name another file after --html")
+    try:
+        check_absent(html, force)
+    except FileError as e:
+        raise FileError(str(e).replace("-o", "--html")) from None
 
 
 def _print(found: Inspection, name: str, whole: int | None, tokens: bool, summary: bool, colour: bool) -> None:
@@ -106,8 +108,8 @@ def _wants_colour(choice: str) -> bool:
 def _read(file: str, limit: int) -> _Text:
     """The file's first `limit` bytes, less a character they would cut."""
     with reading(file) as source:
-        content = _at_most(source, limit)
-        rest = source.read(1) if len(content) == limit else b""
+        content = streams.read_all(source, limit)
+        rest = streams.read(source, 1) if len(content) == limit else b""
         size = os.fstat(source.fileno()).st_size if file != STDIO else 0  # 0, too, for what is no regular file
     whole = max(size, len(content)) if size or not rest else None
     if content.startswith(container.MAGIC):
@@ -116,10 +118,3 @@ def _read(file: str, limit: int) -> _Text:
         cut = next((i for i in range(len(content) - 1, max(len(content) - 4, 0), -1) if content[i] >= 0xC0), len(content))
         content = content[:cut]
     return _Text(content, whole)
-
-
-def _at_most(source: BinaryIO, limit: int) -> bytes:
-    out = io.BytesIO()
-    while out.tell() < limit and (part := source.read(limit - out.tell())):
-        out.write(part)
-    return out.getvalue()

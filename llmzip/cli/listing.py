@@ -13,7 +13,7 @@ from llmzip import container
 from llmzip.cli import options as opt
 from llmzip.cli.running import report_error
 from llmzip.errors import LLZError
-from llmzip.files import STDIO, reading
+from llmzip.files import STDIO, reading, shown
 from llmzip.parameters import AdapterParameters
 from llmzip.summary import Summary, summarise
 
@@ -64,7 +64,6 @@ def _show(
 ) -> NoReturn:  # fmt: skip
     status, found = 0, []
     for name in files or (STDIO,):
-        shown = "standard input" if name == STDIO else name
         try:
             with reading(name) as source:
                 summary = summarise(source)
@@ -72,9 +71,9 @@ def _show(
             status = max(status, report_error(name, e))
             continue
         if as_json:
-            found.append({"file": shown, **summary.as_dict()})
+            found.append({"file": shown(name), **summary.as_dict()})
         else:
-            click.echo("\n".join(lines(shown, summary)))
+            click.echo("\n".join(lines(shown(name), summary)))
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif rest := last():

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
-from llmzip import textforms
+from llmzip import streams, textforms
 from llmzip.cli import options as opt
 from llmzip.cli.running import report_error
 from llmzip.errors import DamagedMessageError, LLZError, ParameterError
+from llmzip.files import STDIO, reading, writing
 
 
 class _Message(click.Command):
@@ -53,9 +54,10 @@ def message(text: tuple[str, ...], decode: bool, form: str, lines: bool, exact: 
     if form == "raw" and not decode and sys.stdout.isatty():
         raise click.UsageError("will not write raw bytes to a terminal; redirect, or choose another --format.")
     given["threads"] = given["threads"] or None
-    inputs = _inputs(text, lines, exact, raw=decode and form == "raw")
     try:
-        status = _decode(inputs, form, lines, exact, given) if decode else _encode(inputs, form, given)
+        inputs = _inputs(text, lines, exact, raw=decode and form == "raw")
+        with writing(STDIO, force=False) as sink:
+            status = _decode(inputs, sink, form, lines, exact, given) if decode else _encode(inputs, sink, form, given)
     except ParameterError as e:
         raise click.UsageError(str(e)) from e
     except LLZError as e:
@@ -67,7 +69,8 @@ def _inputs(text: tuple[str, ...], lines: bool, exact: bool, raw: bool) -> list[
     if text:
         words = [os.fsencode(t) for t in text]
         return words if lines else [b" ".join(words)]
-    data = sys.stdin.buffer.read()
+    with reading(STDIO) as source:
+        data = streams.read_all(source)
     if lines:
         found = [line.removesuffix(b"\r") for line in data.split(b"\n")]
         return found if found[-1] else found[:-1]
@@ -76,19 +79,16 @@ def _inputs(text: tuple[str, ...], lines: bool, exact: bool, raw: bool) -> list[
     return [data.removesuffix(b"\n").removesuffix(b"\r")]
 
 
-def _encode(texts: list[bytes], form: str, given: dict[str, Any]) -> int:
+def _encode(texts: list[bytes], sink: BinaryIO, form: str, given: dict[str, Any]) -> int:
     from llmzip.codec import Options
     from llmzip.message import MessageCodec
 
     for made in MessageCodec(Options(**given)).encode(texts):
-        if form == "raw":
-            sys.stdout.buffer.write(made)
-        else:
-            click.echo(textforms.write(made, form))
+        streams.write(sink, made if form == "raw" else textforms.write(made, form).encode() + b"\n")
     return 0
 
 
-def _decode(inputs: list[bytes], form: str, lines: bool, exact: bool, given: dict[str, Any]) -> int:
+def _decode(inputs: list[bytes], sink: BinaryIO, form: str, lines: bool, exact: bool, given: dict[str, Any]) -> int:
     from llmzip.codec import Options
     from llmzip.message import MessageCodec
 
@@ -103,10 +103,10 @@ def _decode(inputs: list[bytes], form: str, lines: bool, exact: bool, given: dic
         if isinstance(text, DamagedMessageError):
             status = report_error(f"line {number}" if lines else "message", text)
         else:
-            sys.stdout.buffer.write(text if exact and not lines else text + b"\n")
+            streams.write(sink, text if exact and not lines else text + b"\n")
             continue
         if lines:
-            sys.stdout.buffer.write(b"\n")  # so that lines keep their numbers
+            streams.write(sink, b"\n")  # so that lines keep their numbers
     return status
 
 

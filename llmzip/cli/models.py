@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from click.shell_completion import CompletionItem
 from llmzip.cli import options as opt
 from llmzip.cli.running import report_error
 from llmzip.errors import LLZError, ModelUnavailableError
-from llmzip.files import STDIO, FileError, check_absent, reading, writing
+from llmzip.files import STDIO, FileError, check_absent, reading, shown, writing
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as e:
             if e.filename is None:  # standard output's
                 raise
-            click.echo(f"llmzip: {e.filename}: {(e.strerror or str(e)).lower()}; check the file and its folder", err=True)
-            sys.exit(1)
+            sys.exit(report_error(str(e.filename), e))
 
     return run
 
@@ -75,7 +75,7 @@ def models_list(as_json: bool) -> None:
     for entry in [] if as_json else entries:
         click.echo(f"{entry['id']}  ({_state(entry)})\n  {'digest':<8}{entry['digest']}")
         if entry["folder"]:
-            click.echo(f"  {'folder':<8}{entry['folder']}")
+            click.echo(f"  {'folder':<8}{shown(entry['folder'])}")
 
 
 def _entries() -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
         clear_abandoned(place)
     cached = resolve.pull(model_id, quiet, force, offline)
     if not quiet:
-        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {cached.folder}")
+        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {shown(str(cached.folder))}")
 
 
 @models.command("path", short_help="Print the folder of one.")
@@ -140,7 +140,7 @@ def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
 @_reports
 def models_path(model_id: str) -> None:
     """Print the folder a cached model is in, by default that of LLMZIP_MODEL or of the default one."""
-    click.echo(_cached(model_id).folder)
+    click.echo(os.fsencode(_cached(model_id).folder))  # as it is, for scripts
 
 
 @models.command("rm", short_help="Delete one from the cache.")
@@ -160,7 +160,7 @@ def models_rm(model_id: str, quiet: bool) -> None:
         raise FileError(f"no model {model_id} in {store.cache_dir()}; see: llmzip models list")
     store.remove(folder)
     if not quiet:
-        click.echo(f"{found.model_id if found else model_id}: deleted {folder}")
+        click.echo(f"{found.model_id if found else model_id}: deleted {shown(str(folder))}")
 
 
 @models.command("verify", short_help="Check every byte, and this machine.")
@@ -180,7 +180,7 @@ def models_verify(model_id: str, threads: int | None, device: str, quiet: bool) 
 
 @models.command("export", short_help="Write one to a file.")
 @_id
-@click.option("-o", "--output", metavar="FILE", required=True, type=click.Path(), help="Write to FILE; - is standard output.")
+@click.option("-o", "--output", metavar="FILE", required=True, type=opt.Output(), help="Write to FILE; - is standard output.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite FILE.")
 @_reports
 def models_export(model_id: str, output: str, force: bool) -> None:
@@ -209,7 +209,7 @@ def models_import(file: str, force: bool, quiet: bool) -> None:
     except (LLZError, OSError) as e:
         sys.exit(report_error(file, e))
     if not quiet:
-        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {cached.folder}")
+        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {shown(str(cached.folder))}")
 
 
 def _cached(model_id: str) -> CachedModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from llmzip.files import STDIO, is_standard_output
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
 Command = Callable[..., Any]
@@ -41,6 +43,15 @@ def _tell(_context: click.Context, _option: click.Parameter, wanted: bool) -> No
         logging.getLogger("llmzip").setLevel(logging.INFO)
 
 
+class Output(click.Path):
+    """A file to write; "-" for all that means standard output."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name."""
+        name = os.fsdecode(super().convert(value, param, ctx))
+        return STDIO if is_standard_output(name) else name
+
+
 def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Several decorators as one; help shows the first one first."""
 
@@ -67,7 +78,7 @@ loudness = options(
 files = click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 targets = options(
     click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to standard output."),
-    click.option("-o", "--output", metavar="OUT", type=click.Path(), help="Write to OUT; - is standard output."),
+    click.option("-o", "--output", metavar="OUT", type=Output(), help="Write to OUT; - is standard output."),
     click.option("-f", "--force", is_flag=True, help="Overwrite the output; write archives to a terminal."),
     click.option("-k", "--keep", is_flag=True, help="Keep FILE; the default, for scripts that say so."),
     click.option("--rm", "remove", is_flag=True, help="Delete FILE at last, if it was proven that the archive gives it back."),

@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 import click
 
-from llmzip.cli.running import SUFFIX, attempt
-from llmzip.files import STDIO, FileError, reading, writing
+from llmzip import streams
+from llmzip.cli import options as opt
+from llmzip.cli.running import SUFFIX, attempt, say
+from llmzip.files import STDIO, FileError, reading, shown, writing
 from llmzip.parity import MARKER, repairing
 from llmzip.parity.repairing import Mended
 
@@ -23,7 +25,9 @@ _LOST = "its parity is damaged beyond use"
 @click.command(short_help="Repair archives that were made with --parity.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to standard output.")
-@click.option("-o", "--output", metavar="OUT", help="Write to OUT, which may be FILE itself with -f; - is standard output.")
+@click.option(
+    "-o", "--output", metavar="OUT", type=opt.Output(), help="Write to OUT, which may be FILE itself with -f; - is standard output."
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output; write archives to a terminal.")
 @click.option("-q", "--quiet", is_flag=True, help="No messages but errors.")
 def repair(files: tuple[str, ...], to_stdout: bool, output: str | None, force: bool, quiet: bool) -> None:
@@ -42,7 +46,7 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
     if out == STDIO and sys.stdout.isatty() and not force:
         raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
     with reading(name) as source:
-        archive = source.read()
+        archive = streams.read_all(source)
         mended = repairing.mend(archive)
         repaired = mended.archive if mended else repairing.repair(archive)
         changed = repaired != archive
@@ -50,15 +54,15 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
             out = name.removesuffix(SUFFIX) + f".repaired{SUFFIX}"
         if out is not None:
             with writing(out, force, None if STDIO in (name, out) else source) as sink:
-                sink.write(repaired)
+                streams.write(sink, repaired)
     if not quiet:
-        click.echo(f"llmzip: {'standard input' if name == STDIO else name}: {_done(mended, changed, out)}", err=True)
+        say(name, _done(mended, changed, out))
 
 
 def _done(mended: Mended | None, changed: bool, out: str | None) -> str:
     if mended is None or not changed:
         return "is whole" + ("" if mended else ", and has no parity")
-    where = "" if out == STDIO else f"; the repaired archive is {out}"
+    where = "" if out == STDIO else f"; the repaired archive is {shown(str(out))}"
     return (f"{_LOST}, and is left out" if mended.lost else f"was damaged; {_extent(mended)}") + where
 
 
@@ -74,13 +78,13 @@ def mended(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
     """
     if not _has_parity(source):
         return source, ""
-    archive = source.read()
+    archive = streams.read_all(source)
     source.seek(0)
     mended = repairing.mend(archive)
     if mended is None or mended.archive == archive:
         return source, ""
     what = f"{_LOST}; the rest is whole" if mended.lost else f"is damaged; {_extent(mended)}"
-    return io.BytesIO(mended.archive), f"{what}; run: llmzip repair {shlex.quote(name)}"
+    return io.BytesIO(mended.archive), f"{what}; run: llmzip repair {shown(shlex.quote(name))}"
 
 
 def _has_parity(source: BinaryIO) -> bool:

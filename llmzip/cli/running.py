@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import sys
 import tempfile
@@ -14,16 +13,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
+from llmzip import streams
+from llmzip.cli.digest import Digest
 from llmzip.cli.forecasting import Contents, Forecaster, contents
-from llmzip.errors import DamagedArchiveError, InexactMachineError, LLZError, NotReproducedError, OutputLimitError, ParameterError
-from llmzip.files import STDIO, FileError, check_absent, is_stream, reading, writing
+from llmzip.errors import DamagedArchiveError, LLZError, NotReproducedError, OutputLimitError, ParameterError
+from llmzip.files import STDIO, FileError, check_absent, is_stream, reading, shown, writing
 
 if TYPE_CHECKING:
     from llmzip.codec import Codec
 
 SUFFIX = ".llz"
 _WIDTH = 80
-_SPOOL_BYTES = 1 << 24  # of an archive under verification on its way to standard output, kept in memory
 
 
 @dataclass
@@ -66,12 +66,16 @@ class Job:
 
 def report_error(name: str, error: LLZError | OSError) -> int:
     """Says in one line what went wrong with a file; returns the exit code."""
-    shown = "standard input" if name == STDIO else name
     if isinstance(error, LLZError):
-        click.echo(f"llmzip: {shown}: {error}", err=True)
+        say(name, str(error))
         return error.exit_code
-    click.echo(f"llmzip: {shown}: {(error.strerror or str(error)).lower()}; check the file and its folder", err=True)
+    say(name, f"{(error.strerror or str(error)).lower()}; check the file and its folder")
     return 1
+
+
+def say(name: str, what: str) -> None:
+    """A line on standard error about the file `name`."""
+    click.echo(f"llmzip: {shown(name)}: {what}", err=True)
 
 
 def attempt(name: str, do: Callable[[], None]) -> int:
@@ -95,7 +99,8 @@ def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=size, desc=os.path.basename(name), unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
+    what = shown(os.path.basename(name))
+    with tqdm(total=size, desc=what, unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
 
         def report(done: int, written: int) -> None:
             if written > 100:
@@ -141,7 +146,7 @@ class _Runner:
     def _decoder(self, name: str, found: Contents | None) -> Callable[..., None]:
         """What decodes an archive, and says if that will take long."""
         codec = self._make_codec()
-        codec.announce = None if self._job.settings.get("quiet") else Forecaster("standard input" if name == STDIO else name, found)
+        codec.announce = None if self._job.settings.get("quiet") else Forecaster(shown(name), found)
         return codec.decompress_stream
 
     def file(self, name: str) -> None:
@@ -150,7 +155,7 @@ class _Runner:
         if job.action == "compress" and out == STDIO and sys.stdout.isatty() and not job.force:
             raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
         if job.remove and is_stream(out):
-            raise FileError(f"is not deleted for {out}, which keeps nothing; leave out --rm, or name a file")
+            raise FileError(f"is not deleted for {shown(out)}, which keeps nothing; leave out --rm, or name a file")
         with reading(name) as source:
             before = None if name == STDIO else os.fstat(source.fileno())
             if before and os.path.exists(out) and os.path.samestat(before, os.stat(out)):
@@ -172,21 +177,18 @@ class _Runner:
             with writing(out, self._job.force, like) as sink:
                 self._stream(codec.compress_stream, name, _file_size(name), source, sink)
             return
-        digest = _Digest(source)
-        with writing(out, self._job.force, like) as sink, tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+        from llmzip.cli.verifying import verify
+
+        digest = Digest(source)
+        with writing(out, self._job.force, like) as sink, tempfile.TemporaryFile() as waiting:
             passing = out == STDIO or is_stream(out)  # cannot be read again
-            archive = spool if passing else sink
+            archive = waiting if passing else sink
             self._stream(codec.compress_stream, name, _file_size(name), digest, archive)  # type: ignore[arg-type]
-            archive.seek(0)
-            decode, back = self._decoder(f"{name}, verifying", contents(archive)), _Digest()  # type: ignore[arg-type]
-            archive.seek(0)
-            self._stream(decode, f"{name}, verifying", digest.size, archive, back)  # type: ignore[arg-type]
-            if back != digest:
-                raise InexactMachineError("what the archive gives back is not what went in; nothing was written, please report this")
+            verify(archive, f"{shown(name)}, verifying", digest, self._job.settings)
             if passing:
-                spool.seek(0)
-                while part := spool.read(1 << 20):
-                    sink.write(part)
+                waiting.seek(0)
+                while part := streams.read(waiting, 1 << 20):
+                    streams.write(sink, part)
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
         job, found, damage, beyond = self._job, _contents(name), "", ""
@@ -221,7 +223,7 @@ class _Runner:
         except (DamagedArchiveError, NotReproducedError) as e:
             raise self._advised(e, name, source) from None
         if damage and not job.settings.get("quiet"):
-            click.echo(f"llmzip: {name}: {damage}", err=True)
+            say(name, damage)
         if salvage:
             salvage.end()
 
@@ -230,7 +232,7 @@ class _Runner:
         decode = self._decoder(name, found)
         if found is not None or damage:  # its records are whole
             try:
-                self._stream(decode, name, found and found.size, source, _Digest())  # type: ignore[arg-type]
+                self._stream(decode, name, found and found.size, source, Digest())  # type: ignore[arg-type]
             except (DamagedArchiveError, NotReproducedError):
                 source.seek(0)  # which block is it?
             else:
@@ -263,34 +265,6 @@ class _Runner:
         """Says where the bits went, if that was asked for."""
         if self._codec is not None and self._codec.ledger is not None:
             click.echo(_table(self._codec.ledger), err=True)
-
-
-class _Digest:
-    """What was read from `source`, or written here: its size and SHA-256."""
-
-    def __init__(self, source: BinaryIO | None = None) -> None:
-        self._source, self._hash, self.size = source, hashlib.sha256(), 0
-
-    def read(self, n: int) -> bytes:
-        """The next bytes of the source."""
-        assert self._source is not None
-        data = self._source.read(n)
-        self.write(data)
-        return data
-
-    def write(self, data: bytes) -> int:
-        """Counts them in."""
-        self._hash.update(data)
-        self.size += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """As files do."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Digest) and (self.size, self._hash.digest()) == (other.size, other._hash.digest())
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def _file_size(name: str) -> int | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-import click
-
+from llmzip import streams
+from llmzip.cli.running import say
 from llmzip.errors import LLZError, NotReproducedError
-from llmzip.files import STDIO
 from llmzip.salvaging import NOT_REPRODUCED, Gap, Piece, Place, Report, recover, recoverable
 
 if TYPE_CHECKING:
@@ -37,15 +36,15 @@ class Salvage:
 
     def __call__(self, source: BinaryIO, sink: BinaryIO, report: Report) -> None:
         """Reads all of `source`, and writes what can be recovered. Raises LLZError if that is nothing, or if no model is here for it."""
-        for part in recover(self._codec, source.read(), report):
+        for part in recover(self._codec, streams.read_all(source), report):
             if isinstance(part, Piece):
-                sink.write(part.content)
+                streams.write(sink, part.content)
                 self._blocks += 1
                 self._bytes += len(part.content)
             else:
                 self._code = max(self._code, _exit_code(part))
             for line in _lines(part, "missing", "repaired"):
-                _say(self._name, line)
+                say(self._name, line)
         if self._code and not self._blocks:
             raise DamageError("nothing of it can be recovered, and nothing was written; get another copy", self._code)
 
@@ -72,13 +71,13 @@ def check(name: str, codec: Codec, source: BinaryIO, report: Report, more: str =
         LLZError: all is, or a model is not here.
     """
     last, code = "", 0
-    for part in recover(codec, source.read(), report):
+    for part in recover(codec, streams.read_all(source), report):
         for line in _lines(part, "damaged", "damaged, but can be salvaged"):
             if last:
-                _say(name, last)
+                say(name, last)
             last, code = line, max(code, 1, _exit_code(part) if isinstance(part, Gap) else 0)
     if last and more:
-        _say(name, last)
+        say(name, last)
     if last or more:
         raise DamageError(more or last, max(code, 1))
 
@@ -86,14 +85,10 @@ def check(name: str, codec: Codec, source: BinaryIO, report: Report, more: str =
 def advised(error: LLZError, archive: BinaryIO) -> LLZError:
     """The error that was met in an archive, with advice if blocks can be recovered."""
     archive.seek(0)
-    sound = recoverable(archive.read())
+    sound = recoverable(streams.read_all(archive))
     if sound > 1 or (sound and not isinstance(error, NotReproducedError)):
         error.args = (f"{error}, or recover the undamaged part with --salvage",)
     return error
-
-
-def _say(name: str, line: str) -> None:
-    click.echo(f"llmzip: {'standard input' if name == STDIO else name}: {line}", err=True)
 
 
 def _exit_code(gap: Gap) -> int:

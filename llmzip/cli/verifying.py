@@ -5,15 +5,13 @@ A fault in the memory or in the settings of one process would pass unnoticed if 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from llmzip.cli.digest import Digest
 from llmzip.errors import InexactMachineError, LLZError
 from llmzip.temporary import temporary
 
@@ -36,24 +34,6 @@ class UnverifiedError(LLZError):
         self.exit_code = exit_code
 
 
-@dataclass
-class Digest:
-    """Size and SHA-256 of what is written to it."""
-
-    def __init__(self) -> None:
-        self.size, self._hash = 0, hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        """Counts bytes in."""
-        self._hash.update(data)
-        self.size += len(data)
-        return len(data)
-
-    def stated(self) -> list[Any]:
-        """Both, as JSON has them."""
-        return [self.size, self._hash.hexdigest()]
-
-
 def verify(archive: BinaryIO, name: str, content: Digest, settings: dict[str, Any]) -> None:
     """Has an archive decoded.
 
@@ -73,9 +53,9 @@ def verify(archive: BinaryIO, name: str, content: Digest, settings: dict[str, An
     places = os.pathsep.join(os.path.abspath(place) for place in sys.path if place)
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, task], stdin=archive.fileno(), stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": places}
-        )  # fmt: skip
+        command = [sys.executable, "-c", _PROGRAM, task]
+        environment = os.environ | {"PYTHONPATH": places}
+        return subprocess.Popen(command, stdin=archive.fileno(), stdout=subprocess.PIPE, env=environment)  # noqa: S603
 
     with temporary(start, _end) as process:
         said, _ = process.communicate()

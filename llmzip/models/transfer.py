@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from llmzip import streams
 from llmzip.errors import LLZError, ModelFormatError, ModelMismatchError, ModelUnavailableError
 from llmzip.models import resolve, store
 from llmzip.models.convert import IntegerModel
@@ -44,10 +45,11 @@ def export_model(cached: store.CachedModel, sink: BinaryIO) -> None:
             member = tarfile.TarInfo(name)
             member.size = source.seek(0, 2)
             source.seek(0)
-            sink.write(member.tobuf(tarfile.GNU_FORMAT))
-            shutil.copyfileobj(source, sink, _PART)
-            sink.write(bytes(-member.size % _BLOCK))
-    sink.write(bytes(2 * _BLOCK))
+            streams.write(sink, member.tobuf(tarfile.GNU_FORMAT))
+            while part := source.read(_PART):
+                streams.write(sink, part)
+            streams.write(sink, bytes(-member.size % _BLOCK))
+    streams.write(sink, bytes(2 * _BLOCK))
 
 
 def import_model(source: BinaryIO, force: bool = False) -> store.CachedModel:
@@ -90,14 +92,13 @@ def _unpack(source: BinaryIO, folder: Path) -> None:
         _exactly(source, -member.size % _BLOCK)
     if missing:
         raise ExportFileError(f"lacks {' and '.join(missing)}; get another copy")
-    if any(source.read(_TAIL)) or source.read(1):
+    tail = streams.read_all(source, _TAIL + 1)
+    if any(tail) or len(tail) > _TAIL:
         raise ExportFileError("goes on after its end; get another copy")
 
 
 def _exactly(source: BinaryIO, size: int) -> bytes:
-    data = source.read(size)
-    while len(data) < size and (more := source.read(size - len(data))):  # a pipe may give less at a time
-        data += more
+    data = streams.read_all(source, size)
     if len(data) < size:
         raise ExportFileError("is not a file that llmzip models export made, or was cut short; get another copy")
     return data

@@ -100,7 +100,7 @@ def restore(data: bytes) -> Mended | None:
         parts += frame.layout.shards + frame.layout.records
         damaged += lost
     rest = data[at:]
-    added = len(rest) < _SMALLEST and not rest.startswith(MAGIC[: len(rest)])
+    added = len(rest) < _SMALLEST and rest.strip(b"\0") and not rest.startswith(MAGIC[: len(rest)])
     return Mended(b"".join(out) if added else b"".join([*out, rest]), parts, damaged)
 
 

@@ -122,7 +122,7 @@ class _Scanner:
 
     def items(self) -> Iterator[Item]:
         at, fresh = 0, True  # whether a frame must start here
-        while at < self._size:
+        while at < (self._filled if fresh and at else self._size):  # zeros after a frame are nothing
             for item in self._next(at, fresh):
                 yield item
                 at = item.stop
@@ -211,7 +211,7 @@ class _Scanner:
     def _rebuild(self, at: int) -> Found | None:
         """A record of which tag and length are destroyed, but not where it ends."""
         near = takewhile(lambda p: p <= at + _MAX_HEAD + MAX_RECORD + 4, self._landmarks.after(at + _MAX_HEAD - 1))
-        stops = [*islice(near, min(_MAX_STOPS, max(self._tries, 0))), self._size]
+        stops = [*islice(near, min(_MAX_STOPS, max(self._tries, 0))), *self._ends(at)]
         if not self._may_try(len(stops), stops[-2] - at if len(stops) > 1 else 0):
             return None
         heads = [(tag + length, stop) for stop in stops for length in _lengths(stop - at) for tag in TAGS]
@@ -230,6 +230,10 @@ class _Scanner:
             return Found(at, stop, record, "its kind and length were destroyed")
         return None
 
+    def _ends(self, at: int) -> list[int]:
+        """Where the archive may end, as zeros may follow it: the last CRC may have some, too."""
+        return sorted({end for end in (*range(self._filled, self._filled + 4), self._size) if at < end <= self._size})
+
     def _walk(self, at: int) -> list[Lost]:
         """The damaged records from here on, if their lengths lead to something sound; else nothing."""
         steps: list[Lost] = []
@@ -237,6 +241,8 @@ class _Scanner:
             steps.append(self._lost(head, head.stop, whole=True))
             at = head.stop
             if at == self._size or self._data.startswith(_START, at) or self._record(at):
+                return steps
+            if head.tag == TAG_END and at >= self._filled:
                 return steps
             if head.tag == TAG_END and self._record(at + len(_START)):
                 return steps
@@ -319,7 +325,7 @@ class _Scanner:
 
     def _goes_on(self, at: int) -> bool:
         """Whether a record, a frame or the archive's end can be here."""
-        return at == self._size or self._data.startswith(_START, at) or Head.at(self._data, at) is not None
+        return at >= self._filled or self._data.startswith(_START, at) or Head.at(self._data, at) is not None
 
 
 def _with_flip(raw: bytes, bit: int) -> bytes:

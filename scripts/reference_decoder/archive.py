@@ -87,10 +87,10 @@ def decode_archive(data, find_model, trace=None):
     fields, content = Fields(data), []
     while True:
         content.append(decode_frame(fields, find_model, trace))
-        if fields.at == len(data):
+        if not data[fields.at :].strip(b"\0"):  # nothing, or zeros to the end
             return b"".join(content)
         if data[fields.at : fields.at + 4] != MAGIC:
-            raise DamagedError("what follows a frame is not another frame")
+            raise DamagedError("what follows a frame is neither another frame nor zeros to the end")
 
 
 def decode_frame(fields, find_model, trace):

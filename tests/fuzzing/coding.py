@@ -188,7 +188,7 @@ class Archives:
                 while rest and not d.eof:
                     found += d.decompress(rest[:step])
                     rest = rest[step:]
-                if not d.eof or not (rest := d.unused_data + rest):
+                if not d.eof or not (rest := d.unused_data + rest).strip(b"\0"):
                     break
                 d = llmzip.Decompressor(codec=self.codec)
         except LLZError as e:
