@@ -179,15 +179,13 @@ class _Runner:
             return
         from llmzip.cli.verifying import verify
 
-        digest = Digest(source)
-        with writing(out, self._job.force, like) as sink, tempfile.TemporaryFile() as waiting:
-            passing = out == STDIO or is_stream(out)  # cannot be read again
-            archive = waiting if passing else sink
+        digest, passing = Digest(source), out == STDIO or is_stream(out)  # which cannot be read again
+        with writing(out, self._job.force, like) as sink, tempfile.TemporaryFile() if passing else contextlib.nullcontext(sink) as archive:
             self._stream(codec.compress_stream, name, _file_size(name), digest, archive)  # type: ignore[arg-type]
             verify(archive, f"{shown(name)}, verifying", digest, self._job.settings)
             if passing:
-                waiting.seek(0)
-                while part := streams.read(waiting, 1 << 20):
+                archive.seek(0)
+                while part := streams.read(archive, 1 << 20):
                     streams.write(sink, part)
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
