@@ -6,18 +6,23 @@ import lzma
 
 from llmzip.errors import DamagedArchiveError
 
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 24}]
+USUAL, BEST = 6, 9 | lzma.PRESET_EXTREME  # presets: how hard an encoder tries
+_DICTIONARY = 1 << 24
 
 
-def pack(content: bytes) -> bytes:
+def _filters(preset: int) -> list[dict[str, int]]:
+    return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": _DICTIONARY}]
+
+
+def pack(content: bytes | bytearray, preset: int = USUAL) -> bytes:
     """Raw LZMA2 of `content`."""
-    return lzma.compress(content, format=lzma.FORMAT_RAW, filters=_FILTERS)
+    return lzma.compress(content, format=lzma.FORMAT_RAW, filters=_filters(preset))
 
 
 def unpack(stream: bytes, size: int) -> bytes:
     """The `size` bytes that `stream` holds, never more memory than that. Raises DamagedArchiveError."""
     try:
-        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_filters(USUAL))
         content = decoder.decompress(stream, size + 1)
         if not decoder.eof:
             content += decoder.decompress(b"", 1)  # the end marker

@@ -83,7 +83,7 @@ class _Coding(Codec):
         super().__init__(Options(**options))  # type: ignore[arg-type]
         self._own = LoadedModel(model_id, model, self.options)
 
-    def _without_model(self, content: bytes) -> tuple[ct.StoredBlock | ct.XzBlock, bool]:
+    def _without_model(self, content: bytes, text: bytes) -> tuple[ct.StoredBlock | ct.XzBlock, bool]:
         return ct.StoredBlock(content + bytes(1 << 16)), False
 
 
