@@ -36,6 +36,7 @@ from llmzip.options import Options
 from llmzip.packing import Run
 from llmzip.parameters import Level
 from llmzip.sampling import pays
+from llmzip.transcribing import transcribe
 
 if TYPE_CHECKING:
     from llmzip.observing import Account
@@ -278,7 +279,7 @@ class FrameWriter:
             LLZError: the model cannot be had, or not be run; the frame cannot go on then.
         """
         self._whole.update(content)
-        transcript = forms.transcribe(content)
+        transcript = transcribe(content)
         text = transcript.text if transcript else content
         plain, enough = self._codec._without_model(content, text)
         size = len(encode_record(plain))

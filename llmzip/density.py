@@ -16,7 +16,7 @@ _SEGMENT = 16384  # bytes that are looked at together
 _LEFT = 90  # percent of its entropy that a byte keeps where bytes are dense, once the byte before is known; in text it is 60 to 80
 _SEGMENTS = 15  # of 16 segments that must be dense
 _UNSEEN = 185  # what a pair of bytes that occurs adds to the entropy that counts show too small: UNIT / (2 ln 2) (Miller and Madow)
-_GAIN = 97  # percent of what xz makes of bytes; what could not be shortened to that is hopeless
+_GAIN = 96  # percent of what xz makes of bytes, at least: where order shows no more than that, a model finds hardly any
 
 
 def is_dense(content: bytes) -> bool:
@@ -28,25 +28,25 @@ def is_dense(content: bytes) -> bool:
     stops = [*range(_SEGMENT, size - LEAST + 1, _SEGMENT), size]
     dense = 0
     for start, stop in zip([0, *stops], stops, strict=False):
-        plain, left, _ = _entropies(data[start:stop])
+        plain, left = _entropies(data[start:stop])
         dense += (stop - start) * (0 < 100 * left >= _LEFT * plain)
     return 16 * dense >= _SEGMENTS * size
 
 
 def is_hopeless(content: bytes, packed: int) -> bool:
     """Whether dense bytes are as good as random: xz, which made `packed` bytes of them, found nothing, nor do pairs of bytes show anything."""
-    plain, left, unseen = _entropies(np.frombuffer(content, np.uint8))
+    plain, left = _entropies(np.frombuffer(content, np.uint8))
     bits = 8 * UNIT * packed
-    return bits >= plain and 100 * (left + _UNSEEN * unseen) >= _GAIN * bits
+    return bits >= plain and 100 * left >= _GAIN * bits
 
 
-def _entropies(data: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """All bytes' entropy, their entropy once the byte before each is known, and how many values in pairs are not determined by it."""
+def _entropies(data: NDArray[np.uint8]) -> tuple[int, int]:
+    """All bytes' entropy, and their entropy once the byte before each is known."""
     single = np.bincount(data, minlength=256)
     first = np.bincount(data[:-1], minlength=256)
     pairs = np.bincount(data[:-1].astype(np.int32) * 256 + data[1:], minlength=1 << 16)
     plain = len(data) * _log2(len(data)) - _weighed(single)
-    return plain, _weighed(first) - _weighed(pairs), int((pairs > 0).sum() - (first > 0).sum())
+    return plain, _weighed(first) - _weighed(pairs) + _UNSEEN * int((pairs > 0).sum() - (first > 0).sum())
 
 
 def _weighed(counts: NDArray[np.int64]) -> int:

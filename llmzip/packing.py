@@ -46,8 +46,8 @@ class Run:
         records = b"".join(map(encode_record, blocks))
         if not any(isinstance(block, XzBlock) for block in blocks) and not _repeats(content, len(blocks)):
             return records
-        one = encode_record(xz_block(content, classic.BEST))
-        return one if len(one) < len(records) else records
+        presets = [classic.USUAL, classic.BEST] if len(blocks) > 1 else [classic.BEST]
+        return min(records, *(encode_record(xz_block(content, preset)) for preset in presets), key=len)
 
 
 def _repeats(content: bytes, blocks: int) -> bool:
