@@ -7,22 +7,22 @@ import lzma
 from llmzip.errors import DamagedArchiveError
 
 USUAL, BEST = 6, 9 | lzma.PRESET_EXTREME  # presets: how hard an encoder tries
-_DICTIONARY = 1 << 24
+DICTIONARY = 1 << 24  # bytes, of blocks; a decoder takes memory for it
 
 
-def _filters(preset: int) -> list[dict[str, int]]:
-    return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": _DICTIONARY}]
+def _filters(preset: int, dictionary: int) -> list[dict[str, int]]:
+    return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}]
 
 
-def pack(content: bytes | bytearray, preset: int = USUAL) -> bytes:
+def pack(content: bytes | bytearray, preset: int = USUAL, dictionary: int = DICTIONARY) -> bytes:
     """Raw LZMA2 of `content`."""
-    return lzma.compress(content, format=lzma.FORMAT_RAW, filters=_filters(preset))
+    return lzma.compress(content, format=lzma.FORMAT_RAW, filters=_filters(preset, dictionary))
 
 
-def unpack(stream: bytes, size: int) -> bytes:
-    """The `size` bytes that `stream` holds, never more memory than that. Raises DamagedArchiveError."""
+def unpack(stream: bytes, size: int, dictionary: int = DICTIONARY) -> bytes:
+    """The `size` bytes that `stream` holds, never more memory than that and the dictionary. Raises DamagedArchiveError."""
     try:
-        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_filters(USUAL))
+        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_filters(USUAL, dictionary))
         content = decoder.decompress(stream, size + 1)
         if not decoder.eof:
             content += decoder.decompress(b"", 1)  # the end marker

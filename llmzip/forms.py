@@ -57,7 +57,7 @@ class Transcript:
     def side(self) -> tuple[bytes, bool]:
         """The items' bytes, and whether they are packed."""
         plain = b"".join(item.written() for item in self.items)
-        packed = varint(len(plain)) + classic.pack(plain)
+        packed = varint(len(plain)) + classic.pack(plain, dictionary=MAX_SIDE)
         return (packed, True) if len(packed) < len(plain) else (plain, False)
 
 
@@ -76,7 +76,7 @@ def read_side(side: bytes, packed: bool, size: int, text: int) -> list[Item]:
     if packed:
         c = Cursor(side)
         length = c.varint(MAX_SIDE)
-        side = classic.unpack(c.rest(), length)
+        side = classic.unpack(c.rest(), length, MAX_SIDE)
     c, items = Cursor(side), list[Item]()
     while c.left:
         plain, length, kind, byte = c.varint(text), c.varint(size), RUN, 0

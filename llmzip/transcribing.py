@@ -30,7 +30,7 @@ _LEAST_RUN = np.where(_PRINTED, 256, 8)  # by byte: text's own runs have tokens 
 _LEAST_UNITS = 8  # characters of fixed width that are worth an item
 _LEAST_HIGH = 8  # bytes above 0x7F that are
 _MOST_FAULTS = 16  # units that are no characters
-_BREAKS = [0x09, 0x0A, 0x0D, 0x20, 0x3000, 0x3001, 0x3002, 0xFF0C]  # what separates words, lines and clauses ...
+_BREAKS = [0x09, 0x0A, 0x0D, 0x20, 0x3000, 0x3001, 0x3002, 0xFEFF, 0xFF0C]  # what separates words, lines and clauses ...
 _BREAK_SHARE = 100  # ... and is at least one in so many characters
 _ODD_SHARE = 50  # at most one in so many is a control character, private or none
 _UTF8 = re.compile("[\udc80-\udcff]")
@@ -110,20 +110,26 @@ def _is_windows(part: bytes) -> bool:
 
 def _fixed_width(part: bytes) -> list[Part] | None:
     """This as text of fixed width, with what is none around it and in it; None if it does not look like that."""
+    best, found = 0, None
     for kind, unit in _UNITS.items():
         width = WIDTHS[kind]
         for skip in range(width):
             units = np.frombuffer(part[skip : skip + (len(part) - skip) // width * width], unit)
-            if len(units) >= _LEAST_UNITS and _looks_like_text(units):
-                return [*_without_faults(part, skip, skip + len(units) * width, kind)]
-    return None
+            breaks = width * _breaks(units)  # of the halves of UTF-32, UTF-16 would make as many
+            if breaks > best or (breaks == best > 0 and not skip):  # the other way round, one byte further on, looks much alike
+                best, found = breaks, (skip, skip + len(units) * width, kind)
+    return [*_without_faults(part, *found)] if found else None
 
 
-def _looks_like_text(units: NDArray[np.unsignedinteger]) -> bool:
-    breaks = int(np.isin(units, _BREAKS).sum())
-    odd = ((units < 0x20) & ~np.isin(units, _BREAKS)) | ((units >= 0x7F) & (units < 0xA0)) | ((units >= 0xE000) & (units < 0xF900))
+def _breaks(units: NDArray[np.unsignedinteger]) -> int:
+    """How many of these separate words, lines or clauses; 0 if they do not look like text."""
+    if len(units) < _LEAST_UNITS:
+        return 0
+    separate = np.isin(units, _BREAKS)
+    odd = ((units < 0x20) & ~separate) | ((units >= 0x7F) & (units < 0xA0)) | ((units >= 0xE000) & (units < 0xF900))
     odd |= (units == 0xFFFE) | (units == 0xFFFF) | (units > 0x10FFFF)
-    return breaks * _BREAK_SHARE >= len(units) and int(odd.sum()) * _ODD_SHARE <= len(units)
+    breaks = int(separate.sum())
+    return breaks if breaks * _BREAK_SHARE >= len(units) and int(odd.sum()) * _ODD_SHARE <= len(units) else 0
 
 
 def _without_faults(part: bytes, start: int, stop: int, kind: int) -> Iterator[Part]:

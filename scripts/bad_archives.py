@@ -161,7 +161,7 @@ def _form_blocks() -> dict[str, Refused]:
     def form(what: str, **fields: object) -> Refused:
         return _damaged(what, START + model + record(b"F", replace(good, **fields).body()) + END)  # type: ignore[arg-type]
 
-    packed = ct.varint(len(good.side)) + classic.pack(good.side)
+    packed = ct.varint(len(good.side)) + classic.pack(good.side, dictionary=MAX_SIDE)
     return {
         "bad-form-no-model": _damaged("a form block before any model record", START + record(b"F", good.body()) + END),
         "bad-form-size-0": form("content of no bytes", size=0, side=b""),
@@ -184,7 +184,7 @@ def _form_blocks() -> dict[str, Refused]:
         ),
         "bad-form-packed-stream": form("packed items that cannot be unpacked", packed=True, side=packed[:-1]),
         "bad-form-packed-bomb": form(
-            "a million bytes of items where five are stated", packed=True, side=b"\5" + classic.pack(bytes(10**6))
+            "a million bytes of items where five are stated", packed=True, side=b"\5" + classic.pack(bytes(10**6), dictionary=MAX_SIDE)
         ),
     }
 

@@ -69,7 +69,7 @@ GOOD = {
     "good-tiny-items": ("every kind of item, and what no encoder writes", b"ab" + bytes(3) + b"-" * 5 + "é€𐐷\n".encode("utf-16-be") * 2),
     "good-concatenated": ("three frames", TEXT[:600] + bytes(range(256)) + TEXT[:600]),
     "good-real-message": ("the real default model, one lane", MESSAGE),
-    "good-real-form": ("the real default model, text in UTF-16", MESSAGE.decode().encode("utf-16")),
+    "good-real-form": ("the real default model, text in UTF-16", ("\ufeff" + MESSAGE.decode()).encode("utf-16-le")),
     "good-real-lanes": ("the real default model, four lanes", TEXT[:1500]),
 }
 README = """# Golden archives

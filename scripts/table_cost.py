@@ -74,7 +74,7 @@ def heartbeats() -> bytes:
 
 
 def access() -> bytes:
-    """A web server's log: 1.5 MB."""
+    """A web server's log: 200 kB."""
     rng, out, seconds, size = Random(3), list[str](), 0, 0
     paths = [
         f"/{a}/{b}" for a in ("img", "docs", "api/v1", "blog") for b in ("index.html", "logo.png", "items?page=2", "about", "feed.xml")
@@ -84,7 +84,7 @@ def access() -> bytes:
         "curl/8.5.0",
         "Googlebot/2.1 (+http://www.google.com/bot.html)",
     ]
-    while size < 1_500_000:
+    while size < 200_000:
         seconds += rng.randrange(3)
         clock = f"{1 + seconds // 86400:02}/Nov/2026:{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02} +0000"
         client = f"10.{rng.randrange(4)}.{rng.randrange(256)}.{rng.randrange(256)}"
@@ -97,9 +97,9 @@ def access() -> bytes:
 
 
 def json_lines() -> bytes:
-    """Events as JSON, a line each: 1.5 MB, most of them alike."""
+    """Events as JSON, a line each: 200 kB, most of them alike."""
     rng, out, size = Random(4), list[str](), 0
-    while size < 1_500_000:
+    while size < 200_000:
         event = {
             "id": len(out),
             "type": rng.choice(("login", "logout", "view")),
@@ -165,8 +165,8 @@ INPUTS: dict[str, Callable[[], bytes]] = {
     "heartbeats, 8 MB": heartbeats,
     "measurements, CSV, 8 MB": csv,
     "noise again after 2 MiB": repeated,
-    "web server's log, 1.5 MB": access,
-    "events, JSON, 1.5 MB": json_lines,
+    "web server's log, 200 kB": access,
+    "events, JSON, 200 kB": json_lines,
 }
 
 

@@ -17,7 +17,7 @@ TABLE = {
 def unpack(fields):
     """The items of a side that is packed."""
     length = fields.varint("bytes of items", 0, MAX_SIDE)
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 2**24}])
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": MAX_SIDE}])
     try:
         items = decoder.decompress(fields.rest(), length + 1)
         if not decoder.eof and len(items) <= length:
