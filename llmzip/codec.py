@@ -101,7 +101,8 @@ class Codec(LoadedModels):
 
         Args:
             source: where the content is read.
-            sink: where the archive is written; flushed after every block, so that a reader at the other end of a pipe can begin.
+            sink: where the archive is written; flushed after every block, so that a reader at the other end of a pipe can begin. Blocks that need no
+                model are held back, 16 MiB of content at most.
             report: is told how many bytes of content are done and how many of the archive they took, now and then.
 
         Raises:
