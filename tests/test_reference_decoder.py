@@ -149,6 +149,7 @@ def rejected() -> dict[str, tuple[str, bytes]]:
         "check cut off": ("damaged", start + record(b"M", model) + record(b"C", block[:-1]) + end),
         "form block without a model": ("damaged", start + record(b"F", b"\x09\0\0\x09\5\1" + bytes(4)) + end),
         "a form of the future, and nothing else": ("unsupported", start + record(b"F", b"\x09\2") + end),
+        "a form of the future, and a size of 0": ("unsupported", start + record(b"F", b"\0\2") + end),
         "side information that does not fit": (
             "damaged",
             start + record(b"M", model) + record(b"F", b"\x09\0\2\1\x09\x09\5\1" + bytes(4)) + end,

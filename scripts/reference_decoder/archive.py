@@ -172,10 +172,11 @@ def coded_block(body, record, find_model, trace):
 def form_block(body, record, find_model, trace):
     """Section 3.8."""
     fields = Fields(body)
-    size = fields.varint("size", 1, MAX_BLOCK)
+    size = fields.varint("size", 0, MAX_BLOCK)
     packed = fields.number(1)
     if packed > 1:
         raise UnsupportedError(f"form {packed}")
+    within("size", size, 1, MAX_BLOCK)
     side = Fields(fields.take(fields.varint("length of the side information", 0, form.MAX_SIDE)))
     text = fields.varint("text", 1, MAX_BLOCK)
     symbols = fields.varint("symbols", 1, text)
