@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from llmzip import classic, streams
 from llmzip.container import StoredBlock, XzBlock, content_check
+from llmzip.density import is_dense, is_hopeless
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -69,15 +70,30 @@ def read_blocks(source: BinaryIO, size: int) -> Iterator[bytes]:
     yield from cutter.end()
 
 
+def xz_block(content: bytes, preset: int = classic.USUAL) -> XzBlock:
+    """This as an xz block."""
+    return XzBlock(len(content), content_check(content), classic.pack(content, preset))
+
+
 def smallest_classic(content: bytes) -> StoredBlock | XzBlock:
     """The smaller of the blocks that need no model."""
-    packed = XzBlock(len(content), content_check(content), classic.pack(content))
+    packed = xz_block(content)
     return packed if len(packed.body()) < len(content) else StoredBlock(content)
 
 
-def skip_model(content: bytes, plain: StoredBlock | XzBlock) -> bool:
-    """Whether the model is no help, decided without loading it: very repetitive input, and binary."""
-    if isinstance(plain, XzBlock) and len(plain.stream) * _XZ_IS_ENOUGH < len(content):
+def is_enough(packed: int, text: bytes) -> bool:
+    """Whether so many bytes without the model are so few that its gain is not worth the time that `text` takes."""
+    return packed * _XZ_IS_ENOUGH < len(text)
+
+
+def skip_model(text: bytes, plain: StoredBlock | XzBlock) -> bool:
+    """Whether the model is no help, decided without loading it: very repetitive input, binary, and what is as good as random.
+
+    Args:
+        text: what the model would code.
+        plain: the block without the model.
+    """
+    if isinstance(plain, XzBlock) and is_enough(len(plain.stream), text):
         return True
-    invalid = sum(0xDC80 <= ord(c) <= 0xDCFF for c in content.decode("utf-8", "surrogateescape") if c > "\x7f")
-    return invalid > _BINARY_SHARE * len(content)
+    invalid = sum(0xDC80 <= ord(c) <= 0xDCFF for c in text.decode("utf-8", "surrogateescape") if c > "\x7f")
+    return invalid > _BINARY_SHARE * len(text) or (is_dense(text) and is_hopeless(text, len(plain.body())))

@@ -6,18 +6,23 @@ import lzma
 
 from llmzip.errors import DamagedArchiveError
 
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 24}]
+USUAL, BEST = 6, 9 | lzma.PRESET_EXTREME  # presets: how hard an encoder tries
+DICTIONARY = 1 << 24  # bytes, of blocks; a decoder takes memory for it
 
 
-def pack(content: bytes) -> bytes:
+def _filters(preset: int, dictionary: int) -> list[dict[str, int]]:
+    return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}]
+
+
+def pack(content: bytes | bytearray, preset: int = USUAL, dictionary: int = DICTIONARY) -> bytes:
     """Raw LZMA2 of `content`."""
-    return lzma.compress(content, format=lzma.FORMAT_RAW, filters=_FILTERS)
+    return lzma.compress(content, format=lzma.FORMAT_RAW, filters=_filters(preset, dictionary))
 
 
-def unpack(stream: bytes, size: int) -> bytes:
-    """The `size` bytes that `stream` holds, never more memory than that. Raises DamagedArchiveError."""
+def unpack(stream: bytes, size: int, dictionary: int = DICTIONARY) -> bytes:
+    """The `size` bytes that `stream` holds, never more memory than that and the dictionary. Raises DamagedArchiveError."""
     try:
-        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_filters(USUAL, dictionary))
         content = decoder.decompress(stream, size + 1)
         if not decoder.eof:
             content += decoder.decompress(b"", 1)  # the end marker

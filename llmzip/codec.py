@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
-from llmzip import classic, computing, container, parity, streams
-from llmzip.blocks import read_blocks, skip_model, smallest_classic
+from llmzip import classic, computing, container, forms, parity, streams
+from llmzip.blocks import is_enough, read_blocks, skip_model, smallest_classic
 from llmzip.container import (
     Block,
     CodedBlock,
     EndRecord,
+    FormBlock,
     ModelRecord,
     ParityRecord,
     Record,
@@ -25,11 +26,16 @@ from llmzip.container import (
     content_check,
     encode_record,
 )
+from llmzip.density import is_dense
 from llmzip.errors import DamagedArchiveError, NotReproducedError, OutputLimitError
+from llmzip.forms import Transcript
 from llmzip.lanes import default_lanes
 from llmzip.loaded import LoadedModel, LoadedModels
 from llmzip.options import Options
+from llmzip.packing import Run
 from llmzip.parameters import Level
+from llmzip.sampling import pays
+from llmzip.transcribing import transcribe
 
 if TYPE_CHECKING:
     from llmzip.observing import Account
@@ -94,7 +100,8 @@ class Codec(LoadedModels):
 
         Args:
             source: where the content is read.
-            sink: where the archive is written; flushed after every block, so that a reader at the other end of a pipe can begin.
+            sink: where the archive is written; flushed after every block, so that a reader at the other end of a pipe can begin. Blocks that need no
+                model are held back, 16 MiB of content at most.
             report: is told how many bytes of content are done and how many of the archive they took, now and then.
 
         Raises:
@@ -150,12 +157,27 @@ class Codec(LoadedModels):
         if limit is not None and isinstance(record, Block) and done + record.size > limit:
             raise OutputLimitError(done + record.size, limit)
 
-    def _without_model(self, content: bytes) -> tuple[StoredBlock | XzBlock, bool]:
-        """The smallest block that needs no model, and whether it is not worth trying the model."""
+    def _without_model(self, content: bytes, text: bytes) -> tuple[StoredBlock | XzBlock, bool]:
+        """The smallest block that needs no model, and whether it is not worth trying the model on `text`, for which it stands."""
         plain = smallest_classic(content)
-        return plain, skip_model(content, plain)
+        return plain, skip_model(text, plain)
 
-    def encode_block(self, level: Level, content: bytes, model: ModelRecord | None, progress: Progress) -> tuple[ModelRecord, CodedBlock]:
+    def promises(self, level: Level, text: bytes, packed: int) -> bool:
+        """Whether the model may make less of `text` than those `packed` bytes; a sample is coded only where that is doubtful.
+
+        Raises:
+            LLZError: the model cannot be had, or not be run.
+        """
+
+        def sample(_: computing.Tell) -> bool:
+            with self._turn:
+                return pays(self._ready(), level, text, packed)
+
+        return not is_dense(text) or computing.run(sample)
+
+    def encode_block(
+        self, level: Level, content: bytes, transcript: Transcript | None, model: ModelRecord | None, progress: Progress
+    ) -> tuple[ModelRecord, CodedBlock]:
         """A block, and the model record it needs: `model` if there is one already.
 
         Raises:
@@ -164,14 +186,15 @@ class Codec(LoadedModels):
 
         def encode(tell: computing.Tell) -> tuple[ModelRecord, CodedBlock]:
             with self._turn:
-                return self._encode(level, content, model, tell)
+                return self._encode(level, content, transcript, model, tell)
 
         return computing.run(encode, progress)
 
-    def _encode(self, level: Level, content: bytes, model: ModelRecord | None, progress: Progress) -> tuple[ModelRecord, CodedBlock]:
-        loaded = self._own_model()
-        loaded.prepare()
-        symbols = loaded.alphabet.encode(content)
+    def _encode(
+        self, level: Level, content: bytes, transcript: Transcript | None, model: ModelRecord | None, progress: Progress
+    ) -> tuple[ModelRecord, CodedBlock]:
+        loaded = self._ready()
+        symbols = loaded.alphabet.encode(transcript.text if transcript else content)
         lanes = min(self.options.lanes or default_lanes(len(symbols), level.lane_symbols), len(symbols))
         models = [model or loaded.record(level)]
         if model is None and self.options.adapter is None and len(symbols) <= _CHOOSE_SYMBOLS:
@@ -179,7 +202,7 @@ class Codec(LoadedModels):
         ledgers = {m.adapter: self.ledger.page() if self.ledger else None for m in models}
         streams = loaded.coder(models[0]).encode_variants(symbols, lanes, ledgers, _share(len(symbols), progress))
         model, stream = min(zip(models, streams, strict=True), key=lambda m: len(encode_record(m[0])) + len(m[1]))
-        block = CodedBlock(len(content), len(symbols), lanes, content_check(content), stream)
+        block = coded_block(content, transcript, len(symbols), lanes, stream)
         if self.ledger:
             self.ledger.keep(ledgers[model.adapter], block, loaded)
         return model, block
@@ -220,14 +243,24 @@ class Codec(LoadedModels):
         return content
 
     def _decode(self, record: CodedBlock, model: ModelRecord, progress: Progress) -> bytes:
-        loaded = self._model_for(model)
-        loaded.prepare()
+        loaded = self._ready(model)
         if self.announce:
             self.announce(loaded, model, record)
         symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
-        if int(loaded.alphabet.lengths()[symbols].sum()) != record.size:
+        if int(loaded.alphabet.lengths()[symbols].sum()) != (record.text if isinstance(record, FormBlock) else record.size):
             raise NotReproducedError(_NOT_REPRODUCED)
-        return loaded.alphabet.decode(symbols)
+        content = loaded.alphabet.decode(symbols)
+        if isinstance(record, FormBlock):
+            content = forms.restore(forms.read_side(record.side, record.packed, record.size, record.text), content, record.size)
+        return content
+
+
+def coded_block(content: bytes, transcript: Transcript | None, symbols: int, lanes: int, stream: bytes) -> CodedBlock:
+    """The block of `content`, whose symbols are coded as `stream`; they stand for its transcript if there is one."""
+    if transcript is None:
+        return CodedBlock(len(content), symbols, lanes, content_check(content), stream)
+    side, packed = transcript.side()
+    return FormBlock(len(content), symbols, lanes, content_check(content), stream, len(transcript.text), packed, side)
 
 
 def _share(symbols: int, progress: Progress) -> Callable[[int, int], None]:
@@ -245,6 +278,9 @@ def _share(symbols: int, progress: Progress) -> Callable[[int, int], None]:
 class FrameWriter:
     """Makes one frame, block after block.
 
+    Blocks that need no model are held back, up to MAX_BLOCK bytes of content, so that what repeats in them is found. What is given out
+    depends on the blocks alone, and is in their order.
+
     Attributes:
         block_bytes: content of one block at most.
         content_bytes: content of the blocks so far.
@@ -256,6 +292,7 @@ class FrameWriter:
         self._whole = WholeCheck()
         self._model: ModelRecord | None = None  # as written
         self._coded = 0  # blocks
+        self._run = Run(codec.options.block_bytes)  # of blocks that need no model, held back
         self._start = container.frame_start()  # goes out with the first record: if the model is missing, nothing does
         self._kept: list[bytes] = []  # what was given out, if parity is to be made of it
         self.block_bytes = self._level.block_bytes
@@ -267,21 +304,28 @@ class FrameWriter:
         return self._whole.size
 
     def block(self, content: bytes, progress: Progress = _ignore) -> bytes:
-        """The records of a block.
+        """Takes a block, and returns the records that can be given out now: those held back before and its own, or none.
 
         Raises:
             LLZError: the model cannot be had, or not be run; the frame cannot go on then.
         """
         self._whole.update(content)
-        plain, enough = self._codec._without_model(content)
-        records = encode_record(plain)
-        if not enough or (self._codec.ledger and self._codec.ledger.thorough):
-            model, coded = self._codec.encode_block(self._level, content, self._model, progress)
+        transcript = transcribe(content)
+        text = transcript.text if transcript else content
+        plain, enough = self._codec._without_model(content, text)
+        size = len(encode_record(plain))
+        if not enough and (more := self._run.more(content)) is not None:
+            enough, size = is_enough(more, text), min(size, more)
+        thorough = self._codec.ledger is not None and self._codec.ledger.thorough
+        enough = enough or not self._codec.promises(self._level, text, len(plain.body()))
+        if not enough or thorough:
+            model, coded = self._codec.encode_block(self._level, content, transcript, self._model, progress)
             with_model = encode_record(coded) if self._model else encode_record(model) + encode_record(coded)
-            if not enough and len(with_model) < len(records):
-                records, self._model = with_model, model
+            if not enough and len(with_model) < size:
+                self._model = model
                 self._coded += 1
-        return self._out(records)
+                return self._out(self._run.take() + with_model)
+        return self._out(self._run.add(content, plain))
 
     def end(self) -> bytes:
         """The end record, and the parity frame if there is to be one.
@@ -289,7 +333,7 @@ class FrameWriter:
         Before it comes the model record again if more than one block depends on it, lest damage to one takes all.
         """
         again = encode_record(self._model) if self._model and self._coded > 1 else b""
-        last = self._out(again + encode_record(self._whole.record()))
+        last = self._out(self._run.take() + again + encode_record(self._whole.record()))
         if percent := self._codec.options.parity:
             protected = b"".join(self._kept)
             last += self._out(parity.frame(protected, parity.choose(len(protected), percent)))
@@ -298,6 +342,8 @@ class FrameWriter:
         return last
 
     def _out(self, records: bytes) -> bytes:
+        if not records:
+            return b""
         out, self._start = self._start + records, b""
         self.archive_bytes += len(out)
         if self._codec.options.parity:

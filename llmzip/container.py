@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar
 
-from llmzip import streams
+from llmzip import forms, streams
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
 from llmzip.fields import DAMAGED as _DAMAGED
 from llmzip.fields import Cursor as _Cursor
@@ -35,7 +35,7 @@ MAX_LANES = 4096
 MAX_WINDOW = 8160  # with the sinks, below what the engine's sums allow
 MAX_SINKS = 16
 
-TAG_MODEL, TAG_CODED, TAG_STORED, TAG_XZ, TAG_PARITY, TAG_END = b"M", b"C", b"S", b"X", b"P", b"E"
+TAG_MODEL, TAG_CODED, TAG_FORM, TAG_STORED, TAG_XZ, TAG_PARITY, TAG_END = b"M", b"C", b"F", b"S", b"X", b"P", b"E"
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,21 @@ class CodedBlock:
     def body(self) -> bytes:
         """The record's bytes."""
         return varint(self.size) + varint(self.symbols) + varint(self.lanes) + struct.pack("<I", self.check) + self.stream
+
+
+@dataclass(frozen=True)
+class FormBlock(CodedBlock):
+    """A block whose symbols stand for a text from which the content is made, as its side information says; `forms` knows how."""
+
+    text: int  # bytes
+    packed: bool  # whether the side information is LZMA2
+    side: bytes = field(repr=False)
+
+    def body(self) -> bytes:
+        """The record's bytes."""
+        side = bytes([self.packed]) + varint(len(self.side)) + self.side
+        numbers = varint(self.text) + varint(self.symbols) + varint(self.lanes)
+        return varint(self.size) + side + numbers + struct.pack("<I", self.check) + self.stream
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,8 @@ class EndRecord:
 Block = CodedBlock | StoredBlock | XzBlock
 Record = ModelRecord | Block | ParityRecord | EndRecord
 _TAGS: dict[type[Record], bytes] = {
-    ModelRecord: TAG_MODEL, CodedBlock: TAG_CODED, StoredBlock: TAG_STORED, XzBlock: TAG_XZ, ParityRecord: TAG_PARITY, EndRecord: TAG_END,
+    ModelRecord: TAG_MODEL, CodedBlock: TAG_CODED, FormBlock: TAG_FORM, StoredBlock: TAG_STORED, XzBlock: TAG_XZ,
+    ParityRecord: TAG_PARITY, EndRecord: TAG_END,
 }  # fmt: skip
 TAGS = frozenset(_TAGS.values())
 
@@ -205,12 +221,28 @@ def _decode_coded(c: _Cursor) -> CodedBlock:
     return CodedBlock(size, symbols, lanes, c.word(), c.rest())
 
 
+def _decode_form(c: _Cursor) -> FormBlock:
+    size, packed = c.varint(MAX_BLOCK), c.take(1)[0]
+    if packed > 1:
+        raise UnsupportedArchiveError("the archive holds a block of a form that this llmzip does not know; use a newer llmzip")
+    side = c.take(c.varint(forms.MAX_SIDE))
+    text = c.varint(MAX_BLOCK)
+    symbols = c.varint(text)
+    lanes = c.varint(min(symbols, MAX_LANES))
+    if lanes < 1 or size < 1:
+        raise DamagedArchiveError(_DAMAGED)
+    forms.read_side(side, bool(packed), size, text)
+    return FormBlock(size, symbols, lanes, c.word(), c.rest(), text, bool(packed), side)
+
+
 def _decode_record(tag: bytes, body: bytes) -> Record:
     c = _Cursor(body)
     if tag == TAG_MODEL:
         return _decode_model(c)
     if tag == TAG_CODED:
         return _decode_coded(c)
+    if tag == TAG_FORM:
+        return _decode_form(c)
     if tag == TAG_STORED:
         if len(body) > MAX_BLOCK:
             raise DamagedArchiveError(_DAMAGED)

@@ -33,6 +33,11 @@ class Cursor:
     def __init__(self, body: bytes) -> None:
         self._body, self._at = body, 0
 
+    @property
+    def left(self) -> int:
+        """Bytes not taken yet."""
+        return len(self._body) - self._at
+
     def take(self, n: int) -> bytes:
         """The next n bytes."""
         if self._at + n > len(self._body):

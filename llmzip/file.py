@@ -286,7 +286,7 @@ class LLZFile(io.BufferedIOBase):
         return view.nbytes
 
     def flush(self) -> None:
-        """Passes on the blocks written so far; content that does not fill a block yet waits for more, or for `close`."""
+        """Passes on what was given out so far; content that does not fill a block yet waits for more, or for `close`, and so do blocks held back."""
         fp = self._file()
         if self._compressor:
             streams.flush(fp)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Compressor:
     """Makes one frame of content that comes in pieces; its bytes are those that `compress` gives for all of it.
 
-    A block is coded when its content is there, in the call that completes it, so most calls of `compress` return nothing.
+    A block is coded when its content is there, in the call that completes it, so most calls of `compress` return nothing. Blocks that the model cannot
+    help with are held back, up to 16 MiB of content, so that what repeats in them is found.
 
         >>> c = llmzip.Compressor()
         >>> archive = c.compress(b"some ") + c.compress(b"text") + c.flush()

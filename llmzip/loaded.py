@@ -102,6 +102,12 @@ class LoadedModels:
             self._loaded[self._own.digest] = self._own
         return self._own
 
+    def _ready(self, record: ModelRecord | None = None) -> LoadedModel:
+        """The model an archive asks for, or the codec's own, and this thread ready to compute with it."""
+        loaded = self._model_for(record) if record else self._own_model()
+        loaded.prepare()
+        return loaded
+
     def _model_for(self, record: ModelRecord) -> LoadedModel:
         """The model an archive asks for, checked by its digests."""
         if record.digest not in self._loaded:

@@ -20,7 +20,7 @@ class Options:
         level: 1 (fast) to 9 (small).
         model: registry ID, `hf:OWNER/NAME@REVISION` or path; for decoding only a place to look, checked by digest.
         lanes: streams coded in parallel; chosen from the size and level if None.
-        block_bytes: content of one block at most; chosen by the level if None.
+        block_bytes: content of one block at most, however it is held; chosen by the level if None, and then blocks without the model may be larger.
         threads: CPU threads; all cores if None.
         device: "auto", "cpu" or "cuda".
         kernel, ops: insist on a matrix product or on the operations between (see `engine.build`).

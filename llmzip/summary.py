@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
-from llmzip import container, parity
-from llmzip.container import Block, CodedBlock, EndRecord, ModelRecord, ParityRecord, StoredBlock, XzBlock, check_size
+from llmzip import container, forms, parity
+from llmzip.container import Block, CodedBlock, EndRecord, FormBlock, ModelRecord, ParityRecord, StoredBlock, XzBlock, check_size
 from llmzip.parity import Layout
 
 
@@ -19,6 +19,7 @@ class Summary:
         coded, packed, stored: blocks of each kind: by a model, as xz, as they are.
         parity: bytes of parity frames, which `frames` does not count.
         symbols: of coded blocks.
+        forms: what coded blocks hold besides plain text, by name: runs, and encodings; each once, in order of their kinds.
         lanes: of each coded block.
         models: those that blocks ask for, in order of appearance.
         protected: what parity frames say of themselves.
@@ -32,6 +33,7 @@ class Summary:
     packed: int = 0
     stored: int = 0
     symbols: int = 0
+    forms: list[str] = field(default_factory=list)
     lanes: list[int] = field(default_factory=list)
     models: list[ModelRecord] = field(default_factory=list)
     protected: list[Layout] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Summary:
         for name in ("frames", "archive", "content", "parity", "coded", "packed", "stored", "symbols"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.lanes += other.lanes
+        self.forms = [name for name in forms.NAMES if name in self.forms or name in other.forms]
         self.protected += other.protected
         self.models = list(dict.fromkeys(self.models + other.models))
 
@@ -86,6 +89,7 @@ def summarise(source: BinaryIO) -> Summary:
         LLZError: it is not an archive, of another version, or damaged.
     """
     s = Summary()
+    kinds: set[int] = set()
     models: dict[ModelRecord, None] = {}  # in order; a list would take ages for an archive of many
     for frame in container.read_frames(source):
         begin, found = s.archive, set()
@@ -103,6 +107,9 @@ def summarise(source: BinaryIO) -> Summary:
                 s.coded += 1
                 s.symbols += record.symbols
                 s.lanes.append(record.lanes)
+                if isinstance(record, FormBlock):
+                    items = forms.read_side(record.side, record.packed, record.size, record.text)
+                    kinds.update(item.kind for item in items)
             elif isinstance(record, StoredBlock):
                 s.stored += 1
             elif isinstance(record, XzBlock):
@@ -116,4 +123,5 @@ def summarise(source: BinaryIO) -> Summary:
             s.frames -= 1
             s.parity += s.archive - begin
     s.models = list(models)
+    s.forms = [forms.NAMES[kind] for kind in sorted(kinds)]
     return s

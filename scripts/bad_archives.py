@@ -20,6 +20,7 @@ from llmzip.errors import (
     NotReproducedError,
     UnsupportedArchiveError,
 )
+from llmzip.forms import MAX_SIDE, RUN, UTF_16LE, Item
 from llmzip.parameters import FROZEN
 
 
@@ -44,7 +45,7 @@ def record(tag: bytes, body: bytes) -> bytes:
 
 def refused(tiny: bytes, protected: bytes) -> dict[str, Refused]:
     """By name; made from `good-tiny` and `good-parity`."""
-    made = _frames(tiny) | _envelopes(tiny) | _model_records(tiny) | _coded_blocks() | _other_records() | _content(tiny)
+    made = _frames(tiny) | _envelopes(tiny) | _model_records(tiny) | _coded_blocks() | _form_blocks() | _other_records() | _content(tiny)
     return made | _parity(protected) | _unsupported(tiny)
 
 
@@ -154,6 +155,42 @@ def _coded_blocks() -> dict[str, Refused]:
     }
 
 
+def _form_blocks() -> dict[str, Refused]:
+    """Behind a model record of a model that nobody has: what is wrong is so without it."""
+    model = ct.encode_record(ct.ModelRecord("nobody's", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN))
+    good = ct.FormBlock(100, 5, 1, 0, b"", 9, False, Item(4, RUN, 91).written())
+
+    def form(what: str, **fields: object) -> Refused:
+        return _damaged(what, START + model + record(b"F", replace(good, **fields).body()) + END)  # type: ignore[arg-type]
+
+    packed = ct.varint(len(good.side)) + classic.pack(good.side, dictionary=MAX_SIDE)
+    return {
+        "bad-form-no-model": _damaged("a form block before any model record", START + record(b"F", good.body()) + END),
+        "bad-form-size-0": form("content of no bytes", size=0, side=b""),
+        "bad-form-size-limit": form("content above the limit", size=ct.MAX_BLOCK + 1),
+        "bad-form-text-0": form("text of no bytes", text=0, symbols=0, lanes=0),
+        "bad-form-symbols": form("more symbols than bytes of text", symbols=10),
+        "bad-form-lanes": form("more lanes than symbols", lanes=6),
+        "bad-form-side-cut": form("an item that ends in a field", side=good.side[:-1]),
+        "bad-form-side-limit": Refused(
+            "side information above the limit", DamagedArchiveError, START + model + record(b"F", b"\1\0" + ct.varint(MAX_SIDE + 1)) + END
+        ),
+        "bad-form-kind": form("an item of unknown kind", side=b"\4\0\6\5"),
+        "bad-form-run-0": form("a run of no bytes", side=b"\4\0\0\0a"),
+        "bad-form-run-of-zeros": form("a run of zeros that is written as one of another byte", side=b"\4\0\0\7\0"),
+        "bad-form-encoded-0": form("no text in an encoding", side=b"\4\0\1\0"),
+        "bad-form-text": form("items of more text than there is", side=Item(5, UTF_16LE, 5).written()),
+        "bad-form-runs": form("runs of more bytes than the content has", side=Item(0, RUN, 60).written() * 2),
+        "bad-form-packed-size": form(
+            "packed items one byte longer than they say", packed=True, side=ct.varint(len(good.side) - 1) + packed[1:]
+        ),
+        "bad-form-packed-stream": form("packed items that cannot be unpacked", packed=True, side=packed[:-1]),
+        "bad-form-packed-bomb": form(
+            "a million bytes of items where five are stated", packed=True, side=b"\5" + classic.pack(bytes(10**6), dictionary=MAX_SIDE)
+        ),
+    }
+
+
 def _other_records() -> dict[str, Refused]:
     content = b"again and again, " * 9
     good = ct.XzBlock(len(content), ct.content_check(content), classic.pack(content))
@@ -194,6 +231,9 @@ def _content(tiny: bytes) -> dict[str, Refused]:
     def lost(what: str, **fields: object) -> Refused:
         return Refused(what, NotReproducedError, whole(model, replace(block, **fields)))  # type: ignore[arg-type]
 
+    form = ct.FormBlock(
+        block.size + 4, *(block.symbols, block.lanes, block.check, block.stream, block.size), False, Item(9, RUN, 5).written()
+    )
     flipped = bytes([block.stream[0] ^ 1]) + block.stream[1:]
     other = replace(model, digest=bytes(ct.DIGEST_BYTES)), replace(model, tokenizer=bytes(ct.TOKENIZER_BYTES))
     most = {"size": ct.MAX_BLOCK, "symbols": ct.MAX_BLOCK}
@@ -203,6 +243,7 @@ def _content(tiny: bytes) -> dict[str, Refused]:
         "bad-not-reproduced-stream": lost("one bit of the bitstream, the CRC of the record being right", stream=flipped),
         "bad-not-reproduced-target": lost("a first target that no symbol has", stream=b"\xff" * 4),
         "bad-not-reproduced-bomb": lost("2^24 symbols in 100 bytes: a target that no symbol has comes early", **most, stream=BOMB),
+        "bad-not-reproduced-form": Refused("a form block of a byte more than it says", NotReproducedError, whole(model, form)),
         "bad-other-model": Refused("a coded block of a model that is not to be had", ModelUnavailableError, whole(other[0], block)),
         "bad-other-tokenizer": Refused("a coded block of the model with another tokenizer", ModelMismatchError, whole(other[1], block)),
     }
@@ -232,5 +273,6 @@ def _unsupported(tiny: bytes) -> dict[str, Refused]:
             "an arithmetic version of the future, and nothing else", START + record(b"M", b"\x05") + END
         ),
         "unsupported-learning": unsupported("flags of the future", START + record(b"M", model[:4] + b"\x80" + model[5:]) + END),
+        "unsupported-form": unsupported("a form of the future", START + record(b"F", b"\1\2") + END),
         "unsupported-record": unsupported("a record of unknown kind", START + record(b"Z", b"from the future") + END),
     }

@@ -24,7 +24,8 @@ import tiny  # noqa: E402
 from bad_archives import START, Refused, refused  # noqa: E402
 
 from llmzip import container as ct  # noqa: E402
-from llmzip.codec import Codec, LoadedModel, Options  # noqa: E402
+from llmzip.codec import Codec, LoadedModel, Options, coded_block  # noqa: E402
+from llmzip.forms import RUN, UTF_16BE, Item, Transcript  # noqa: E402
 from llmzip.models import resolve  # noqa: E402
 from llmzip.models.convert import IntegerModel, convert  # noqa: E402
 from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
@@ -35,6 +36,8 @@ FOLDER = ROOT / "tests" / "golden"
 PACKAGED = ROOT / "llmzip" / "models" / "golden"
 MESSAGE = "Meet at the old harbour wall at 19:30 — bring the charts, and don't forget a lamp.\n".encode()
 TEXT = (ROOT / "examples" / "harbour.txt").read_bytes()
+_WIDE = TEXT[:150].decode().encode("utf-16-le")
+_FRENCH = "Où est passé le gardien ? « Il a été relevé », répondit Hélène à l’hôte.\n".encode("windows-1252") * 3
 
 
 GOOD = {
@@ -58,8 +61,16 @@ GOOD = {
     "good-tiny-no-bits": ("an empty bitstream: the first symbol each time", b"<|endoftext|>" * 5),
     "good-tiny-level-1": ("the parameters of level 1", TEXT[:600]),
     "good-tiny-level-9": ("the parameters of level 9", TEXT[:600]),
+    "good-tiny-utf-16": (
+        "text in UTF-16LE, with a byte before and one after, and a surrogate alone",
+        b"\0" + _WIDE + b"\0\xd8" + _WIDE + b"x",
+    ),
+    "good-tiny-windows": ("text in windows-1252, between runs", bytes(99) + _FRENCH + b"\xff" * 300 + TEXT[:80] + bytes(9)),
+    "good-tiny-runs": ("so many runs that their list is packed", b"".join(TEXT[n : n + 9] + bytes(20 + n) for n in range(60))),
+    "good-tiny-items": ("every kind of item, and what no encoder writes", b"ab" + bytes(3) + b"-" * 5 + "é€𐐷\n".encode("utf-16-be") * 2),
     "good-concatenated": ("three frames", TEXT[:600] + bytes(range(256)) + TEXT[:600]),
     "good-real-message": ("the real default model, one lane", MESSAGE),
+    "good-real-form": ("the real default model, text in UTF-16", ("\ufeff" + MESSAGE.decode()).encode("utf-16-le")),
     "good-real-lanes": ("the real default model, four lanes", TEXT[:1500]),
 }
 README = """# Golden archives
@@ -84,7 +95,7 @@ class _Coding(Codec):
         super().__init__(Options(**options))  # type: ignore[arg-type]
         self._own = LoadedModel(model_id, model, self.options)
 
-    def _without_model(self, content: bytes) -> tuple[ct.StoredBlock | ct.XzBlock, bool]:
+    def _without_model(self, content: bytes, text: bytes) -> tuple[ct.StoredBlock | ct.XzBlock, bool]:
         return ct.StoredBlock(content + bytes(1 << 16)), False
 
 
@@ -121,9 +132,12 @@ def good() -> dict[str, bytes]:
     for level in (1, 9):
         coding = _Coding("local:tiny", small, level=level, adapter=LEVELS[level].adapter)
         made[f"good-tiny-level-{level}"] = coding.compress(want[f"good-tiny-level-{level}"])
+    for name in ("utf-16", "windows", "runs"):
+        made[f"good-tiny-{name}"] = _Coding("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
     made |= _by_hand(LoadedModel("local:tiny", small, Options()))
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
     made["good-real-message"] = _Coding(DEFAULT_MODEL, real).compress(want["good-real-message"])
+    made["good-real-form"] = _Coding(DEFAULT_MODEL, real).compress(want["good-real-form"])
     made["good-real-lanes"] = _Coding(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
     return made
 
@@ -146,6 +160,7 @@ def _by_hand(loaded: LoadedModel) -> dict[str, bytes]:
         "good-tiny-models": [nobody, plain, halves[0], other, halves[1], nobody],
         "good-tiny-low": [low, _block(loaded, low, want["good-tiny-low"], 3)],
         "good-tiny-high": [high, _block(loaded, high, want["good-tiny-high"])],
+        "good-tiny-items": [plain, _items(loaded, plain, want["good-tiny-items"])],
         "good-tiny-no-bits": [plain, _block(loaded, plain, want["good-tiny-no-bits"], 1, nothing)],
     }
     return {name: _frame(want[name], records) for name, records in coded.items()}
@@ -165,6 +180,17 @@ def _block(
         symbols = loaded.alphabet.encode(content)
     lanes = lanes or len(symbols)
     return ct.CodedBlock(len(content), len(symbols), lanes, ct.content_check(content), loaded.coder(model).encode(symbols, lanes))
+
+
+def _items(loaded: LoadedModel, model: ct.ModelRecord, content: bytes) -> ct.CodedBlock:
+    """A block of three runs, one of them a single byte, and of UTF-16 in two parts."""
+    text = "é€𐐷\n".encode()
+    items = [
+        Item(1, RUN, 1, ord("b")), Item(0, RUN, 3), Item(0, RUN, 5, ord("-")), Item(0, UTF_16BE, len(text)), Item(0, UTF_16BE, len(text)),
+    ]  # fmt: skip
+    transcript = Transcript(b"a" + text * 2, items)
+    symbols = loaded.alphabet.encode(transcript.text)
+    return coded_block(content, transcript, len(symbols), 2, loaded.coder(model).encode(symbols, 2))
 
 
 def readme(bad: dict[str, Refused]) -> str:

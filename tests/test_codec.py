@@ -81,7 +81,7 @@ def test_hopeless_input_needs_no_model(name: str) -> None:
 class EagerCodec(FixedCodec):
     """A codec that codes everything with the model, however badly it predicts."""
 
-    def _without_model(self, content: bytes) -> tuple[container.StoredBlock | container.XzBlock, bool]:
+    def _without_model(self, content: bytes, text: bytes) -> tuple[container.StoredBlock | container.XzBlock, bool]:
         return container.StoredBlock(content + bytes(1 << 16)), False
 
 

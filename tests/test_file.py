@@ -46,8 +46,8 @@ SHORT = TEXT[:1500]
 class PlainCodec(Codec):
     """A codec that needs no model, for tests of all but coding; nor does it try xz, which takes a while to start, on very little."""
 
-    def _without_model(self, content: bytes) -> tuple[container.StoredBlock | container.XzBlock, bool]:
-        return container.StoredBlock(content) if len(content) < 50 else super()._without_model(content)[0], True
+    def _without_model(self, content: bytes, text: bytes) -> tuple[container.StoredBlock | container.XzBlock, bool]:
+        return container.StoredBlock(content) if len(content) < 50 else super()._without_model(content, text)[0], True
 
 
 class CountingCodec(PlainCodec):

@@ -309,3 +309,13 @@ def test_help_names_every_option(run: Run) -> None:  # noqa: F811
     ):
         assert option in text, option
     assert "inspect" in inspected(run("--help"))
+
+
+def test_text_in_another_form(codec: Codec) -> None:
+    """Tokens are those of the text; sizes are those of the content."""
+    content = TEXT[:400].decode().encode("utf-16-le")
+    found = inspect(codec, content)
+    assert found.text == TEXT[:400]
+    assert b"".join(found.token(i).data for i in range(len(found))) == TEXT[:400]
+    assert "".join(piece.text for piece in pieces(found)).startswith(TEXT[:20].decode())
+    assert found.content == content

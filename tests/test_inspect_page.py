@@ -45,7 +45,7 @@ def made(content: bytes, seed: int = 1) -> Inspection:
     archive = int(bits.sum() / 8) + 40
     others = rivals.sizes(content)
     return Inspection(
-        content, "local:tiny", 6, [1], starts, symbols, bits, guesses, chances, words, archive - 40, archive, ["coded"], others
+        content, content, "local:tiny", 6, [1], starts, symbols, bits, guesses, chances, words, archive - 40, archive, ["coded"], others
     )
 
 

@@ -18,6 +18,7 @@ from conftest import ROOT, TEXT
 
 import llmzip
 from llmzip import container as ct
+from llmzip import forms
 from llmzip.cli import main as llmzip_command
 from llmzip.message import MessageCodec
 from llmzip.models import store
@@ -146,6 +147,14 @@ def rejected() -> dict[str, tuple[str, bytes]]:
         "no lanes": ("damaged", coded(9, 5, 0)),
         "lanes": ("damaged", coded(9000, 9000, 4097)),
         "check cut off": ("damaged", start + record(b"M", model) + record(b"C", block[:-1]) + end),
+        "form block without a model": ("damaged", start + record(b"F", b"\x09\0\0\x09\5\1" + bytes(4)) + end),
+        "a form of the future, and nothing else": ("unsupported", start + record(b"F", b"\x09\2") + end),
+        "a form of the future, and a size of 0": ("unsupported", start + record(b"F", b"\0\2") + end),
+        "side information that does not fit": (
+            "damaged",
+            start + record(b"M", model) + record(b"F", b"\x09\0\2\1\x09\x09\5\1" + bytes(4)) + end,
+        ),
+        "form block, model not to be had": ("model", start + record(b"M", model) + record(b"F", b"\x09\0\2\1\3\6\5\1" + bytes(4)) + end),
         "model in another frame": ("damaged", start + record(b"M", model) + end + start + record(b"C", block) + end),
         "model not to be had": ("model", start + record(b"M", model) + record(b"C", block) + end),
         "stored block": ("damaged", start + record(b"S", bytes(2**24 + 1))),
@@ -222,7 +231,7 @@ def test_registered_model(real_model: IntegerModel) -> None:
     (published,) = (store.cache_dir() / "float").glob("SmolLM2*.gguf")
     runner = CliRunner()
     messages = {text: runner.invoke(llmzip_command, ["message", "--format", "hex", text]).output.strip() for text in MESSAGES}
-    archives = {name: GOLDEN[name] for name in ("good-real-message", "good-real-lanes")}
+    archives = {name: GOLDEN[name] for name in ("good-real-message", "good-real-lanes", "good-real-form")}
     results = decode(published, archives, messages=messages, checks=True)
     for name in archives:
         assert results[name][0] == CONTENTS[name].hex()
@@ -273,6 +282,29 @@ def test_worked_example() -> None:
         m = 32 - width.bit_length()
         taken += m
         r, d = width << m, ((d - below) << m) + ((bits >> (168 + 64 - taken)) & (2**m - 1))
+
+
+def test_worked_example_of_a_form() -> None:
+    """The dump of section 12.3 is the golden archive, and its fields are where the table says."""
+    section = FORMAT[FORMAT.index("### 12.3") :]
+    archive = bytes.fromhex(re.findall(r"```hex\n(.*?)```", section, re.S)[0])
+    assert archive == GOLDEN["good-real-form"]
+    assert CONTENTS["good-real-form"] == (b"\xef\xbb\xbf" + CONTENTS["good-real-message"]).decode().encode("utf-16-le")
+    at = 54
+    for offset, data, field in rows_of("### 12.3"):
+        assert int(offset) == at, field
+        field_bytes = bytes.fromhex(data.strip("`"))
+        assert archive[at : at + len(field_bytes)] == field_bytes
+        at += len(field_bytes)
+    (first, last, crc) = re.findall(r"CRC-32 of the bytes at (\d+) to (\d+), 0x(\w+)", section)[0]
+    assert zlib.crc32(archive[int(first) : int(last) + 1]) == int(crc, 16)
+
+
+def test_form_of_section_10() -> None:
+    text, side, content = (
+        bytes.fromhex(h) for h in re.findall(r"\*Form blocks\.\* Text `(.*?)` and items `(.*?)` give the 16 bytes\n`(.*?)`", FORMAT)[0]
+    )
+    assert forms.restore(forms.read_side(side, False, 16, len(text)), text, 16) == content
 
 
 def test_command(tiny_folder: Path, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def _details(s: Summary) -> list[tuple[str, str]]:
         ("blocks", f"{s.coded} coded, {s.packed} xz, {s.stored} stored"),
         ("lanes", ", ".join(map(str, s.lanes[:8])) + (", ..." if len(s.lanes) > 8 else "") or "-"),
         ("symbols", str(s.symbols)),
+        *([("forms", ", ".join(s.forms))] if s.forms else []),
         ("content", f"{s.content} bytes"),
         ("archive", f"{s.archive} bytes"),
     ]

@@ -20,7 +20,7 @@ def bar(share: float) -> str:
 
 def cumulative(inspection: Inspection) -> str:
     """Bytes spent up to each position, beside what even spending would be."""
-    size, total = len(inspection.content), inspection.total / 8
+    size, total = len(inspection.text), inspection.total / 8
     top = _round_up(total)
     ends = np.append(inspection.starts, size)
     spent = np.append(0.0, inspection.bits.cumsum() / 8)

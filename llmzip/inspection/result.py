@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip import container
-from llmzip.container import CodedBlock, StoredBlock, XzBlock
+from llmzip.container import CodedBlock, FormBlock, StoredBlock, XzBlock
 from llmzip.frequencies import TOTAL_BITS
 from llmzip.inspection import rivals
 from llmzip.inspection.trace import Trace
@@ -55,10 +55,11 @@ class Inspection:
 
     Attributes:
         content: the bytes inspected.
+        text: what the tokens stand for: the content, or the text it is made of where it is text in another form, such as UTF-16.
         model: ID of the model; empty if there was nothing to code.
         level: the level they were coded at.
         lanes: of each block.
-        starts: position of each token, int64 [n].
+        starts: position of each token in the text, int64 [n].
         symbols: int32 [n].
         bits: TOTAL_BITS - log2 of each one's frequency, float64 [n].
         guesses: the best symbols in its place, int32 [n, k].
@@ -71,6 +72,7 @@ class Inspection:
     """
 
     content: bytes
+    text: bytes
     model: str
     level: int
     lanes: list[int]
@@ -145,15 +147,16 @@ def inspect(codec: Codec, content: bytes, report: Callable[[int, int], None] | N
         codec.compress_stream(io.BytesIO(content), sink, report)
     finally:
         codec.ledger = before
-    rows, words, starts = trace.rows(), {}, np.zeros(0, np.int64)
+    rows, words, starts, text = trace.rows(), {}, np.zeros(0, np.int64), content
     if trace.model:
         alphabet = trace.model.alphabet
         lengths = alphabet.lengths()[rows.symbols]
-        starts = lengths.cumsum() - lengths
+        starts, text = lengths.cumsum() - lengths, alphabet.decode(rows.symbols)
         words = {s: alphabet.decode(np.array([s])) for s in np.union1d(rows.symbols, rows.guesses).tolist()}
     sink.seek(0)
     return Inspection(
         content=content,
+        text=text,
         model=trace.model.model_id if trace.model else "",
         level=codec.options.level,
         lanes=trace.lanes,
@@ -171,5 +174,5 @@ def inspect(codec: Codec, content: bytes, report: Callable[[int, int], None] | N
 
 
 def _held(archive: io.BytesIO) -> list[str]:
-    names = {CodedBlock: "coded", XzBlock: "xz", StoredBlock: "stored"}
+    names = {CodedBlock: "coded", FormBlock: "coded", XzBlock: "xz", StoredBlock: "stored"}
     return [names[type(r)] for frame in container.read_frames(archive) for r in frame if isinstance(r, tuple(names))]

@@ -54,13 +54,13 @@ def _character(c: str, layout: bool) -> str:
 
 def pieces(inspection: Inspection) -> list[Piece]:
     """All tokens, those that split a character together."""
-    ends = _character_ends(inspection.content)
+    ends = _character_ends(inspection.text)
     out, first = list[Piece](), 0
     starts = inspection.starts.tolist()
     bits = inspection.bits.tolist()
-    for i, end in enumerate([*starts[1:], len(inspection.content)] if starts else []):
+    for i, end in enumerate([*starts[1:], len(inspection.text)] if starts else []):
         if end in ends:
-            text = shown(inspection.content[starts[first] : end], layout=True)
+            text = shown(inspection.text[starts[first] : end], layout=True)
             out.append(Piece(first, i + 1, text, sum(bits[first : i + 1])))
             first = i + 1
     return out
@@ -78,7 +78,7 @@ def _character_ends(content: bytes) -> set[int]:
 
 def surroundings(inspection: Inspection, i: int, before: int = 28, after: int = 16) -> tuple[str, str, str]:
     """The text before a token, the token itself and the text behind it, on one line."""
-    content, (start, data, *_) = inspection.content, inspection.token(i)
+    content, (start, data, *_) = inspection.text, inspection.token(i)
     end = start + len(data)
     left = content[_boundary(content, max(0, start - before)) : start]
     right = content[end : _boundary(content, min(end + after, len(content)))]

@@ -49,6 +49,10 @@ def account(inspection: Inspection) -> list[str]:
     each = inspection.total / len(inspection)
     lines = [f"The tokens take {tokens:,.1f} bytes, {each:.2f} bits each; the archive is {archive:,} bytes."]
     lines.append(f"The best guess was right for {percent(inspection.foreseen)} of the tokens.")
+    if inspection.text != inspection.content:
+        lines.append(
+            f"The tokens are those of a text of {plural(len(inspection.text), 'byte')} from which the content is made, which is in another form."
+        )
     plain = [h for h in inspection.held if h != "coded"]
     if plain:
         how = " and ".join(sorted({"packed as xz would" if h == "xz" else "stored as they are" for h in plain}))

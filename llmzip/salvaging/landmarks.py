@@ -9,9 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmzip.container import MAX_BLOCK, MAX_LANES, MAX_RECORD, TAG_CODED, TAG_END, TAG_STORED, TAG_XZ, TAGS, WHOLE_BYTES, frame_start
+from llmzip.container import (
+    MAX_BLOCK,
+    MAX_LANES,
+    MAX_RECORD,
+    TAG_CODED,
+    TAG_END,
+    TAG_FORM,
+    TAG_STORED,
+    TAG_XZ,
+    TAGS,
+    WHOLE_BYTES,
+    frame_start,
+)
 from llmzip.errors import DamagedArchiveError
 from llmzip.fields import Cursor, varint
+from llmzip.forms import MAX_SIDE
 from llmzip.salvaging import crc
 
 _WINDOW = 1 << 20  # bytes looked through at a time
@@ -72,6 +85,9 @@ class Head:
                 symbols = cursor.varint(size)
                 lanes = cursor.varint(min(symbols, MAX_LANES))
                 return size if lanes and self.length <= 4 * (symbols + lanes) + 20 else None  # 28 bits a symbol, at most
+            if self.tag == TAG_FORM:
+                size = cursor.varint(MAX_BLOCK)
+                return size if size and cursor.take(1)[0] <= 1 and cursor.varint(MAX_SIDE) < self.length else None
             return cursor.varint(MAX_BLOCK) if self.tag == TAG_XZ else 0
         except DamagedArchiveError:
             return None

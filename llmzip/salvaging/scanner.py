@@ -22,6 +22,7 @@ from llmzip.container import (
     MAX_RECORD,
     TAG_CODED,
     TAG_END,
+    TAG_FORM,
     TAG_PARITY,
     TAG_STORED,
     TAG_XZ,
@@ -317,7 +318,7 @@ class _Scanner:
             return True
         if head and head.tag in (TAG_STORED, TAG_XZ, TAG_PARITY) and stop <= head.stop:
             return False  # inside that record
-        if not ended or (head and head.tag == TAG_CODED and head.content_size(self._data)):
+        if not ended or (head and head.tag in (TAG_CODED, TAG_FORM) and head.content_size(self._data)):
             return True
         alike = sum(a == b for a, b in zip(self._data[stop : stop + len(_START)], _START, strict=False)) >= _ALIKE
         ends = self._size - stop < _AFTER or stop >= self._filled

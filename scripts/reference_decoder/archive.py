@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 import coding
+import form
 from errors import DamagedError, NotAnArchiveError, UnsupportedError
 
 MAGIC = b"\x89LLZ"
@@ -106,6 +107,8 @@ def decode_frame(fields, find_model, trace):
             record = model_record(body)
         elif tag == b"C":
             blocks.append(coded_block(body, record, find_model, trace))
+        elif tag == b"F":
+            blocks.append(form_block(body, record, find_model, trace))
         elif tag == b"S":
             blocks.append(stored_block(body))
         elif tag == b"X":
@@ -162,7 +165,28 @@ def coded_block(body, record, find_model, trace):
     check = fields.number(4)
     if record is None:
         raise DamagedError("a coded block before any model record")
-    return coding.decode_block(record, find_model(record), size, symbols, lanes, check, fields.rest(), trace)
+    content = coding.decode_block(record, find_model(record), size, symbols, lanes, fields.rest(), trace)
+    return coding.checked(content, check)
+
+
+def form_block(body, record, find_model, trace):
+    """Section 3.8."""
+    fields = Fields(body)
+    size = fields.varint("size", 0, MAX_BLOCK)
+    packed = fields.number(1)
+    if packed > 1:
+        raise UnsupportedError(f"form {packed}")
+    within("size", size, 1, MAX_BLOCK)
+    side = Fields(fields.take(fields.varint("length of the side information", 0, form.MAX_SIDE)))
+    text = fields.varint("text", 1, MAX_BLOCK)
+    symbols = fields.varint("symbols", 1, text)
+    lanes = fields.varint("lanes", 1, min(symbols, 4096))
+    items = form.read_items(Fields(form.unpack(side)) if packed else side, size, text)
+    check = fields.number(4)
+    if record is None:
+        raise DamagedError("a form block before any model record")
+    decoded = coding.decode_block(record, find_model(record), text, symbols, lanes, fields.rest(), trace)
+    return coding.checked(form.content_of(items, decoded, size), check)
 
 
 def stored_block(body):

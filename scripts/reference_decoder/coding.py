@@ -9,10 +9,17 @@ from frequencies import T, frequencies
 from predictor import Predictor
 
 
-def decode_block(record, model, size, symbols, lanes, check, bitstream, trace=None):
-    """Sections 3.3 and 5.1: the content of a coded block."""
-    content = b"".join(model.bytes_of[s] for s in decode_symbols(record, model, symbols, lanes, bitstream, trace))
-    if len(content) != size or zlib.crc32(content) != check:
+def decode_block(record, model, size, symbols, lanes, bitstream, trace=None):
+    """Sections 3.3 and 5.1: the `size` bytes that the symbols of a block stand for."""
+    text = b"".join(model.bytes_of[s] for s in decode_symbols(record, model, symbols, lanes, bitstream, trace))
+    if len(text) != size:
+        raise NotReproducedError("a coded block is intact, but content of another size comes out")
+    return text
+
+
+def checked(content, check):
+    """Sections 3.3 and 3.8: the content, if it is the one that was coded."""
+    if zlib.crc32(content) != check:
         raise NotReproducedError("a coded block is intact, but another content comes out")
     return content
 

@@ -17,7 +17,7 @@ import llmzip
 from fuzzing import containers, mutation
 from llmzip import classic
 from llmzip import container as ct
-from llmzip.codec import Codec, LoadedModel, Options
+from llmzip.codec import Codec, LoadedModel, Options, coded_block
 from llmzip.compiled_rangecoder import CompiledRangeDecoder
 from llmzip.errors import (
     DamagedArchiveError,
@@ -34,6 +34,7 @@ from llmzip.models.sources import load_float_model
 from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
 from llmzip.rangecoder import RangeDecoder
 from llmzip.salvaging.scanner import scan
+from llmzip.transcribing import transcribe
 
 UNREADABLE = (NotReproducedError, ModelMismatchError, ModelUnavailableError, NotEnoughMemoryError)  # what becomes of a coded block
 
@@ -305,6 +306,12 @@ def archive(*frames: list[ct.Record]) -> bytes:
     return out
 
 
+def _frame(content: bytes, records: list[ct.Record]) -> bytes:
+    whole = ct.WholeCheck()
+    whole.update(content)
+    return ct.frame_start() + b"".join(map(ct.encode_record, [*records, whole.record()]))
+
+
 TEXT = b"The thing and the other were in the harbour, and there they stayed: rain on the roof, a lamp, the bell.\n" * 4
 
 
@@ -324,6 +331,13 @@ def seeds(model: LoadedModel) -> list[bytes]:
     def coded(record: ct.ModelRecord, size: int, lanes: int = 1) -> ct.CodedBlock:
         return block(model, record, TEXT[:size], lanes)
 
+    def formed(record: ct.ModelRecord, content: bytes) -> ct.CodedBlock:
+        transcript = transcribe(content)
+        assert transcript
+        symbols = model.alphabet.encode(transcript.text)
+        return coded_block(content, transcript, len(symbols), 2, model.coder(record).encode(symbols, 2))
+
+    wide, gaps = TEXT[:40].decode().encode("utf-16-be"), TEXT[:20] + bytes(30) + TEXT[20:40] + bytes(9)
     stored, packed = ct.StoredBlock(bytes(range(40))), ct.XzBlock(120, ct.content_check(bytes(120)), classic.pack(bytes(120)))
     return [
         archive([plain, coded(plain, 70)]),
@@ -331,6 +345,7 @@ def seeds(model: LoadedModel) -> list[bytes]:
         archive([stored, far, coded(far, 100, 2), packed]),
         archive([near, coded(near, 104), both, coded(both, 40)], [packed], [plain, coded(plain, 30, 5)]),
         archive([both, coded(both, 200, 8), ct.StoredBlock(b"")]),
+        _frame(wide + gaps, [plain, formed(plain, wide), formed(plain, gaps)]),
         archive([near, coded(near, 400, 2)]),  # so long that keys move
     ]
 
