@@ -28,7 +28,7 @@ from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 class EagerCodec(Codec):
     """Codes everything with the model, however badly it predicts."""
 
-    def _without_model(self, content: bytes) -> tuple[StoredBlock, bool]:
+    def _without_model(self, content: bytes, text: bytes) -> tuple[StoredBlock, bool]:
         return StoredBlock(content + bytes(1 << 16)), False
 
 

@@ -79,7 +79,7 @@ def test_a_sample_decides(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPa
     assert not pays(loaded, level, DIGITS, packed(DIGITS))
     assert pays(loaded, level, DIGITS, len(DIGITS) * 3)
     coded = []
-    monkeypatch.setattr(codec, "_encode_block", lambda *a: coded.append(a))
+    monkeypatch.setattr(codec, "encode_block", lambda *a: coded.append(a))
     assert [type(r) for r in records(codec.compress(DIGITS))] == [ct.XzBlock, ct.EndRecord]
     assert not coded
 
