@@ -226,9 +226,9 @@ def test_verbose_says_what_runs(run: Run, work: Path) -> None:
 
 
 def test_output_starts_before_input_ends(run: Run, work: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    """A pipe that stays open: the first block's archive comes out, and its content from a decoder that is still fed."""
+    """A pipe that stays open: the archive of the first blocks comes out, and their content from a decoder that is still fed."""
     env = os.environ | {"LLMZIP_CACHE": str(tmp_path / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
-    block = bytes(1 << 20)  # packed without the model, so this is quick
+    blocks = bytes(16 << 20)  # packed without the model, so this is quick, and together
 
     def pipe(action: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "llmzip", action]
@@ -238,16 +238,16 @@ def test_output_starts_before_input_ends(run: Run, work: Path, tiny_folder: Path
     for process in (compressor, decompressor):
         assert process.stdin
         assert process.stdout
-    compressor.stdin.write(block + b"x")  # type: ignore[union-attr]
+    compressor.stdin.write(blocks + bytes(1 << 20) + b"x")  # type: ignore[union-attr]
     compressor.stdin.flush()  # type: ignore[union-attr]
     start = os.read(compressor.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
     assert start.startswith(b"\x89LLZ")
     decompressor.stdin.write(start)  # type: ignore[union-attr]
     decompressor.stdin.flush()  # type: ignore[union-attr]
-    assert decompressor.stdout.read(1 << 20) == block  # type: ignore[union-attr]
+    assert decompressor.stdout.read(16 << 20) == blocks  # type: ignore[union-attr]
     rest, _ = compressor.communicate(b"yz")
     tail, _ = decompressor.communicate(rest)
-    assert tail == b"xyz"
+    assert tail == bytes(1 << 20) + b"xyz"
     assert (compressor.returncode, decompressor.returncode) == (0, 0)
 
 
