@@ -18,6 +18,7 @@ NOISE = random.Random(10).randbytes(40_000)
 ARCHIVE = Codec().compress(NOISE)
 LLMZIP = f"{sys.executable} -m llmzip"
 STDOUT = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1", "dev/stdout", "link", "links/to", "../work/link"]
+HARMLESS = ["/proc/self/fd/1", "link", "links/to", "../work/link"]  # to be replaced, should that go wrong: nobody else's, or not to be had
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     Path("x").write_bytes(NOISE)
     Path("dev").symlink_to("/dev")
-    Path("link").symlink_to("/dev/stdout")
+    Path("link").symlink_to("/proc/self/fd/1")
     Path("links/to").symlink_to("../link")
     return folder
 
@@ -39,11 +40,10 @@ def shell(words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("name", STDOUT)
-@pytest.mark.parametrize("force", ["", "-f"])
+@pytest.mark.parametrize(("name", "force"), [(name, "") for name in STDOUT] + [(name, "-f") for name in HARMLESS])
 def test_names_of_standard_output(work: Path, name: str, force: str) -> None:
     """A pipe, a file that is emptied before, a file that is added to; none of them is replaced, nor the name."""
-    before = os.readlink("link"), os.readlink("/dev/stdout"), sorted(os.listdir())
+    before = os.readlink("link"), sorted(os.listdir())
     assert shell(f"llmzip {force} -o {name} x | cat").stdout == ARCHIVE
     Path("out").write_bytes(b"before")
     inode = os.stat("out").st_ino
@@ -55,10 +55,10 @@ def test_names_of_standard_output(work: Path, name: str, force: str) -> None:
     assert Path("out").read_bytes() == b"first\n" + ARCHIVE + b"last\n"
     assert os.stat("out").st_ino == inode
     os.unlink("out")
-    assert (os.readlink("link"), os.readlink("/dev/stdout"), sorted(os.listdir())) == before
+    assert (os.readlink("link"), sorted(os.listdir())) == before
 
 
-@pytest.mark.parametrize("command", ["repair -f -o /dev/stdout x.llz", "-d -o dev/stdout x.llz", "inspect -q --html link x"])
+@pytest.mark.parametrize("command", ["repair -f -o link x.llz", "-d -o dev/stdout x.llz", "inspect -q --html link x"])
 def test_other_commands(work: Path, command: str, tiny_folder: Path) -> None:
     Path("x.llz").write_bytes(ARCHIVE)
     Path("x").write_bytes(b"a few words")
@@ -67,7 +67,7 @@ def test_other_commands(work: Path, command: str, tiny_folder: Path) -> None:
     result = shell(f"(echo first; llmzip {command}) >> out", LLMZIP_MODEL=str(tiny_folder), LLMZIP_CACHE=str(work / "cache"))
     assert (result.returncode, result.stdout) == (0, b"")
     assert Path("out").read_bytes() == b"first\n" + usual
-    assert os.path.islink("/dev/stdout")
+    assert os.path.islink("link")
 
 
 def test_other_descriptors(work: Path) -> None:
