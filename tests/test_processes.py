@@ -202,3 +202,28 @@ def test_ends_of_files(name: str, tmp_path: Path) -> None:
         assert complete != ("cut short" in result.stderr)
     else:
         assert complete == whole
+
+
+def test_an_interruption_ends_the_work_and_harms_nothing(tiny_folder: Path) -> None:
+    """The caller is free at once; the thread that worked for it stops at its next step, and works for others."""
+    program = (
+        _START
+        + """
+import time
+whole = codec.compress(CONTENT * 20)
+def interrupt(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, interrupt)
+for delay in (0.001, 0.05, 0.2):
+    signal.setitimer(signal.ITIMER_REAL, delay)
+    start = time.monotonic()
+    try:
+        while True:
+            codec.compress(CONTENT * 20)
+    except KeyboardInterrupt:
+        assert time.monotonic() - start < delay + 1
+    assert codec.compress(CONTENT * 20) == whole
+"""
+    )
+    result = run(program, str(tiny_folder))
+    assert result.returncode == 0, result.stderr
