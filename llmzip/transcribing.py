@@ -26,7 +26,7 @@ from llmzip.forms import (
 
 _UNITS = {UTF_32LE: "<u4", UTF_32BE: ">u4", UTF_16LE: "<u2", UTF_16BE: ">u2"}  # in the order in which they are tried
 _PRINTED = np.isin(np.arange(256), [*range(0x20, 0x7F), 9, 10, 13])
-_LEAST_RUN = np.where(_PRINTED, 256, 8)  # by byte: text's own runs have tokens of many characters
+_LEAST_RUN = 8  # of bytes that are not printed; text's own runs have tokens of many characters
 _LEAST_UNITS = 8  # characters of fixed width that are worth an item
 _LEAST_HIGH = 8  # bytes above 0x7F that are
 _MOST_FAULTS = 16  # units that are no characters
@@ -87,7 +87,7 @@ def _runs(content: bytes) -> list[tuple[int, int]]:
     data = np.frombuffer(content, np.uint8)
     bounds = np.flatnonzero(np.diff(data)) + 1
     starts, stops = np.append(0, bounds), np.append(bounds, len(data))
-    long = stops - starts >= _LEAST_RUN[data[starts]]
+    long = (stops - starts >= _LEAST_RUN) & ~_PRINTED[data[starts]]
     return list(zip(starts[long].tolist(), stops[long].tolist(), strict=True))
 
 
