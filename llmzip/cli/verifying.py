@@ -5,10 +5,14 @@ A fault in the memory or in the settings of one process would pass unnoticed if 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from llmzip.cli.digest import Digest
@@ -19,7 +23,9 @@ _ENDING = 2.0  # seconds that the process gets to end when it is told to
 # The folder it runs in is no place to import from.
 _PROGRAM = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+for name in ("SIGINT", "SIGPIPE"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 sys.path[:] = [place for place in sys.path if place]
 from llmzip.cli.verifying import answer
 answer()
@@ -49,20 +55,40 @@ def verify(archive: BinaryIO, name: str, content: Digest, settings: dict[str, An
     """
     archive.flush()
     os.lseek(archive.fileno(), 0, os.SEEK_SET)
-    task = json.dumps({"name": name, "size": content.size, "settings": settings})
     places = os.pathsep.join(os.path.abspath(place) for place in sys.path if place)
+    task = {"name": name, "size": content.size, "settings": settings}
 
-    def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", _PROGRAM, task]
+    def start(passed: Sequence[int]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", _PROGRAM, json.dumps(task | {"life": passed})]
         environment = os.environ | {"PYTHONPATH": places}
-        return subprocess.Popen(command, stdin=archive.fileno(), stdout=subprocess.PIPE, env=environment)  # noqa: S603
+        return subprocess.Popen(command, stdin=archive.fileno(), stdout=subprocess.PIPE, env=environment, pass_fds=passed)  # noqa: S603
 
-    with temporary(start, _end) as process:
+    with _life() as passed, temporary(functools.partial(start, passed), _end) as process:
         said, _ = process.communicate()
     if process.returncode:
         raise UnverifiedError(process.returncode if process.returncode > 0 else 1)
     if json.loads(said.splitlines()[-1]) != content.stated():
         raise InexactMachineError("what the archive gives back is not what went in; nothing was written, please report this")
+
+
+@contextlib.contextmanager
+def _life() -> Iterator[Sequence[int]]:
+    """A descriptor for the process that comes to its end when this one does, however that happens; none where there are no such."""
+    if os.name != "posix":
+        yield ()
+        return
+    reader, writer = os.pipe()
+    try:
+        yield (reader,)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _end_with(life: int) -> None:
+    """Ends this process when the one that wants its answer is gone."""
+    os.read(life, 1)
+    os._exit(1)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -80,6 +106,8 @@ def answer() -> None:
     from llmzip.codec import Codec, Options
 
     task = json.loads(sys.argv[1])
+    for life in task["life"]:
+        threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     settings, archive, back = task["settings"], sys.stdin.buffer, Digest()
     quiet = bool(settings.get("quiet"))
     try:
