@@ -257,7 +257,7 @@ def test_rubbish_among_compiled_code(shared: str, tmp_path: Path, content: bytes
         file.write_bytes(content)
     assert done(run([*LLMZIP, "-c", "--model", shared], TEXT, PYTHONPATH=str(tmp_path / "lib"))) == archive
     assert files
-    assert all(len(file.read_bytes()) > 1000 for file in files)
+    assert any(len(file.read_bytes()) > 1000 for file in files)  # there may be code for other processors, too
 
 
 def test_a_machine_that_writes_nothing(shared: str) -> None:

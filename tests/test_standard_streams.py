@@ -106,11 +106,11 @@ _NOISY = """
 import os, sys
 from llmzip import blocks, __main__
 real = blocks.classic.pack
-def pack(content):
+def pack(content, *how):
     os.write(1, b"from C\\n")
     print("from Python")
     os.system("echo from a program")
-    return real(content)
+    return real(content, *how)
 blocks.classic.pack = pack
 sys.argv[0] = "llmzip"
 __main__.run()
