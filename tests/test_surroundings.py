@@ -21,7 +21,7 @@ from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
 
-CONTENT = TEXT[:2500]
+CONTENT = TEXT[:900]
 WAYS: dict[str, dict[str, object]] = {"compiled": {}, "in torch": {"ops": "torch", "kernel": "float32"}}
 
 
@@ -57,7 +57,7 @@ def test_same_bits_with_a_model_loaded_there(
         made = Codec(Options(model=str(tiny_folder), threads=1)).compress(CONTENT)
         assert state() == before
     assert codec.decompress(made) == CONTENT  # the same weights, as digests are compared
-    assert made[50:].endswith(archive[-200:])
+    assert made.endswith(archive[-200:])
 
 
 @pytest.mark.parametrize("name", SURROUNDINGS)
