@@ -32,15 +32,15 @@ from llmzip.errors import (
 from llmzip.parameters import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
-    from llmzip.codec import Codec
-    from llmzip.file import LLZFile
-    from llmzip.incremental import Compressor, Decompressor
-    from llmzip.message import MessageCodec
-    from llmzip.openfile import open
+    from llmzip.archive.parity.repair import repair
+    from llmzip.codec.codec import Codec
+    from llmzip.fileobj.fsspec_support import register_fsspec
+    from llmzip.fileobj.incremental import Compressor, Decompressor
+    from llmzip.fileobj.llzfile import LLZFile
+    from llmzip.fileobj.opening import open
+    from llmzip.message.message_codec import MessageCodec
     from llmzip.options import Options
-    from llmzip.parity.repairing import repair
-    from llmzip.register import register_fsspec
-    from llmzip.salvaging import Gap, Piece, Place, Salvaged, salvage
+    from llmzip.salvaging.recovery import Gap, Piece, Place, Salvaged, salvage
 
 __version__ = "0.1.0"
 __all__ = [
@@ -78,20 +78,20 @@ __all__ = [
 ]
 
 _MODULES = {  # of what is imported only when it is asked for
-    "Codec": "codec",
-    "Compressor": "incremental",
-    "Decompressor": "incremental",
-    "LLZFile": "file",
-    "MessageCodec": "message",
+    "Codec": "codec.codec",
+    "Compressor": "fileobj.incremental",
+    "Decompressor": "fileobj.incremental",
+    "LLZFile": "fileobj.llzfile",
+    "MessageCodec": "message.codec",
     "Options": "options",
-    "open": "openfile",
-    "register_fsspec": "register",
-    "repair": "parity.repairing",
-    "Gap": "salvaging",
-    "Piece": "salvaging",
-    "Place": "salvaging",
-    "Salvaged": "salvaging",
-    "salvage": "salvaging",
+    "open": "fileobj.opening",
+    "register_fsspec": "fileobj.fsspec_support",
+    "repair": "archive.parity.repair",
+    "Gap": "salvaging.recovery",
+    "Piece": "salvaging.recovery",
+    "Place": "salvaging.recovery",
+    "Salvaged": "salvaging.recovery",
+    "salvage": "salvaging.recovery",
 }
 
 
@@ -118,7 +118,8 @@ def compress(
         ParameterError: an argument is out of range.
         LLZError: the model cannot be had, or not be run.
     """
-    from llmzip.codec import Codec, Options
+    from llmzip.codec.codec import Codec
+    from llmzip.options import Options
 
     return Codec(Options(level=level, model=model, lanes=lanes, threads=threads, device=device)).compress(data)
 
@@ -137,7 +138,8 @@ def decompress(archive: bytes, *, model: str | None = None, threads: int | None 
         ModelUnavailableError, ModelMismatchError: the archive's model is not here.
         LLZError: the model cannot be run, or an argument is out of range.
     """
-    from llmzip.codec import Codec, Options
+    from llmzip.codec.codec import Codec
+    from llmzip.options import Options
 
     return Codec(Options(model=model, threads=threads, device=device)).decompress(archive)
 

@@ -16,9 +16,9 @@ def run() -> None:
     if os.name == "posix" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing yet that its traceback could tell
     _share_processors()
-    from llmzip import signals, standardstreams, temporary
+    from llmzip.system import signals, standard_streams, temporary
 
-    standardstreams.install()
+    standard_streams.install()
     signals.install()
     gc.set_threshold(200_000, 20, 20)
     from llmzip.cli import main  # takes a while, in which signals may come
@@ -29,7 +29,7 @@ def run() -> None:
     except SystemExit as e:
         status = e.code
     code = status if isinstance(status, int) else int(status is not None)
-    code = standardstreams.finish(code)
+    code = standard_streams.finish(code)
     temporary.hold()  # a signal's thread, if it has begun to end the process, shall do so
     os._exit(code)
 

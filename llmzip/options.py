@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from llmzip.container import MAX_BLOCK, MAX_LANES
 from llmzip.errors import ParameterError
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS, AdapterParameters, Level
-from llmzip.parity import PERCENTAGES
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, MAX_BLOCK, MAX_LANES, PERCENTAGES, AdapterParameters, Level
 
 
 @dataclass(frozen=True)

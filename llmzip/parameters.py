@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 
+MAX_BLOCK = 1 << 24  # bytes of content in one block
+MAX_LANES = 4096
+PERCENTAGES = range(1, 51)  # of an archive that parity may restore
 SINKS = 4
 DEFAULT_LEVEL = 6
 

@@ -12,11 +12,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from llmzip.adapter.ledger import Ledger
-from llmzip.codec import LoadedModel, Options
-from llmzip.lanes import default_lanes
+from llmzip.codec.ledger import Ledger
+from llmzip.codec.loaded_models import LoadedModel
+from llmzip.coding.lanes import default_lanes
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL
 
 

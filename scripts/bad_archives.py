@@ -9,8 +9,9 @@ from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
-from llmzip import classic
-from llmzip import container as ct
+from llmzip import parameters
+from llmzip.archive import lzma2, parser, records, wire
+from llmzip.archive.forms import MAX_SIDE, RUN, UTF_16LE, Item
 from llmzip.errors import (
     DamagedArchiveError,
     LLZError,
@@ -20,7 +21,6 @@ from llmzip.errors import (
     NotReproducedError,
     UnsupportedArchiveError,
 )
-from llmzip.forms import MAX_SIDE, RUN, UTF_16LE, Item
 from llmzip.parameters import FROZEN
 
 
@@ -32,14 +32,14 @@ class Refused(NamedTuple):
     archive: bytes
 
 
-START = ct.frame_start()
-END = ct.encode_record(ct.WholeCheck().record())  # of no content
+START = records.frame_start()
+END = records.encode_record(records.WholeCheck().record())  # of no content
 BOMB = Random(0).randbytes(100)
 
 
 def record(tag: bytes, body: bytes) -> bytes:
     """Any record, with the right CRC."""
-    framed = tag + ct.varint(len(body)) + body
+    framed = tag + wire.varint(len(body)) + body
     return framed + struct.pack("<I", zlib.crc32(framed))
 
 
@@ -53,17 +53,17 @@ def _damaged(what: str, archive: bytes) -> Refused:
     return Refused(what, DamagedArchiveError, archive)
 
 
-def _records(archive: bytes) -> tuple[ct.ModelRecord, ct.CodedBlock, ct.EndRecord]:
+def _records(archive: bytes) -> tuple[records.ModelRecord, records.CodedBlock, records.EndRecord]:
     """Of `good-tiny`."""
-    [[model, block, end]] = [list(frame) for frame in ct.read_frames(io.BytesIO(archive))]
-    assert isinstance(model, ct.ModelRecord)
-    assert isinstance(block, ct.CodedBlock)
-    assert isinstance(end, ct.EndRecord)
+    [[model, block, end]] = [list(frame) for frame in parser.read_frames(io.BytesIO(archive))]
+    assert isinstance(model, records.ModelRecord)
+    assert isinstance(block, records.CodedBlock)
+    assert isinstance(end, records.EndRecord)
     return model, block, end
 
 
 def _frames(tiny: bytes) -> dict[str, Refused]:
-    end = ct.encode_record(_records(tiny)[2])
+    end = records.encode_record(_records(tiny)[2])
     return {
         "bad-magic": Refused("fourth byte of the magic", NotAnArchiveError, b"\x89LLX" + tiny[4:]),
         "bad-magic-cut": Refused("part of the magic, and nothing else", NotAnArchiveError, START[:3]),
@@ -85,8 +85,8 @@ def _envelopes(tiny: bytes) -> dict[str, Refused]:
         "bad-flipped-bit": _damaged("one bit of the bitstream", tiny[:middle] + bytes([tiny[middle] ^ 16]) + tiny[middle + 1 :]),
         "bad-crc": _damaged("the CRC of a record", START + record(b"S", b"text")[:-1] + b"\0" + END),
         "bad-crc-unknown": _damaged("the CRC of a record of unknown kind", START + record(b"Z", b"")[:-1] + b"\0" + END),
-        "bad-length": _damaged("a record that claims a terabyte", START + b"S" + ct.varint(1 << 40)),
-        "bad-length-limit": _damaged("a record one byte above the limit", START + b"S" + ct.varint(ct.MAX_RECORD + 1)),
+        "bad-length": _damaged("a record that claims a terabyte", START + b"S" + wire.varint(1 << 40)),
+        "bad-length-limit": _damaged("a record one byte above the limit", START + b"S" + wire.varint(records.MAX_RECORD + 1)),
         "bad-length-long": _damaged("a record's length not in its shortest form", START + long + struct.pack("<I", zlib.crc32(long)) + END),
         "bad-length-endless": _damaged("a record's length of six bytes", START + endless + struct.pack("<I", zlib.crc32(endless)) + END),
     }
@@ -112,8 +112,8 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
         "bad-model-short": with_body("a model record with a byte too few", model.body()[:-1]),
         "bad-model-long": with_body("a model record with a byte too many", model.body() + b"\0"),
         "bad-window-0": with_fields("a window of 0", window=0),
-        "bad-window-8161": with_fields("a window of 8161", window=ct.MAX_WINDOW + 1),
-        "bad-sinks": with_fields("17 sinks", sinks=ct.MAX_SINKS + 1),
+        "bad-window-8161": with_fields("a window of 8161", window=records.MAX_WINDOW + 1),
+        "bad-sinks": with_fields("17 sinks", sinks=records.MAX_SINKS + 1),
         "bad-round-0": with_fields("rounds of 0 symbols", adapter=replace(a, round_symbols=0)),
         "bad-round-4097": with_fields("rounds of 4097 symbols", adapter=replace(a, round_symbols=4097)),
         "bad-rate": learning("a rate of 0", "bias", rate=0),
@@ -122,7 +122,7 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
         "bad-capacity-21": learning("2^21 neighbours", "neighbours", capacity_bits=21),
         "bad-sharpness": learning("a sharpness of 0", "neighbours", sharpness=0),
         "bad-id-0": with_fields("an ID of no bytes", model_id=""),
-        "bad-id-201": with_fields("an ID of 201 bytes", model_id="x" * (ct.MAX_ID + 1)),
+        "bad-id-201": with_fields("an ID of 201 bytes", model_id="x" * (records.MAX_ID + 1)),
         "bad-id-newline": with_fields("an ID with byte 0x0A", model_id="two\nlines"),
         "bad-id-delete": with_fields("an ID with byte 0x7F", model_id="x\x7f"),
     }
@@ -130,25 +130,27 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
 
 def _coded_blocks() -> dict[str, Refused]:
     """Behind a model record of a model that nobody has: what is wrong is so without it."""
-    model = ct.encode_record(ct.ModelRecord("nobody's", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN))
+    model = records.encode_record(
+        records.ModelRecord("nobody's", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, 1280, 4, FROZEN)
+    )
 
     def with_body(what: str, body: bytes) -> Refused:
         return _damaged(what, START + model + record(b"C", body) + END)
 
     def with_numbers(what: str, size: int, symbols: int, lanes: int) -> Refused:
-        return with_body(what, ct.CodedBlock(size, symbols, lanes, 0, b"").body())
+        return with_body(what, records.CodedBlock(size, symbols, lanes, 0, b"").body())
 
-    good = ct.CodedBlock(9, 5, 1, 0, b"").body()
+    good = records.CodedBlock(9, 5, 1, 0, b"").body()
     return {
         "bad-no-model": _damaged("a coded block before any model record", START + record(b"C", good) + END),
         "bad-model-of-frame": _damaged("its model record is in the frame before", START + model + END + START + record(b"C", good) + END),
         "bad-size-0": with_numbers("a size of 0", 0, 0, 0),
-        "bad-size-limit": with_numbers("a size above the limit", ct.MAX_BLOCK + 1, 5, 1),
+        "bad-size-limit": with_numbers("a size above the limit", parameters.MAX_BLOCK + 1, 5, 1),
         "bad-symbols-0": with_numbers("no symbols", 9, 0, 0),
         "bad-symbols": with_numbers("more symbols than bytes", 9, 10, 1),
         "bad-lanes-0": with_numbers("no lanes", 9, 5, 0),
         "bad-lanes": with_numbers("more lanes than symbols", 9, 5, 6),
-        "bad-lanes-4097": with_numbers("4097 lanes", 9000, 9000, ct.MAX_LANES + 1),
+        "bad-lanes-4097": with_numbers("4097 lanes", 9000, 9000, parameters.MAX_LANES + 1),
         "bad-coded-short": with_body("a coded block that ends in its check", good[:-1]),
         "bad-varint-long": with_body("a size not in its shortest form", b"\x89\x00" + good[1:]),
         "bad-varint-endless": with_body("a size of eleven bytes", b"\x89" + b"\x80" * 9 + b"\x00" + good[1:]),
@@ -157,23 +159,25 @@ def _coded_blocks() -> dict[str, Refused]:
 
 def _form_blocks() -> dict[str, Refused]:
     """Behind a model record of a model that nobody has: what is wrong is so without it."""
-    model = ct.encode_record(ct.ModelRecord("nobody's", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN))
-    good = ct.FormBlock(100, 5, 1, 0, b"", 9, False, Item(4, RUN, 91).written())
+    model = records.encode_record(
+        records.ModelRecord("nobody's", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, 1280, 4, FROZEN)
+    )
+    good = records.FormBlock(100, 5, 1, 0, b"", 9, False, Item(4, RUN, 91).written())
 
     def form(what: str, **fields: object) -> Refused:
         return _damaged(what, START + model + record(b"F", replace(good, **fields).body()) + END)  # type: ignore[arg-type]
 
-    packed = ct.varint(len(good.side)) + classic.pack(good.side, dictionary=MAX_SIDE)
+    packed = wire.varint(len(good.side)) + lzma2.pack(good.side, dictionary=MAX_SIDE)
     return {
         "bad-form-no-model": _damaged("a form block before any model record", START + record(b"F", good.body()) + END),
         "bad-form-size-0": form("content of no bytes", size=0, side=b""),
-        "bad-form-size-limit": form("content above the limit", size=ct.MAX_BLOCK + 1),
+        "bad-form-size-limit": form("content above the limit", size=parameters.MAX_BLOCK + 1),
         "bad-form-text-0": form("text of no bytes", text=0, symbols=0, lanes=0),
         "bad-form-symbols": form("more symbols than bytes of text", symbols=10),
         "bad-form-lanes": form("more lanes than symbols", lanes=6),
         "bad-form-side-cut": form("an item that ends in a field", side=good.side[:-1]),
         "bad-form-side-limit": Refused(
-            "side information above the limit", DamagedArchiveError, START + model + record(b"F", b"\1\0" + ct.varint(MAX_SIDE + 1)) + END
+            "side information above the limit", DamagedArchiveError, START + model + record(b"F", b"\1\0" + wire.varint(MAX_SIDE + 1)) + END
         ),
         "bad-form-kind": form("an item of unknown kind", side=b"\4\0\6\5"),
         "bad-form-run-0": form("a run of no bytes", side=b"\4\0\0\0a"),
@@ -182,42 +186,44 @@ def _form_blocks() -> dict[str, Refused]:
         "bad-form-text": form("items of more text than there is", side=Item(5, UTF_16LE, 5).written()),
         "bad-form-runs": form("runs of more bytes than the content has", side=Item(0, RUN, 60).written() * 2),
         "bad-form-packed-size": form(
-            "packed items one byte longer than they say", packed=True, side=ct.varint(len(good.side) - 1) + packed[1:]
+            "packed items one byte longer than they say", packed=True, side=wire.varint(len(good.side) - 1) + packed[1:]
         ),
         "bad-form-packed-stream": form("packed items that cannot be unpacked", packed=True, side=packed[:-1]),
         "bad-form-packed-bomb": form(
-            "a million bytes of items where five are stated", packed=True, side=b"\5" + classic.pack(bytes(10**6), dictionary=MAX_SIDE)
+            "a million bytes of items where five are stated", packed=True, side=b"\5" + lzma2.pack(bytes(10**6), dictionary=MAX_SIDE)
         ),
     }
 
 
 def _other_records() -> dict[str, Refused]:
     content = b"again and again, " * 9
-    good = ct.XzBlock(len(content), ct.content_check(content), classic.pack(content))
-    end = ct.WholeCheck()
+    good = records.XzBlock(len(content), records.content_check(content), lzma2.pack(content))
+    end = records.WholeCheck()
     end.update(content)
     right = end.record()
 
     def xz(what: str, **fields: object) -> Refused:
-        return _damaged(what, START + record(b"X", replace(good, **fields).body()) + ct.encode_record(right))  # type: ignore[arg-type]
+        return _damaged(what, START + record(b"X", replace(good, **fields).body()) + records.encode_record(right))  # type: ignore[arg-type]
 
     def ended(what: str, body: bytes) -> Refused:
         return _damaged(what, START + record(b"S", content) + record(b"E", body))
 
-    zeros = classic.pack(bytes(1 << 24))
+    zeros = lzma2.pack(bytes(1 << 24))
     return {
         "bad-xz-stream": xz("an xz block that cannot be decoded", stream=b"\x7f" + good.stream),
         "bad-xz-no-end": xz("an xz stream without its last byte", stream=good.stream[:-1]),
         "bad-xz-trailing": xz("an xz stream with a byte after its end", stream=good.stream + b"\0"),
         "bad-xz-size": xz("an xz block one byte longer than it says", size=good.size - 1),
         "bad-xz-check": xz("the CRC of an xz block's content", check=good.check ^ 1),
-        "bad-xz-short": _damaged("an xz block that ends in its check", START + record(b"X", good.body()[:4]) + ct.encode_record(right)),
+        "bad-xz-short": _damaged(
+            "an xz block that ends in its check", START + record(b"X", good.body()[:4]) + records.encode_record(right)
+        ),
         "bad-xz-bomb": xz("16 MiB where 153 bytes are stated", stream=zeros),
         "bad-end-size": ended("a frame one byte longer than its end record says", replace(right, size=right.size - 1).body()),
         "bad-end-check": ended("the SHA-256 of a frame", right.body()[:-1] + bytes([right.check[-1] ^ 1])),
         "bad-end-short": ended("an end record with a byte too few", right.body()[:-1]),
         "bad-end-long": ended("an end record with a byte too many", right.body() + b"\0"),
-        "bad-end-limit": ended("a frame that claims 2^63 + 1 bytes", ct.varint((1 << 63) + 1) + right.check),
+        "bad-end-limit": ended("a frame that claims 2^63 + 1 bytes", wire.varint((1 << 63) + 1) + right.check),
     }
 
 
@@ -225,18 +231,18 @@ def _content(tiny: bytes) -> dict[str, Refused]:
     """Coded blocks whose records are intact."""
     model, block, end = _records(tiny)
 
-    def whole(m: ct.ModelRecord, b: ct.CodedBlock) -> bytes:
-        return START + b"".join(map(ct.encode_record, (m, b, end)))
+    def whole(m: records.ModelRecord, b: records.CodedBlock) -> bytes:
+        return START + b"".join(map(records.encode_record, (m, b, end)))
 
     def lost(what: str, **fields: object) -> Refused:
         return Refused(what, NotReproducedError, whole(model, replace(block, **fields)))  # type: ignore[arg-type]
 
-    form = ct.FormBlock(
+    form = records.FormBlock(
         block.size + 4, *(block.symbols, block.lanes, block.check, block.stream, block.size), False, Item(9, RUN, 5).written()
     )
     flipped = bytes([block.stream[0] ^ 1]) + block.stream[1:]
-    other = replace(model, digest=bytes(ct.DIGEST_BYTES)), replace(model, tokenizer=bytes(ct.TOKENIZER_BYTES))
-    most = {"size": ct.MAX_BLOCK, "symbols": ct.MAX_BLOCK}
+    other = replace(model, digest=bytes(records.DIGEST_BYTES)), replace(model, tokenizer=bytes(records.TOKENIZER_BYTES))
+    most = {"size": parameters.MAX_BLOCK, "symbols": parameters.MAX_BLOCK}
     return {
         "bad-not-reproduced-check": lost("the CRC of a coded block's content", check=block.check ^ 1),
         "bad-not-reproduced-size": lost("a coded block one byte shorter than it says", size=block.size + 1),
@@ -259,15 +265,15 @@ def _parity(protected: bytes) -> dict[str, Refused]:
 
 
 def _unsupported(tiny: bytes) -> dict[str, Refused]:
-    model = ct.ModelRecord("local:tiny", b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 1280, 4, FROZEN).body()
+    model = records.ModelRecord("local:tiny", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, 1280, 4, FROZEN).body()
 
     def unsupported(what: str, archive: bytes) -> Refused:
         return Refused(what, UnsupportedArchiveError, archive)
 
     return {
-        "unsupported-version": unsupported("a format version of the future", ct.MAGIC + b"\x02" + tiny[5:]),
-        "unsupported-version-0": unsupported("format version 0, and nothing else", ct.MAGIC + b"\x00"),
-        "unsupported-frame": unsupported("a format version of the future, in the second frame", START + END + ct.MAGIC + b"\x02"),
+        "unsupported-version": unsupported("a format version of the future", records.MAGIC + b"\x02" + tiny[5:]),
+        "unsupported-version-0": unsupported("format version 0, and nothing else", records.MAGIC + b"\x00"),
+        "unsupported-frame": unsupported("a format version of the future, in the second frame", START + END + records.MAGIC + b"\x02"),
         "unsupported-arithmetic": unsupported("an arithmetic version of the past", START + record(b"M", b"\x01" + model[1:]) + END),
         "unsupported-arithmetic-5": unsupported(
             "an arithmetic version of the future, and nothing else", START + record(b"M", b"\x05") + END

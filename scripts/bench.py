@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 from float_reference import FloatLlama, float_model
 
+from llmzip.coding.alphabet import Alphabet
 from llmzip.models.registry import DEFAULT_MODEL
-from llmzip.symbols import Alphabet
 
 COLUMNS = {
     "file": "file",

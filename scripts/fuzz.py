@@ -113,10 +113,10 @@ def guided(name: str, rest: list[str], work: Path) -> None:
     """Runs a target under atheris; does not return."""
     import atheris
 
-    traced = ["llmzip.container", "llmzip.fields", "llmzip.incremental", "llmzip.models", "llmzip.summary"]
+    traced = ["llmzip.archive.parser", "llmzip.archive.wire", "llmzip.fileobj.incremental", "llmzip.models", "llmzip.archive.summary"]
     for module in [m for m in sys.modules if m.startswith(("llmzip", "fuzzing"))]:
         del sys.modules[module]
-    compiled = ["llmzip.compiled_frequencies", "llmzip.compiled_rangecoder", "llmzip.engine", "llmzip.adapter"]
+    compiled = ["llmzip.entropy.compiled_frequencies", "llmzip.entropy.compiled_range_coder", "llmzip.engine", "llmzip.adapter"]
     with atheris.instrument_imports(include=traced, exclude=compiled):
         from fuzzing import containers, modelfiles
     files = modelfiles.Files(work, every=0)

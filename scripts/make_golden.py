@@ -23,13 +23,15 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 import tiny  # noqa: E402
 from bad_archives import START, Refused, refused  # noqa: E402
 
-from llmzip import container as ct  # noqa: E402
-from llmzip.codec import Codec, LoadedModel, Options, coded_block  # noqa: E402
-from llmzip.forms import RUN, UTF_16BE, Item, Transcript  # noqa: E402
+from llmzip.archive import records  # noqa: E402
+from llmzip.archive.forms import RUN, UTF_16BE, Item, Transcript  # noqa: E402
+from llmzip.codec.codec import Codec, coded_block  # noqa: E402
+from llmzip.codec.loaded_models import LoadedModel  # noqa: E402
 from llmzip.models import resolve  # noqa: E402
 from llmzip.models.convert import IntegerModel, convert  # noqa: E402
 from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
 from llmzip.models.sources import load_float_model  # noqa: E402
+from llmzip.options import Options  # noqa: E402
 from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters  # noqa: E402
 
 FOLDER = ROOT / "tests" / "golden"
@@ -95,8 +97,8 @@ class _Coding(Codec):
         super().__init__(Options(**options))  # type: ignore[arg-type]
         self._own = LoadedModel(model_id, model, self.options)
 
-    def _without_model(self, content: bytes, text: bytes) -> tuple[ct.StoredBlock | ct.XzBlock, bool]:
-        return ct.StoredBlock(content + bytes(1 << 16)), False
+    def _without_model(self, content: bytes, text: bytes) -> tuple[records.StoredBlock | records.XzBlock, bool]:
+        return records.StoredBlock(content + bytes(1 << 16)), False
 
 
 def tiny_model() -> IntegerModel:
@@ -146,43 +148,43 @@ def _by_hand(loaded: LoadedModel) -> dict[str, bytes]:
     """What the encoder would not write."""
     want, plain = contents(), loaded.record(LEVELS[1])
     other = replace(plain, window=20, adapter=LEVELS[DEFAULT_LEVEL].adapter)
-    nobody = replace(plain, model_id="nobody's", digest=bytes(ct.DIGEST_BYTES))
+    nobody = replace(plain, model_id="nobody's", digest=bytes(records.DIGEST_BYTES))
     low = replace(plain, model_id=" ", window=1, sinks=0, adapter=AdapterParameters(1, BiasParameters(1, 1), NeighbourParameters(4, 1)))
     high = replace(
-        plain, model_id="~" * ct.MAX_ID, window=ct.MAX_WINDOW, sinks=ct.MAX_SINKS, near=False,
+        plain, model_id="~" * records.MAX_ID, window=records.MAX_WINDOW, sinks=records.MAX_SINKS, near=False,
         adapter=AdapterParameters(4096, BiasParameters(255, 255), NeighbourParameters(20, 255)),
     )  # fmt: skip
     text = want["good-tiny-models"]
     halves = [_block(loaded, m, part, 2) for m, part in ((plain, text[:100]), (other, text[100:]))]
     nothing = np.zeros(5, np.int32)
     coded = {
-        "good-stored-empty": [ct.StoredBlock(b""), ct.XzBlock(0, 0, b"\0")],
+        "good-stored-empty": [records.StoredBlock(b""), records.XzBlock(0, 0, b"\0")],
         "good-tiny-models": [nobody, plain, halves[0], other, halves[1], nobody],
         "good-tiny-low": [low, _block(loaded, low, want["good-tiny-low"], 3)],
         "good-tiny-high": [high, _block(loaded, high, want["good-tiny-high"])],
         "good-tiny-items": [plain, _items(loaded, plain, want["good-tiny-items"])],
         "good-tiny-no-bits": [plain, _block(loaded, plain, want["good-tiny-no-bits"], 1, nothing)],
     }
-    return {name: _frame(want[name], records) for name, records in coded.items()}
+    return {name: _frame(want[name], parts) for name, parts in coded.items()}
 
 
-def _frame(content: bytes, records: list[ct.Record]) -> bytes:
-    whole = ct.WholeCheck()
+def _frame(content: bytes, parts: list[records.Record]) -> bytes:
+    whole = records.WholeCheck()
     whole.update(content)
-    return START + b"".join(map(ct.encode_record, [*records, whole.record()]))
+    return START + b"".join(map(records.encode_record, [*parts, whole.record()]))
 
 
 def _block(
-    loaded: LoadedModel, model: ct.ModelRecord, content: bytes, lanes: int | None = None, symbols: NDArray[np.int32] | None = None
-) -> ct.CodedBlock:
+    loaded: LoadedModel, model: records.ModelRecord, content: bytes, lanes: int | None = None, symbols: NDArray[np.int32] | None = None
+) -> records.CodedBlock:
     """A block of these symbols, the tokenizer's if None; of as many lanes as symbols if that is None."""
     if symbols is None:
         symbols = loaded.alphabet.encode(content)
     lanes = lanes or len(symbols)
-    return ct.CodedBlock(len(content), len(symbols), lanes, ct.content_check(content), loaded.coder(model).encode(symbols, lanes))
+    return records.CodedBlock(len(content), len(symbols), lanes, records.content_check(content), loaded.coder(model).encode(symbols, lanes))
 
 
-def _items(loaded: LoadedModel, model: ct.ModelRecord, content: bytes) -> ct.CodedBlock:
+def _items(loaded: LoadedModel, model: records.ModelRecord, content: bytes) -> records.CodedBlock:
     """A block of three runs, one of them a single byte, and of UTF-16 in two parts."""
     text = "é€𐐷\n".encode()
     items = [

@@ -14,7 +14,7 @@ import click
 
 from llmzip import __version__
 from llmzip.cli import main as llmzip
-from llmzip.cli.coding import classic
+from llmzip.cli.classic import classic
 
 PAGE = Path(__file__).parent.parent / "docs" / "llmzip.1"
 

@@ -21,21 +21,22 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from llmzip import compiled_frequencies
-from llmzip.adapter import Adapter
+from llmzip.adapter.adapter import Adapter
 from llmzip.adapter.neighbours import Neighbours
-from llmzip.codec import LoadedModel, Options
-from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
+from llmzip.codec.loaded_models import LoadedModel
+from llmzip.coding.lanes import default_lanes
 from llmzip.engine import numerics as nm
-from llmzip.engine.attention_kernels import attend_kernel
-from llmzip.engine.kernels import f32, i32
-from llmzip.engine.products import shared_product
-from llmzip.engine.quads import operand
-from llmzip.engine.simd import largest
-from llmzip.engine.tiles import OUTPUTS, QUAD, tile
-from llmzip.lanes import default_lanes
+from llmzip.engine.kernels.attention import attend_kernel
+from llmzip.engine.kernels.products import shared_product
+from llmzip.engine.kernels.quads import operand
+from llmzip.engine.kernels.rows import f32, i32
+from llmzip.engine.kernels.simd import largest
+from llmzip.engine.kernels.tiles import OUTPUTS, QUAD, tile
+from llmzip.entropy import compiled_frequencies
+from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder, CompiledRangeEncoder
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS
 
 WINDOW = LEVELS[DEFAULT_LEVEL].window

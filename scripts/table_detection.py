@@ -18,15 +18,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.blockcoder import BlockCoder, _Decoding
-from llmzip.codec import Codec, Options
-from llmzip.container import CodedBlock, ModelRecord, read_frames
+from llmzip.archive.parser import read_frames
+from llmzip.archive.records import CodedBlock, ModelRecord
+from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModel
+from llmzip.coding.block_coder import BlockCoder, _Decoding
+from llmzip.coding.lanes import LaneLayout
 from llmzip.errors import NotReproducedError
-from llmzip.lanes import LaneLayout
-from llmzip.loaded import LoadedModel
 from llmzip.models import resolve
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import Options
 
 
 def altered(model: IntegerModel, rng: random.Random) -> tuple[str, IntegerModel]:

@@ -12,9 +12,10 @@ import argparse
 import time
 from pathlib import Path
 
-from llmzip.codec import LoadedModel, Options
+from llmzip.codec.loaded_models import LoadedModel
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
 WINDOW = LEVELS[DEFAULT_LEVEL].window

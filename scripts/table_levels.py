@@ -13,10 +13,10 @@ from pathlib import Path
 
 from bench import round_trip
 
+from llmzip.coding.alphabet import Alphabet
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.parameters import LEVELS
-from llmzip.symbols import Alphabet
 
 
 def main() -> None:

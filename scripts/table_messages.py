@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from llmzip import textforms
 from llmzip.errors import DamagedMessageError
-from llmzip.message import MessageCodec
+from llmzip.message import text_forms
+from llmzip.message.message_codec import MessageCodec
 
 Coder = Callable[[bytes], int]
 
@@ -63,7 +63,7 @@ def damaged(message: bytes, rng: random.Random) -> bytes:
         at = rng.randrange(8 * len(message))
         return bytes(b ^ (1 << at % 8 if i == at // 8 else 0) for i, b in enumerate(message))
     form = "base32"
-    text = textforms.write(message, form)
+    text = text_forms.write(message, form)
     while True:
         at = rng.randrange(len(text))
         if kind == 1:
@@ -73,7 +73,7 @@ def damaged(message: bytes, rng: random.Random) -> bytes:
         else:
             changed = text[:at] + text[at : at + 2][::-1] + text[at + 2 :]
         try:
-            if (data := textforms.read(changed, form)) != message:
+            if (data := text_forms.read(changed, form)) != message:
                 return data
         except DamagedMessageError:  # the form itself shows it: try another place
             kind = 1

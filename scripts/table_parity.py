@@ -11,9 +11,9 @@ import argparse
 import time
 from random import Random
 
-from llmzip import parity
+from llmzip.archive import parity
+from llmzip.archive.parity.repair import restore
 from llmzip.errors import DamagedArchiveError
-from llmzip.parity.repairing import restore
 
 SIZES = (1_000, 5_000, 20_000, 130_000, 2_000_000)
 PERCENTAGES = (1, 5, 10, 20, 30, 50)

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import llmzip
-from llmzip.codec import Codec, Options
-from llmzip.container import Block, CodedBlock, ModelRecord
+from llmzip.archive.records import Block, CodedBlock, ModelRecord
+from llmzip.codec.codec import Codec
 from llmzip.errors import LLZError, NotReproducedError
-from llmzip.salvaging.scanner import Found, Start, scan
+from llmzip.options import Options
+from llmzip.salvaging.scan import Found, Start, scan
 
 Damaged = tuple[bytes, int, int]  # the archive, and which of its bytes were touched
 

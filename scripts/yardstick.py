@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from float_reference import float_model
 
+from llmzip.coding.alphabet import Alphabet
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import LAYER_PARTS, FloatModel
-from llmzip.symbols import Alphabet
 
 CONTEXT = 1024
 _TOKENS = 4096

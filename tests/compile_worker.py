@@ -12,7 +12,7 @@ with tempfile.TemporaryDirectory() as empty:
     os.environ["NUMBA_CACHE_DIR"] = empty  # code out of a cache cannot be looked into
     from numba import types
 
-    from llmzip.engine.products import product
+    from llmzip.engine.kernels.products import product
 
     array = types.Array
     product.compile((array(types.int8, 2, "C"), array(types.uint8, 4, "C"), array(types.int32, 2, "C")))

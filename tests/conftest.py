@@ -13,11 +13,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the program does; read whe
 
 import tiny
 
-from llmzip.codec import Codec, LoadedModel, Options
+from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModel
 from llmzip.models import resolve
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
+from llmzip.options import Options
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "examples" / "harbour.txt").read_bytes()

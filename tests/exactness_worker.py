@@ -19,9 +19,10 @@ from pathlib import Path
 import torch
 from surroundings import SURROUNDINGS
 
-from llmzip.codec import Codec, Options
-from llmzip.container import StoredBlock
+from llmzip.archive.records import StoredBlock
+from llmzip.codec.codec import Codec
 from llmzip.errors import InexactMachineError
+from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
 

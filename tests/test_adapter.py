@@ -8,12 +8,12 @@ from conftest import TEXT, FixedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmzip.adapter import Adapter, Sizes, steps_a_round
 from llmzip.adapter import neighbours as nb
+from llmzip.adapter.adapter import Adapter, Sizes, steps_a_round
 from llmzip.adapter.bias import VocabularyBias
 from llmzip.adapter.probe import prove, rows
 from llmzip.adapter.reference import ReferenceAdapter
-from llmzip.frequencies import TOTAL_BITS, no_votes
+from llmzip.entropy.frequencies import TOTAL_BITS, no_votes
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters

@@ -22,7 +22,7 @@ from llmzip.benchmark.competitors import CompetitorError, Contender
 from llmzip.benchmark.measure import Measurement
 from llmzip.benchmark.report import ModelCost, Report, break_even, human
 from llmzip.cli import main
-from llmzip.codec import Codec
+from llmzip.codec.codec import Codec
 from llmzip.models import store
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 

@@ -15,14 +15,16 @@ from conftest import TEXT, FixedCodec
 from test_codec import records
 
 import llmzip
-from llmzip import container as ct
-from llmzip.blocks import smallest_classic
-from llmzip.codec import Codec, LoadedModel
-from llmzip.density import is_dense, is_hopeless
+from llmzip import parameters
+from llmzip.archive import records as rec
+from llmzip.codec.codec import Codec
+from llmzip.codec.cutting import smallest_classic
+from llmzip.codec.density import is_dense, is_hopeless
+from llmzip.codec.held_back import Run
+from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.sampling import pays
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options
-from llmzip.packing import Run
-from llmzip.sampling import pays
 
 RNG = Random(1)
 LETTERS = bytes(RNG.choices(string.ascii_lowercase.encode(), k=60_000))
@@ -68,7 +70,7 @@ class NoModel(Codec):
 @pytest.mark.parametrize("content", [LETTERS, BASE64, PASSWORDS])
 def test_hopeless_text_needs_no_model(content: bytes) -> None:
     archive = NoModel().compress(content)
-    assert [type(r) for r in records(archive)] == [ct.XzBlock, ct.EndRecord]
+    assert [type(r) for r in records(archive)] == [rec.XzBlock, rec.EndRecord]
     assert llmzip.decompress(archive) == content
 
 
@@ -80,7 +82,7 @@ def test_a_sample_decides(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPa
     assert pays(loaded, level, DIGITS, len(DIGITS) * 3)
     coded = []
     monkeypatch.setattr(codec, "encode_block", lambda *a: coded.append(a))
-    assert [type(r) for r in records(codec.compress(DIGITS))] == [ct.XzBlock, ct.EndRecord]
+    assert [type(r) for r in records(codec.compress(DIGITS))] == [rec.XzBlock, rec.EndRecord]
     assert not coded
 
 
@@ -92,12 +94,12 @@ def runs(size: int, seed: int = 2) -> Iterator[bytes]:
         yield noise + line * (size // len(line)) + b"%d\n" % n
 
 
-def together(run: Run, contents: list[bytes]) -> tuple[list[ct.Record], list[bytes]]:
+def together(run: Run, contents: list[bytes]) -> tuple[list[rec.Record], list[bytes]]:
     out = [run.add(content, smallest_classic(content)) for content in contents]
     out.append(run.take())
-    end = ct.WholeCheck()
+    end = rec.WholeCheck()
     end.update(b"".join(contents))
-    archive = ct.frame_start() + b"".join(out) + ct.encode_record(end.record())
+    archive = rec.frame_start() + b"".join(out) + rec.encode_record(end.record())
     assert llmzip.decompress(archive) == b"".join(contents)
     return records(archive)[:-1], out
 
@@ -105,7 +107,7 @@ def together(run: Run, contents: list[bytes]) -> tuple[list[ct.Record], list[byt
 def test_a_run_becomes_one_block() -> None:
     contents = list(runs(100_000))
     found, out = together(Run(), contents)
-    assert [type(r) for r in found] == [ct.XzBlock]
+    assert [type(r) for r in found] == [rec.XzBlock]
     assert out[:-1] == [b""] * 3
     whole = b"".join(contents)
     assert len(out[-1]) + 26 < len(lzma.compress(whole, preset=9 | lzma.PRESET_EXTREME))
@@ -114,15 +116,15 @@ def test_a_run_becomes_one_block() -> None:
 
 def test_blocks_that_repeat_nothing_stay_as_they_are() -> None:
     noise = [Random(n).randbytes(5000) for n in range(4)]
-    assert [type(r) for r in together(Run(), noise)[0]] == [ct.StoredBlock] * 4
-    assert [type(r) for r in together(Run(), [*noise, noise[0]])[0]] == [ct.XzBlock]
+    assert [type(r) for r in together(Run(), noise)[0]] == [rec.StoredBlock] * 4
+    assert [type(r) for r in together(Run(), [*noise, noise[0]])[0]] == [rec.XzBlock]
     assert together(Run(), [])[0] == []
 
 
 def test_a_run_has_no_more_than_a_block_may_have() -> None:
     contents = [Random(n).randbytes(1 << 20) for n in range(2)] + [bytes(1 << 20)] * 16
     found, out = together(Run(), contents)
-    assert all(isinstance(r, ct.Block) and r.size <= ct.MAX_BLOCK for r in found)
+    assert all(isinstance(r, rec.Block) and r.size <= parameters.MAX_BLOCK for r in found)
     assert [len(part) > 0 for part in out] == [False] * 16 + [True, False, True]
 
 
@@ -163,7 +165,7 @@ class Small(Options):
 def test_pieces_make_no_difference(mixed: tuple[Codec, bytes]) -> None:
     codec, content = mixed
     whole = codec.compress(content)
-    assert sum(isinstance(r, ct.XzBlock) for r in records(whole)) < 3
+    assert sum(isinstance(r, rec.XzBlock) for r in records(whole)) < 3
     assert len(whole) < sum(packed(content[i : i + (1 << 16)]) for i in range(0, len(content), 1 << 16))
     for size in (1000, 65_536, 100_001):
         compressor = llmzip.Compressor(codec=codec)

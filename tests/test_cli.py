@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import TEXT
 
-from llmzip import container
+from llmzip.archive import records as rec
 
 SHORT = TEXT[:400]
 Result = subprocess.CompletedProcess[bytes]
@@ -252,7 +252,7 @@ def test_output_starts_before_input_ends(run: Run, work: Path, tiny_folder: Path
 
 
 def test_version_and_help(run: Run) -> None:
-    versions = f"(format {container.FORMAT_VERSION}, arithmetic {container.ARITHMETIC_VERSION})"
+    versions = f"(format {rec.FORMAT_VERSION}, arithmetic {rec.ARITHMETIC_VERSION})"
     assert versions in run("--version").stdout.decode()
     for command in ([], ["compress"], ["decompress"], ["info"], ["models"], ["models", "pull"]):
         assert b"Usage" in run(*command, "--help").stdout

@@ -16,7 +16,7 @@ import pytest
 from conftest import TEXT
 from test_cli import SHORT, Run, fails, run, work  # noqa: F401  fixtures
 
-from llmzip.codec import Codec
+from llmzip.codec.codec import Codec
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_rm(run: Run, work: Path) -> None:  # noqa: F811
 
 def sabotaged(work: Path, code: str, *args: str, env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:  # noqa: F811
     """Runs llmzip after `code`, which has the codec's module as `codec`."""
-    program = f"from llmzip import codec\n{code}\nfrom llmzip.__main__ import run\nrun()"
+    program = f"from llmzip.codec import codec\n{code}\nfrom llmzip.__main__ import run\nrun()"
     return subprocess.run([sys.executable, "-c", program, *args], cwd=work, env=os.environ | env, capture_output=True, check=False)
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from conftest import TEXT
 from test_cli import SHORT
 
-from llmzip import container
+from llmzip.archive import parser
 from llmzip.cli import main
 
 PLAIN = bytes(5000)  # packed without a model, so that this is quick
@@ -161,11 +161,11 @@ def test_text_that_decodes_wrongly_is_not_let_out(here: Path, tiny_folder: Path,
     monkeypatch.setenv("LLMZIP_MODEL", str(tiny_folder))
     monkeypatch.setenv("LLMZIP_CACHE", str(here / "cache"))
     archive = llmzip("-c", stdin=SHORT).stdout_bytes
-    (records,) = (list(frame) for frame in container.read_frames(io.BytesIO(archive)))
-    (coded,) = (r for r in records if isinstance(r, container.CodedBlock))
+    (records,) = (list(frame) for frame in parser.read_frames(io.BytesIO(archive)))
+    (coded,) = (r for r in records if isinstance(r, records.CodedBlock))
     altered = replace(coded, stream=coded.stream[:50] + bytes([coded.stream[50] ^ 1]) + coded.stream[51:])
-    wrong = b"".join(container.encode_record(altered if r is coded else r) for r in records)
-    refused(llmzip("-dc", stdin=container.frame_start() + wrong), 3, "standard input")
+    wrong = b"".join(records.encode_record(altered if r is coded else r) for r in records)
+    refused(llmzip("-dc", stdin=records.frame_start() + wrong), 3, "standard input")
     assert llmzip("-dc", stdin=archive).stdout_bytes == SHORT
 
 
@@ -270,7 +270,7 @@ def test_names_of_any_bytes(here: Path, tiny_folder: Path) -> None:
 
 
 def test_names_that_are_too_long_are_found_out_first(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmzip.codec import Codec
+    from llmzip.codec.codec import Codec
 
     monkeypatch.setattr(Codec, "compress_stream", None)  # nothing is to be coded
     for name in ("x" * 252, "\u00e9" * 126):

@@ -20,16 +20,18 @@ from click.testing import CliRunner, Result
 from conftest import TEXT
 from safetensors.numpy import save_file
 
-from llmzip import container, verification
+from llmzip.archive import records as rec
+from llmzip.archive.summary import summarise
 from llmzip.cli import main
-from llmzip.codec import Codec, Options
+from llmzip.codec import verification
+from llmzip.codec.codec import Codec
 from llmzip.errors import LLZError, ModelUnavailableError, NotReproducedError
 from llmzip.models import resolve, store, transfer
 from llmzip.models.convert import IntegerModel, convert, tensor_layout
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 from llmzip.models.sources import load_float_model
 from llmzip.models.workspace import clear_abandoned, working_folder
-from llmzip.summary import summarise
+from llmzip.options import Options
 
 Run = Callable[..., Result]
 
@@ -388,7 +390,7 @@ def test_golden_archives_of_the_package_are_of_this_version() -> None:
         assert (summary.coded, summary.blocks, summary.content) == (1, 1, len(text))
         (model,) = summary.models
         assert model.model_id == known.model_id
-        assert model.arithmetic == container.ARITHMETIC_VERSION
+        assert model.arithmetic == rec.ARITHMETIC_VERSION
         assert known.digest.startswith(model.digest.hex())
         assert known.tokenizer_hash.startswith(model.tokenizer.hex())
 

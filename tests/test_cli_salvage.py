@@ -13,8 +13,8 @@ from conftest import TEXT, FixedCodec
 from test_cli_files import here, llmzip, refused  # noqa: F401  a fixture
 from test_salvage import frame
 
-from llmzip import container, parity
-from llmzip.container import CodedBlock
+from llmzip.archive import parity, parser
+from llmzip.archive.records import CodedBlock
 from llmzip.models.convert import IntegerModel
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -173,9 +173,9 @@ def test_models(tiny_model: IntegerModel, tiny_folder: Path, monkeypatch: pytest
     """One that is missing ends it at once; a block that another machine made, and this one does not, is named."""
     codec = FixedCodec(tiny_model, level=1, block_bytes=400)
     archive = codec.compress(TEXT[:1100])
-    (records,) = (list(f) for f in container.read_frames(io.BytesIO(archive)))
+    (records,) = (list(f) for f in parser.read_frames(io.BytesIO(archive)))
     coded = [r for r in records if isinstance(r, CodedBlock)]
-    other = archive.replace(container.encode_record(coded[1]), container.encode_record(replace(coded[1], check=1)))
+    other = archive.replace(records.encode_record(coded[1]), records.encode_record(replace(coded[1], check=1)))
     Path("a.llz").write_bytes(other)
     monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
     for command in (["test"], ["decompress", "--salvage"]):

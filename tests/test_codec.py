@@ -20,10 +20,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import llmzip
-from llmzip import blockcoder, container
-from llmzip.adapter import Adapter, Sizes
-from llmzip.adapter.ledger import Ledger
-from llmzip.codec import Codec, Options, read_blocks
+from llmzip.adapter.adapter import Adapter, Sizes
+from llmzip.archive import parser
+from llmzip.archive import records as rec
+from llmzip.codec.codec import Codec
+from llmzip.codec.cutting import read_blocks
+from llmzip.codec.ledger import Ledger
+from llmzip.coding import block_coder
 from llmzip.engine.cache import KVCache
 from llmzip.errors import (
     DamagedArchiveError,
@@ -35,6 +38,7 @@ from llmzip.errors import (
     ParameterError,
 )
 from llmzip.models.convert import IntegerModel
+from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS
 
 WINDOW = LEVELS[DEFAULT_LEVEL].window
@@ -58,8 +62,8 @@ CASES = {
 }
 
 
-def records(archive: bytes) -> list[container.Record]:
-    return [r for frame in container.read_frames(io.BytesIO(archive)) for r in frame]
+def records(archive: bytes) -> list[rec.Record]:
+    return [r for frame in parser.read_frames(io.BytesIO(archive)) for r in frame]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -75,14 +79,14 @@ def test_hopeless_input_needs_no_model(name: str) -> None:
     no_model = Codec(Options(model="/nonexistent"))
     archive = no_model.compress(CASES[name])
     assert no_model.decompress(archive) == CASES[name]
-    assert not any(isinstance(r, container.CodedBlock) for r in records(archive))
+    assert not any(isinstance(r, rec.CodedBlock) for r in records(archive))
 
 
 class EagerCodec(FixedCodec):
     """A codec that codes everything with the model, however badly it predicts."""
 
-    def _without_model(self, content: bytes, text: bytes) -> tuple[container.StoredBlock | container.XzBlock, bool]:
-        return container.StoredBlock(content + bytes(1 << 16)), False
+    def _without_model(self, content: bytes, text: bytes) -> tuple[rec.StoredBlock | rec.XzBlock, bool]:
+        return rec.StoredBlock(content + bytes(1 << 16)), False
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def test_round_trip_through_the_model(eager: FixedCodec, name: str) -> None:
     data = CASES[name][:20_000]
     archive = eager.compress(data)
     assert eager.decompress(archive) == data
-    assert bool(data) == any(isinstance(r, container.CodedBlock) for r in records(archive))
+    assert bool(data) == any(isinstance(r, rec.CodedBlock) for r in records(archive))
 
 
 @given(
@@ -144,7 +148,7 @@ def test_short_texts_choose_what_learns(tiny_model: IntegerModel) -> None:
         archive = codec.compress(text)
         assert len(archive) == min(sizes.values())
         assert codec.decompress(archive) == text
-        seen |= {r.adapter for r in records(archive) if isinstance(r, container.ModelRecord)}
+        seen |= {r.adapter for r in records(archive) if isinstance(r, rec.ModelRecord)}
     assert len(full.subsets()) == 4
     assert len(seen) > 1
 
@@ -154,7 +158,7 @@ def test_later_blocks_learn_what_the_first_one_chose(tiny_model: IntegerModel) -
     text = TEXT[:400] + b"a ball and a cat " * 100
     archive = codec.compress(text)
     assert codec.decompress(archive) == text
-    assert len({r for r in records(archive) if isinstance(r, container.ModelRecord)}) == 1
+    assert len({r for r in records(archive) if isinstance(r, rec.ModelRecord)}) == 1
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 7, 64])
@@ -181,8 +185,8 @@ def test_blocks_are_independent_of_how_input_arrives(tiny_model: IntegerModel) -
     sink = io.BytesIO()
     codec.compress_stream(Dribble(), sink)  # type: ignore[arg-type]
     assert sink.getvalue() == whole
-    assert sum(isinstance(r, container.CodedBlock) for r in records(whole)) >= 5
-    assert sum(isinstance(r, container.ModelRecord) for r in records(whole)) == 2  # at both ends
+    assert sum(isinstance(r, rec.CodedBlock) for r in records(whole)) >= 5
+    assert sum(isinstance(r, rec.ModelRecord) for r in records(whole)) == 2  # at both ends
     assert codec.decompress(whole) == TEXT[:5000]
 
 
@@ -229,14 +233,14 @@ def test_nothing_is_released_before_its_check(small: tuple[FixedCodec, bytes]) -
     """A block whose record is intact but whose content decodes wrongly."""
     codec, archive = small
     parts = records(archive)
-    block = next(r for r in parts if isinstance(r, container.CodedBlock))
+    block = next(r for r in parts if isinstance(r, rec.CodedBlock))
     for wrong in (
-        container.CodedBlock(block.size, block.symbols, block.lanes, block.check ^ 1, block.stream),
-        container.CodedBlock(block.size, block.symbols, block.lanes, block.check, block.stream[:-9]),
-        container.CodedBlock(block.size, block.symbols, block.lanes + 1, block.check, block.stream),
-        container.CodedBlock(block.size, block.symbols - 1, block.lanes, block.check, block.stream),
+        rec.CodedBlock(block.size, block.symbols, block.lanes, block.check ^ 1, block.stream),
+        rec.CodedBlock(block.size, block.symbols, block.lanes, block.check, block.stream[:-9]),
+        rec.CodedBlock(block.size, block.symbols, block.lanes + 1, block.check, block.stream),
+        rec.CodedBlock(block.size, block.symbols - 1, block.lanes, block.check, block.stream),
     ):
-        rebuilt = container.frame_start() + b"".join(container.encode_record(wrong if r is block else r) for r in parts)
+        rebuilt = rec.frame_start() + b"".join(rec.encode_record(wrong if r is block else r) for r in parts)
         sink = io.BytesIO()
         with pytest.raises(NotReproducedError, match="cannot reproduce"):
             codec.decompress_stream(io.BytesIO(rebuilt), sink)
@@ -281,9 +285,9 @@ def test_whole_check(small: tuple[FixedCodec, bytes]) -> None:
     parts = records(archive)
     twice = [parts[0], parts[1], parts[1], parts[2]]
     with pytest.raises(DamagedArchiveError, match="as a whole"):
-        codec.decompress(container.frame_start() + b"".join(map(container.encode_record, twice)))
+        codec.decompress(rec.frame_start() + b"".join(map(rec.encode_record, twice)))
     with pytest.raises(DamagedArchiveError, match="before its model"):
-        codec.decompress(container.frame_start() + b"".join(map(container.encode_record, parts[1:])))
+        codec.decompress(rec.frame_start() + b"".join(map(rec.encode_record, parts[1:])))
 
 
 def test_model_that_is_not_here(small: tuple[FixedCodec, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,9 +307,9 @@ def test_other_weights_or_tokenizer(
     with pytest.raises(ModelMismatchError, match="weights"):
         llmzip.decompress(small[1], model=str(other))
     record = records(small[1])[0]
-    assert isinstance(record, container.ModelRecord)
-    changed = container.ModelRecord(record.model_id, record.digest, b"other!", record.window, record.sinks, record.adapter)
-    rebuilt = container.frame_start() + b"".join(map(container.encode_record, [changed, *records(small[1])[1:]]))
+    assert isinstance(record, rec.ModelRecord)
+    changed = rec.ModelRecord(record.model_id, record.digest, b"other!", record.window, record.sinks, record.adapter)
+    rebuilt = rec.frame_start() + b"".join(map(rec.encode_record, [changed, *records(small[1])[1:]]))
     with pytest.raises(ModelMismatchError, match="tokenizer"):
         small[0].decompress(rebuilt)
 
@@ -322,34 +326,34 @@ def test_importing_is_light() -> None:
     import subprocess
     import sys
 
-    code = "import sys, llmzip, llmzip.cli, llmzip.container; sys.exit(any(m in sys.modules for m in ('torch', 'numba', 'numpy')))"
+    code = "import sys, llmzip, llmzip.cli, llmzip.archive.parser; sys.exit(any(m in sys.modules for m in ('torch', 'numba', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
 
 
 def test_xz_blocks_must_end_where_they_end() -> None:
-    from llmzip import classic
+    from llmzip.archive import lzma2
 
-    stream = classic.pack(TEXT[:3000])
-    assert classic.unpack(stream, 3000) == TEXT[:3000]
+    stream = lzma2.pack(TEXT[:3000])
+    assert lzma2.unpack(stream, 3000) == TEXT[:3000]
     for wrong, size in ((stream[:-1], 3000), (stream + b"x", 3000), (stream, 2999), (stream, 3001), (b"", 0), (b"\x00", 1)):
         with pytest.raises(DamagedArchiveError):
-            classic.unpack(wrong, size)
+            lzma2.unpack(wrong, size)
 
 
 def test_local_names_fit_the_record(tmp_path: Path) -> None:
     from llmzip.models import resolve
 
     for name in ("plain", "näme with\u00a0spaces\t", "x" * 255, "\udc80"):
-        assert container.is_model_id(resolve.archive_id(str(tmp_path / name)))
+        assert rec.is_model_id(resolve.archive_id(str(tmp_path / name)))
 
 
 def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     few, many = (EagerCodec(tiny_model, lanes=n) for n in (2, 12))
     archive = many.compress(TEXT)
-    assert any(isinstance(r, container.CodedBlock) for r in records(archive))
+    assert any(isinstance(r, rec.CodedBlock) for r in records(archive))
     own = many._own_model()
     sizes = Sizes(own.alphabet.vocab, own.alphabet.size, tiny_model.config.width, 12, len(own.alphabet.encode(TEXT)))
-    fixed = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes) + blockcoder._SYMBOL_BYTES * sizes.total
+    fixed = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes) + block_coder._SYMBOL_BYTES * sizes.total
     free = fixed + own.transformer.memory(2, WINDOW, 2000, 256)[0]
     monkeypatch.setattr("llmzip.engine.transformer.available", lambda _: free)
     with pytest.raises(NotEnoughMemoryError, match=r"12 lanes need .* MB .*; --lanes \d+ would fit"):

@@ -10,11 +10,15 @@ import click
 from click.testing import CliRunner
 from conftest import ROOT
 
-from llmzip import container, frequencies, parity, textforms
+from llmzip import parameters
+from llmzip.archive import parity
+from llmzip.archive import records as rec
 from llmzip.cli import main
-from llmzip.cli.coding import classic
-from llmzip.codec import Codec
-from llmzip.message import MessageCodec
+from llmzip.cli.classic import classic
+from llmzip.codec.codec import Codec
+from llmzip.entropy import frequencies
+from llmzip.message import text_forms
+from llmzip.message.message_codec import MessageCodec
 from llmzip.models.convert import IntegerModel
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
@@ -33,8 +37,8 @@ def test_worked_example(real_model: IntegerModel) -> None:
 
 
 def test_format_states_the_constants() -> None:
-    assert (container.MAX_BLOCK, container.MAX_RECORD) == (2**24, 2**24 + 2**16)
-    stated = [f"1 to {container.MAX_WINDOW}", f"0 to {container.MAX_SINKS}", f"min(symbols, {container.MAX_LANES})"]
+    assert (parameters.MAX_BLOCK, rec.MAX_RECORD) == (2**24, 2**24 + 2**16)
+    stated = [f"1 to {rec.MAX_WINDOW}", f"0 to {rec.MAX_SINKS}", f"min(symbols, {parameters.MAX_LANES})"]
     for words in (*stated, "1 to 2^24", "at most 2^24 + 2^16", f"T = 2^{frequencies.TOTAL_BITS}", f"F = T - 2^16 = {frequencies.TOTAL}"):
         assert words in FORMAT, words
 
@@ -110,8 +114,8 @@ def test_readme_message_is_what_comes_out(real_model: IntegerModel) -> None:
     text, made = re.findall(r'llmzip message "(.*?)"\n(.*)', README)[0]
     assert f"llmzip message -d {made}\n{text}\n" in README
     codec = MessageCodec()
-    assert textforms.write(codec.encode([text.encode()])[0], "base64url") == made
-    assert codec.decode([textforms.read(made, "base64url")]) == [text.encode()]
+    assert text_forms.write(codec.encode([text.encode()])[0], "base64url") == made
+    assert codec.decode([text_forms.read(made, "base64url")]) == [text.encode()]
 
 
 def test_manual_page_has_all_commands_and_options() -> None:

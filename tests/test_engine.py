@@ -13,16 +13,15 @@ import pytest
 import tiny
 import torch
 
-from llmzip import engine
-from llmzip.engine import gemm, reference
+from llmzip.engine import build, gemm, reference
 from llmzip.engine.cache import KVCache
 from llmzip.engine.fused import FusedLayers, faster_up_to
-from llmzip.engine.kernels import i32
+from llmzip.engine.kernels.products import product, shared_product
+from llmzip.engine.kernels.rows import i32
+from llmzip.engine.kernels.tiles import pack
 from llmzip.engine.numba_ops import NumbaOps
 from llmzip.engine.probe import small_model
-from llmzip.engine.products import product, shared_product
 from llmzip.engine.rope import rotation, turn_fractions, turn_table
-from llmzip.engine.tiles import pack
 from llmzip.engine.torch_ops import TorchOps
 from llmzip.errors import DeviceError, InexactMachineError
 from llmzip.models.config import LlamaConfig
@@ -105,7 +104,7 @@ def test_near_heads_forget(tiny_model: IntegerModel) -> None:
         assert np.array_equal(stream(model, tokens, [50]), stream(model, tokens, [1], ops="torch"))
         logits = [stream(model, t, [60])[0, 50:] for t in (tokens, changed)]
         assert np.array_equal(*logits) != differ
-        transformer = engine.build(model, device="cpu")
+        transformer = build.build(model, device="cpu")
         alike = [transformer.cache(1, 40, 4, 60, 60, near=False).windows, transformer.cache(1, 40, 4, 60, 60).windows]
         assert (alike[0] == 40).all()
         assert (alike[1] == 8).sum() == len(near)
@@ -113,7 +112,7 @@ def test_near_heads_forget(tiny_model: IntegerModel) -> None:
 
 def stream(model: IntegerModel, tokens: np.ndarray, steps: list[int], window: int = 40, **options: Any) -> np.ndarray:
     """Logits [lanes, t, vocab] of tokens [lanes, t] fed `steps` at a time."""
-    transformer = engine.build(model, device=options.pop("device", "cpu"), **options)
+    transformer = build.build(model, device=options.pop("device", "cpu"), **options)
     lanes, t = tokens.shape
     cache = transformer.cache(lanes, window, 4, t, max(steps))
     out, at, i = [], 0, 0
@@ -157,7 +156,7 @@ def test_cuda_equals_cpu(tiny_model: IntegerModel, tokens: np.ndarray, kernel: s
 
 
 def test_memory_is_constant(tiny_model: IntegerModel) -> None:
-    transformer = engine.build(tiny_model, device="cpu")
+    transformer = build.build(tiny_model, device="cpu")
     sizes = {steps: transformer.cache(1, 64, 4, steps, 16).k.numel() for steps in (5_000, 50_000_000)}
     assert sizes[5_000] == sizes[50_000_000]
     cache = transformer.cache(1, 64, 4, 10**9, 16)
@@ -232,7 +231,7 @@ def test_probe_refuses_inexact_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_probe_refuses_compiled_code_that_differs(
     monkeypatch: pytest.MonkeyPatch, tiny_model: IntegerModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert engine.build(tiny_model, device="cpu").fused
+    assert build.build(tiny_model, device="cpu").fused
     exact_attend, exact_logits = NumbaOps.attend, FusedLayers.logits
 
     def off_by_one(self: NumbaOps, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -248,14 +247,14 @@ def test_probe_refuses_compiled_code_that_differs(
 
     caplog.set_level("INFO", "llmzip")
     monkeypatch.setattr(FusedLayers, "logits", last_bit)
-    built = engine.build(tiny_model, device="cpu")
+    built = build.build(tiny_model, device="cpu")
     assert not built.fused
     assert built.ops.name == "numba"
     assert "inexact on this machine" in caplog.text
     monkeypatch.setattr(FusedLayers, "logits", broken)
-    assert not engine.build(tiny_model, device="cpu").fused
+    assert not build.build(tiny_model, device="cpu").fused
     monkeypatch.setattr(NumbaOps, "attend", off_by_one)
-    assert engine.build(tiny_model, device="cpu").ops.name == "torch"
+    assert build.build(tiny_model, device="cpu").ops.name == "torch"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 12, 15, 40])
@@ -311,7 +310,7 @@ def test_absent_device(tiny_model: IntegerModel) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     with pytest.raises(DeviceError, match="--device cpu"):
-        engine.build(tiny_model, device="cuda")
+        build.build(tiny_model, device="cuda")
 
 
 def test_rotation_table() -> None:

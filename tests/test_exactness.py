@@ -121,7 +121,7 @@ def test_close_to_the_float_model(real_model: IntegerModel) -> None:
     sys.path.insert(0, str(WORKER.parent.parent / "scripts"))
     from float_reference import FloatLlama, float_model
 
-    from llmzip.symbols import Alphabet
+    from llmzip.coding.alphabet import Alphabet
 
     symbols = torch.from_numpy(Alphabet(real_model.tokenizer).encode(TEXT[:4000])).long()
     ideal = float(FloatLlama(float_model(DEFAULT_MODEL)).bits(symbols).sum()) / 8

@@ -23,10 +23,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TEXT, FixedCodec
 
-from llmzip.codec import Codec, Options, read_blocks
-from llmzip.container import StoredBlock, encode_record, frame_start
-from llmzip.files import FileError, reading, writing
+from llmzip.archive.records import StoredBlock, encode_record, frame_start
+from llmzip.codec.codec import Codec
+from llmzip.codec.cutting import read_blocks
 from llmzip.models.convert import IntegerModel
+from llmzip.options import Options
+from llmzip.system.file_names import FileError
+from llmzip.system.input_files import reading
+from llmzip.system.output_files import writing
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import faults
@@ -128,8 +132,8 @@ def test_a_main_thread_that_never_returns_to_python(work: Path) -> None:
     """Handlers in it would wait for that."""
     code = """
 import hashlib, os
-from llmzip import signals
-from llmzip.files import writing
+from llmzip.system import signals
+from llmzip.system.output_files import writing
 signals.install()
 with writing("target", False) as sink:
     print("ready", flush=True)

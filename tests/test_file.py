@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from test_codec import EagerCodec
 
 import llmzip
-from llmzip import container
-from llmzip.codec import Codec, Options
+from llmzip.archive import parser
+from llmzip.archive import records as rec
+from llmzip.codec.codec import Codec
 from llmzip.errors import (
     DamagedArchiveError,
     LLZError,
@@ -34,11 +35,12 @@ from llmzip.errors import (
     ParameterError,
     UnsupportedArchiveError,
 )
-from llmzip.file import LLZFile
+from llmzip.fileobj.llzfile import LLZFile
 from llmzip.models import store
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 from llmzip.models.sources import load_float_model
+from llmzip.options import Options
 
 SHORT = TEXT[:1500]
 
@@ -46,8 +48,8 @@ SHORT = TEXT[:1500]
 class PlainCodec(Codec):
     """A codec that needs no model, for tests of all but coding; nor does it try xz, which takes a while to start, on very little."""
 
-    def _without_model(self, content: bytes, text: bytes) -> tuple[container.StoredBlock | container.XzBlock, bool]:
-        return container.StoredBlock(content) if len(content) < 50 else super()._without_model(content, text)[0], True
+    def _without_model(self, content: bytes, text: bytes) -> tuple[rec.StoredBlock | rec.XzBlock, bool]:
+        return rec.StoredBlock(content) if len(content) < 50 else super()._without_model(content, text)[0], True
 
 
 class CountingCodec(PlainCodec):
@@ -57,7 +59,7 @@ class CountingCodec(PlainCodec):
         super().__init__(options)
         self.decoded: list[int] = []
 
-    def decode_block(self, record: container.Block, *rest: Any) -> bytes:
+    def decode_block(self, record: rec.Block, *rest: Any) -> bytes:
         self.decoded.append(record.size)
         return super().decode_block(record, *rest)
 
@@ -117,7 +119,7 @@ def test_writes_what_compress_makes(data: bytes, step: int) -> None:
 
 def test_writes_what_compress_makes_with_a_model(eager: EagerCodec, coded: bytes) -> None:
     assert written(eager, SHORT, 333) == coded
-    assert sum(isinstance(r, container.CodedBlock) for f in container.read_frames(io.BytesIO(coded)) for r in f) >= 4
+    assert sum(isinstance(r, rec.CodedBlock) for f in parser.read_frames(io.BytesIO(coded)) for r in f) >= 4
     with LLZFile(io.BytesIO(coded), codec=eager) as f:
         assert f.read(10) == SHORT[:10]
         assert f.read() == SHORT[10:]
@@ -348,12 +350,12 @@ def test_damage_to_coded_blocks(eager: EagerCodec, coded: bytes) -> None:
 
 def test_blocks_before_and_after_a_wrong_one_can_be_read(eager: EagerCodec, coded: bytes) -> None:
     """The records are intact; one block's content does not match its check."""
-    parts = [r for f in container.read_frames(io.BytesIO(coded)) for r in f]
-    number = [i for i, r in enumerate(parts) if isinstance(r, container.CodedBlock)][1]
+    parts = [r for f in parser.read_frames(io.BytesIO(coded)) for r in f]
+    number = [i for i, r in enumerate(parts) if isinstance(r, rec.CodedBlock)][1]
     block = parts[number]
-    assert isinstance(block, container.CodedBlock)
-    parts[number] = container.CodedBlock(block.size, block.symbols, block.lanes, block.check ^ 1, block.stream)
-    f = LLZFile(io.BytesIO(container.frame_start() + b"".join(map(container.encode_record, parts))), codec=eager)
+    assert isinstance(block, rec.CodedBlock)
+    parts[number] = rec.CodedBlock(block.size, block.symbols, block.lanes, block.check ^ 1, block.stream)
+    f = LLZFile(io.BytesIO(rec.frame_start() + b"".join(map(rec.encode_record, parts))), codec=eager)
     first, second = (len(b) for b in blocks_of(SHORT)[:2])
     with pytest.raises(NotReproducedError, match="end of a block"):
         f.read()
@@ -365,14 +367,14 @@ def test_blocks_before_and_after_a_wrong_one_can_be_read(eager: EagerCodec, code
 
 
 def blocks_of(data: bytes) -> list[bytes]:
-    from llmzip.codec import read_blocks
+    from llmzip.codec.cutting import read_blocks
 
     return list(read_blocks(io.BytesIO(data), 400))
 
 
-def rebuilt(archive: bytes, order: Callable[[list[container.Record]], list[container.Record]]) -> bytes:
-    parts = [r for f in container.read_frames(io.BytesIO(archive)) for r in f]
-    return container.frame_start() + b"".join(map(container.encode_record, order(parts)))
+def rebuilt(archive: bytes, order: Callable[[list[rec.Record]], list[rec.Record]]) -> bytes:
+    parts = [r for f in parser.read_frames(io.BytesIO(archive)) for r in f]
+    return rec.frame_start() + b"".join(map(rec.encode_record, order(parts)))
 
 
 def test_whole_check() -> None:
@@ -397,17 +399,17 @@ def test_whole_check() -> None:
     empty = codec.compress(b"")[:-5] + bytes([codec.compress(b"")[-5] ^ 1])
     with pytest.raises(DamagedArchiveError):
         LLZFile(io.BytesIO(empty + b"1234"), codec=codec).read()
-    end = container.encode_record(container.EndRecord(0, b"8 bytes!"))
+    end = rec.encode_record(rec.EndRecord(0, b"8 bytes!"))
     with pytest.raises(DamagedArchiveError, match="as a whole"):
-        LLZFile(io.BytesIO(container.frame_start() + end), codec=codec).read()
+        LLZFile(io.BytesIO(rec.frame_start() + end), codec=codec).read()
 
 
 def test_blocks_without_content_are_checked_too() -> None:
     codec = plain()
-    end = container.encode_record(container.WholeCheck().record())
-    good = container.frame_start() + container.encode_record(container.StoredBlock(b"")) + end
+    end = rec.encode_record(rec.WholeCheck().record())
+    good = rec.frame_start() + rec.encode_record(rec.StoredBlock(b"")) + end
     assert LLZFile(io.BytesIO(good), codec=codec).read() == b""
-    bad = container.frame_start() + container.encode_record(container.XzBlock(0, 5, b"\0")) + end
+    bad = rec.frame_start() + rec.encode_record(rec.XzBlock(0, 5, b"\0")) + end
     with pytest.raises(DamagedArchiveError):
         LLZFile(io.BytesIO(bad), codec=codec).read()
 
@@ -664,7 +666,7 @@ def test_fsspec_loads_the_model_once(
         fsspec.utils.compressions.pop("llz", None)
     assert caplog.text.count("model read in") == 1
     for path, text in texts.items():
-        assert any(isinstance(r, container.CodedBlock) for f in container.read_frames(io.BytesIO(Path(path).read_bytes())) for r in f)
+        assert any(isinstance(r, rec.CodedBlock) for f in parser.read_frames(io.BytesIO(Path(path).read_bytes())) for r in f)
         assert Path(path).read_bytes() == llmzip.compress(text)
 
 

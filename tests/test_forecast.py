@@ -16,12 +16,12 @@ import pytest
 from conftest import TEXT, FixedCodec
 from numpy.typing import NDArray
 
-from llmzip import container
-from llmzip.cli import forecasting
-from llmzip.cli.forecasting import Forecaster, contents, duration
-from llmzip.container import CodedBlock, ModelRecord, WholeCheck, encode_record
-from llmzip.forecast import Forecast, Shape
-from llmzip.loaded import LoadedModel
+from llmzip import parameters
+from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record
+from llmzip.cli.common import forecast
+from llmzip.cli.common.forecast import Forecaster, contents, duration
+from llmzip.codec.forecast import Forecast, Shape
+from llmzip.codec.loaded_models import LoadedModel
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
@@ -77,7 +77,7 @@ def test_many_blocks_add_up(loaded: LoadedModel) -> None:
 def test_a_hostile_archive_is_looked_at_cheaply(loaded: LoadedModel) -> None:
     """Every number of lanes there can be, and the longest block there can be."""
     start = time.process_time()
-    shapes = [Shape(BOMB, lanes) for lanes in range(1, container.MAX_LANES + 1)]
+    shapes = [Shape(BOMB, lanes) for lanes in range(1, parameters.MAX_LANES + 1)]
     assert Forecast(loaded, loaded.record(LEVELS[9])).seconds(shapes) > 3600
     assert time.process_time() - start < 10
 
@@ -103,7 +103,7 @@ def bomb(loaded: LoadedModel, blocks: int = 1) -> bytes:
     whole = WholeCheck()
     whole.size = blocks * BOMB
     records = [loaded.record(LEVELS[9]), *[record] * blocks, whole.record()]
-    return container.frame_start() + b"".join(map(encode_record, records))
+    return records.frame_start() + b"".join(map(encode_record, records))
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_what_is_short_is_not_said(tiny_model: IntegerModel, capsys: pytest.Capt
     codec.announce = Forecaster("a.llz", found)
     codec.decompress(archive)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(forecasting, "_WORTH_SAYING", 0.0)
+    monkeypatch.setattr(forecast, "_WORTH_SAYING", 0.0)
     codec.announce = Forecaster("a.llz", found)
     codec.decompress(archive)
     assert capsys.readouterr().err.startswith("llmzip: a.llz: 2,000 bytes to decode, about ")

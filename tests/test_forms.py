@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from test_codec import EagerCodec, records
 
 import llmzip
-from llmzip import container as ct
-from llmzip import forms
-from llmzip.codec import Codec
+from llmzip.archive import forms, wire
+from llmzip.archive import records as rec
+from llmzip.archive.forms import RUN, UTF_16BE, UTF_16LE, UTF_32BE, UTF_32LE, WINDOWS, Item, read_side, restore
+from llmzip.archive.summary import summarise
+from llmzip.codec.codec import Codec
+from llmzip.codec.transcription import transcribe
 from llmzip.errors import DamagedArchiveError, NotReproducedError, UnsupportedArchiveError
-from llmzip.forms import RUN, UTF_16BE, UTF_16LE, UTF_32BE, UTF_32LE, WINDOWS, Item, read_side, restore
 from llmzip.models.convert import IntegerModel
-from llmzip.summary import summarise
-from llmzip.transcribing import transcribe
 
 ENGLISH = TEXT[:1200].decode()
 RUSSIAN = "Маяк не горел уже три дня, и никто в деревне не знал почему.\nСтарый смотритель молчал.\n" * 4
@@ -223,7 +223,7 @@ def test_archives(eager: Codec, name: str) -> None:
     content = FORMED[name]
     archive = eager.compress(content)
     assert eager.decompress(archive) == content
-    blocks = [r for r in records(archive) if isinstance(r, ct.FormBlock)]
+    blocks = [r for r in records(archive) if isinstance(r, rec.FormBlock)]
     assert blocks
     assert all(block.symbols <= block.text for block in blocks)
     pieces = llmzip.Decompressor(codec=eager)
@@ -239,10 +239,10 @@ def test_archives(eager: Codec, name: str) -> None:
 def test_salvage(eager: Codec) -> None:
     content = FORMED["UTF-16"] + bytes(500) + FORMED["Latin-1"]
     archive = eager.compress(content)
-    starts, at = [], len(ct.frame_start())
+    starts, at = [], len(rec.frame_start())
     for record in records(archive):
-        length = len(ct.encode_record(record))
-        if isinstance(record, ct.FormBlock):
+        length = len(rec.encode_record(record))
+        if isinstance(record, rec.FormBlock):
             starts.append((at, at + length))
         at += length
     assert len(starts) > 2
@@ -263,9 +263,9 @@ def test_salvage(eager: Codec) -> None:
 
 
 def test_an_unknown_form_is_unsupported(codec: Codec) -> None:
-    body = ct.varint(9) + b"\2 from the future"
-    framed = b"F" + ct.varint(len(body)) + body
-    archive = ct.frame_start() + framed + ct.content_check(framed).to_bytes(4, "little")
+    body = wire.varint(9) + b"\2 from the future"
+    framed = b"F" + wire.varint(len(body)) + body
+    archive = rec.frame_start() + framed + rec.content_check(framed).to_bytes(4, "little")
     with pytest.raises(UnsupportedArchiveError):
         codec.decompress(archive)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmzip import compiled_frequencies as compiled
-from llmzip import frequencies as fq
+from llmzip.entropy import compiled_frequencies as compiled
+from llmzip.entropy import frequencies as fq
 
 TOTAL = fq.TOTAL
 

@@ -14,10 +14,10 @@ from fuzzing import campaign, coding, containers, modelfiles, mutation, repairin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmzip import container as ct
-from llmzip import textforms
-from llmzip.codec import LoadedModel
+from llmzip.archive import records as rec
+from llmzip.codec.loaded_models import LoadedModel
 from llmzip.errors import DamagedMessageError
+from llmzip.message import text_forms
 from llmzip.models.convert import IntegerModel
 
 
@@ -51,8 +51,8 @@ def test_containers() -> None:
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_as_a_container(data: bytes) -> None:
     containers.records(data)
-    containers.records(ct.frame_start() + data)
-    containers.records(ct.frame_start() + b"".join(mutation.record(bytes([tag]), data[1:]) for tag in data[:1]))
+    containers.records(rec.frame_start() + data)
+    containers.records(rec.frame_start() + b"".join(mutation.record(bytes([tag]), data[1:]) for tag in data[:1]))
 
 
 def test_range_decoder() -> None:
@@ -68,14 +68,14 @@ def test_messages(tiny_model: IntegerModel) -> None:
     run(messages, messages.inputs, 4)
 
 
-@given(st.sampled_from(sorted(textforms.TEXT_FORMS)), st.one_of(st.text(), st.text("ABCdef234-_= \n")))
+@given(st.sampled_from(sorted(text_forms.TEXT_FORMS)), st.one_of(st.text(), st.text("ABCdef234-_= \n")))
 @settings(max_examples=300, deadline=None)
 def test_any_text_as_a_message(form: str, text: str) -> None:
     try:
-        data = textforms.read(text, form)
+        data = text_forms.read(text, form)
     except DamagedMessageError:
         return
-    assert textforms.read(textforms.write(data, form), form) == data
+    assert text_forms.read(text_forms.write(data, form), form) == data
 
 
 def test_archives(tiny_model: IntegerModel, loaded: LoadedModel) -> None:

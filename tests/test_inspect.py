@@ -22,13 +22,13 @@ from terminal import at_terminal
 from test_cli import Result, Run, fails, run, work  # noqa: F401  fixtures
 from test_frequencies import rows, some_votes
 
-from llmzip import frequencies as fq
 from llmzip.cli import main
-from llmzip.codec import Codec
-from llmzip.inspection import inspect, rivals
+from llmzip.codec.codec import Codec
+from llmzip.entropy import frequencies as fq
+from llmzip.inspection import inspect, other_compressors
+from llmzip.inspection.display_text import pieces, shown, surroundings
 from llmzip.inspection.guesses import best
 from llmzip.inspection.result import GUESSES, LIMITS, heat
-from llmzip.inspection.shown import pieces, shown, surroundings
 from llmzip.inspection.terminal import coloured, listed
 from llmzip.inspection.trace import Page
 from llmzip.models.convert import IntegerModel
@@ -133,7 +133,7 @@ def test_tokens_of_a_text(codec: Codec) -> None:
 
 
 def test_other_compressors() -> None:
-    sizes = rivals.sizes(TEXT)
+    sizes = other_compressors.sizes(TEXT)
     assert list(sizes) == ["gzip -9", "xz -9", "zstd -19"]
     assert gzip.decompress(gzip.compress(TEXT, 9)) == TEXT
     assert sizes["xz -9"] == len(lzma.compress(TEXT, preset=9))
@@ -145,7 +145,7 @@ def test_other_compressors() -> None:
 def test_zstd_is_left_out_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("zstandard", "compression.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert list(rivals.sizes(b"x")) == ["gzip -9", "xz -9"]
+    assert list(other_compressors.sizes(b"x")) == ["gzip -9", "xz -9"]
 
 
 def test_every_byte_can_be_seen() -> None:

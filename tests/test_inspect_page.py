@@ -20,9 +20,9 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from test_cli import Run, run, work  # noqa: F401  fixtures
 from test_inspect import NASTY, inspected
 
-from llmzip.inspection import Inspection, rivals
+from llmzip.inspection import Inspection, other_compressors
+from llmzip.inspection.display_text import pieces, shown
 from llmzip.inspection.page import page
-from llmzip.inspection.shown import pieces, shown
 
 NAME = "<b>\"nasty\" & 'long' " + "n" * 120 + ".txt"
 CONTENT = TEXT[:2500] + NASTY + "مرحبا بالعالم، هذا نص من اليمين إلى اليسار.\n".encode() + TEXT[2500:5000]
@@ -43,7 +43,7 @@ def made(content: bytes, seed: int = 1) -> Inspection:
     chances = -np.sort(-rng.random((len(tokens), 5)) / 5, axis=1)
     words = {i: word for word, i in number.items()}
     archive = int(bits.sum() / 8) + 40
-    others = rivals.sizes(content)
+    others = other_compressors.sizes(content)
     return Inspection(
         content, content, "local:tiny", 6, [1], starts, symbols, bits, guesses, chances, words, archive - 40, archive, ["coded"], others
     )

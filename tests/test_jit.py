@@ -19,10 +19,10 @@ from conftest import ROOT as TREE
 from numba import config
 from strangers import NOBODY, ROOT, give_away, unprivileged
 
-from llmzip import jit, jitcache
+from llmzip.system import jit, jit_cache
 
 FUNCTIONS = """
-from llmzip.jit import compiled
+from llmzip.system.jit import compiled
 from pkg.constants import TERM
 from pkg.callee import twice
 
@@ -31,7 +31,7 @@ def f(x):
     return twice(x) + TERM
 """
 CALLEE = """
-from llmzip.jit import compiled
+from llmzip.system.jit import compiled
 
 @compiled()
 def twice(x):
@@ -57,7 +57,7 @@ def forget() -> None:
     """As in another process: nothing is imported or looked at."""
     for name in [n for n in sys.modules if n.partition(".")[0] == "pkg"]:
         del sys.modules[name]
-    for kept in (jitcache._sources, jitcache._places, jitcache._trusted):
+    for kept in (jit_cache._sources, jit_cache._places, jit_cache._trusted):
         kept.cache_clear()
     importlib.invalidate_caches()
 
@@ -158,10 +158,10 @@ def test_code_that_cannot_be_rebuilt(package: Path, monkeypatch: pytest.MonkeyPa
     for content in (Trap, lambda: None, lambda: ("too", "few")):
         with monkeypatch.context() as patch:
             data = pickle.dumps(content())
-            patch.setattr(jitcache, "dumps", lambda _, data=data: data)
+            patch.setattr(jit_cache, "dumps", lambda _, data=data: data)
             if content is Trap:
                 patch.setattr(Trap, "__reduce__", lambda _: (int, ("no number",)))
-                patch.setattr(jitcache, "dumps", lambda _: pickle.dumps(Trap()))
+                patch.setattr(jit_cache, "dumps", lambda _: pickle.dumps(Trap()))
             for file in kept(package):
                 file.unlink()
             run()
@@ -182,7 +182,7 @@ def test_code_is_as_old_as_all_it_was_made_of(package: Path, name: str) -> None:
     assert run()[0] == 41
 
 
-@pytest.mark.parametrize(("library", "version"), [(numba, "0.1.0"), (jitcache.llvmlite, "0.1.0"), (sys, "3.1.0 (other)")])
+@pytest.mark.parametrize(("library", "version"), [(numba, "0.1.0"), (jit_cache.llvmlite, "0.1.0"), (sys, "3.1.0 (other)")])
 def test_code_of_another_version(package: Path, monkeypatch: pytest.MonkeyPatch, library: Any, version: str) -> None:
     run()
     monkeypatch.setattr(library, "version" if library is sys else "__version__", version)
@@ -208,9 +208,9 @@ def test_only_files_of_those_who_are_trusted_count(package: Path) -> None:
 PLACES = """
 import sys
 from pkg.functions import f
-from llmzip import jitcache
+from llmzip.system import jit_cache
 print(f(20), sum(f.stats.cache_hits.values()))
-print(*jitcache._places(f.py_func.__code__.co_filename, jitcache.config.CACHE_DIR), sep="\\n")
+print(*jit_cache._places(f.py_func.__code__.co_filename, jit_cache.config.CACHE_DIR), sep="\\n")
 """
 
 
@@ -284,7 +284,7 @@ def test_no_place_at_all(package: Path) -> None:
     forget()
     functions = importlib.import_module("pkg.functions")
     sys.modules["pkg.functions"].__spec__ = None
-    jitcache._sources.cache_clear()
+    jit_cache._sources.cache_clear()
     bare = jit.compiled()(functions.f.py_func)
     assert bare(20) == 41
     assert not [f for f in kept(package) if "functions" in f.name]

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmzip.container import MAX_LANES
-from llmzip.lanes import LaneLayout, default_lanes
+from llmzip.coding.lanes import LaneLayout, default_lanes
+from llmzip.parameters import MAX_LANES
 
 
 @given(st.integers(1, 500), st.integers(1, 40))

@@ -14,9 +14,10 @@ from conftest import ROOT, FixedCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmzip import frequencies, message, textforms
+from llmzip.entropy import frequencies
 from llmzip.errors import DamagedMessageError, ParameterError
-from llmzip.message import LENGTHS, MAX_SYMBOLS, MessageCodec, _Interval
+from llmzip.message import message_codec, text_forms
+from llmzip.message.message_codec import LENGTHS, MAX_SYMBOLS, MessageCodec, _Interval
 from llmzip.models.convert import IntegerModel
 
 TEXTS = [
@@ -56,7 +57,7 @@ def test_round_trip_of_anything(codec: MessageCodec, texts: list[bytes]) -> None
 
 def test_company_does_not_matter(codec: MessageCodec) -> None:
     """A message is the same alone and among others, more than are worked on together."""
-    many = [b"message number %d, and the thing" % i for i in range(message.LANES + 3)]
+    many = [b"message number %d, and the thing" % i for i in range(message_codec.LANES + 3)]
     made = codec.encode(many)
     assert made == [codec.encode([text])[0] for text in many]
     assert codec.decode([made[5], b"", made[7][:-1], made[7]])[0::3] == [many[5], many[7]]
@@ -72,7 +73,7 @@ def test_decoder_by_the_document(codec: MessageCodec) -> None:
     loaded = codec._codec._own_model()
     config, alphabet = loaded.transformer.config, loaded.alphabet
     stated = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "message.md").read_text("utf-8"), re.S)
-    assert stated == [message.OPENING]
+    assert stated == [message_codec.OPENING]
 
     def decode(data: bytes) -> bytes:
         body, symbols = data[1:], []
@@ -165,17 +166,17 @@ def test_real_messages(real: MessageCodec) -> None:
     assert sum(map(len, made)) < 0.2 * sum(map(len, texts))
 
 
-@pytest.mark.parametrize("form", textforms.TEXT_FORMS)
+@pytest.mark.parametrize("form", text_forms.TEXT_FORMS)
 @given(st.binary(max_size=30))
 def test_text_forms(form: str, data: bytes) -> None:
-    text = textforms.write(data, form)
-    assert textforms.read(text, form) == data
-    assert textforms.read(f" {text[:3]}\n{text[3:]} ", form) == data
+    text = text_forms.write(data, form)
+    assert text_forms.read(text, form) == data
+    assert text_forms.read(f" {text[:3]}\n{text[3:]} ", form) == data
     assert not set(text) & set("=+/ ")
     if form == "base32":
-        assert textforms.read("-".join(text.lower()), form) == data
+        assert text_forms.read("-".join(text.lower()), form) == data
     if form == "hex":
-        assert textforms.read(text.upper(), form) == data
+        assert text_forms.read(text.upper(), form) == data
 
 
 @pytest.mark.parametrize(
@@ -185,4 +186,4 @@ def test_text_forms(form: str, data: bytes) -> None:
 )  # fmt: skip
 def test_text_that_is_no_form(form: str, text: str) -> None:
     with pytest.raises(DamagedMessageError):
-        textforms.read(text, form)
+        text_forms.read(text, form)

@@ -12,13 +12,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import llmzip
+from llmzip.archive.parity import MARKER
+from llmzip.archive.parity.repair import mend, repair
+from llmzip.archive.summary import summarise
 from llmzip.cli import main
-from llmzip.codec import Codec, Options
+from llmzip.codec.codec import Codec
 from llmzip.errors import DamagedArchiveError, LLZError
-from llmzip.parity import MARKER
-from llmzip.parity.repairing import mend, repair
-from llmzip.salvaging import Salvaged, recoverable
-from llmzip.summary import summarise
+from llmzip.options import Options
+from llmzip.salvaging.recovery import Salvaged, recoverable
 
 NOISE = random.Random(9).randbytes(9_000)
 CODEC = Codec(Options(block_bytes=2_000))

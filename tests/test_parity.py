@@ -19,15 +19,17 @@ from reedsolo import RSCodec
 from test_cli import Run, fails, run, work  # noqa: F401  fixtures
 
 import llmzip
-from llmzip import parity
-from llmzip.codec import Codec, Options
-from llmzip.container import ParityRecord, StoredBlock, WholeCheck, encode_record, frame_start, read_frames
+from llmzip.archive import parity
+from llmzip.archive.parity import Layout, erasure
+from llmzip.archive.parity.repair import mend, repair, restore
+from llmzip.archive.parser import read_frames
+from llmzip.archive.records import ParityRecord, StoredBlock, WholeCheck, encode_record, frame_start
+from llmzip.codec.codec import Codec
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, ParameterError
-from llmzip.file import LLZFile
-from llmzip.incremental import Compressor, Decompressor
+from llmzip.fileobj.incremental import Compressor, Decompressor
+from llmzip.fileobj.llzfile import LLZFile
 from llmzip.models.convert import IntegerModel
-from llmzip.parity import Layout, erasure
-from llmzip.parity.repairing import mend, repair, restore
+from llmzip.options import Options
 
 FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 

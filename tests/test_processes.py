@@ -17,7 +17,7 @@ import pytest
 from conftest import TEXT
 
 import llmzip
-from llmzip.codec import Codec
+from llmzip.codec.codec import Codec
 from llmzip.errors import LLZError
 
 CONTENT = TEXT[:1500]

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmzip.compiled_rangecoder import CompiledRangeDecoder, CompiledRangeEncoder
-from llmzip.frequencies import TOTAL_BITS
-from llmzip.rangecoder import RangeDecoder, RangeEncoder
+from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder, CompiledRangeEncoder
+from llmzip.entropy.frequencies import TOTAL_BITS
+from llmzip.entropy.range_coder import RangeDecoder, RangeEncoder
 
 TOTAL = 1 << TOTAL_BITS
 

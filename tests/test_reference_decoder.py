@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from conftest import ROOT, TEXT
 
 import llmzip
-from llmzip import container as ct
-from llmzip import forms
+from llmzip.archive import forms, wire
+from llmzip.archive import records as rec
 from llmzip.cli import main as llmzip_command
-from llmzip.message import MessageCodec
+from llmzip.message.message_codec import MessageCodec
 from llmzip.models import store
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
@@ -95,22 +95,22 @@ def test_fresh_archives(tiny_model: IntegerModel, tiny_folder: Path) -> None:
 
 
 def record(tag: bytes, body: bytes) -> bytes:
-    framed = tag + ct.varint(len(body)) + body
+    framed = tag + wire.varint(len(body)) + body
     return framed + zlib.crc32(framed).to_bytes(4, "little")
 
 
 def rejected() -> dict[str, tuple[str, bytes]]:
     """For each line of the table in section 1.6 archives, with the class it states."""
-    start, end = ct.frame_start(), record(b"E", b"\0" + hashlib.sha256(b"").digest()[:8])
-    model = ct.ModelRecord("local:tiny", b"0" * 10, b"0" * 6, 1280, 4, FROZEN).body()
-    learning = model[:4] + b"\3" + ct.varint(32) + bytes([46, 3, 15, 86]) + model[5:]
-    block = ct.CodedBlock(9, 5, 1, 0, b"").body()
+    start, end = rec.frame_start(), record(b"E", b"\0" + hashlib.sha256(b"").digest()[:8])
+    model = rec.ModelRecord("local:tiny", b"0" * 10, b"0" * 6, 1280, 4, FROZEN).body()
+    learning = model[:4] + b"\3" + wire.varint(32) + bytes([46, 3, 15, 86]) + model[5:]
+    block = rec.CodedBlock(9, 5, 1, 0, b"").body()
 
     def with_model(at: int, *values: int) -> bytes:
         return start + record(b"M", learning[:at] + bytes(values) + learning[at + len(values) :]) + end
 
     def coded(*fields: int) -> bytes:
-        return start + record(b"M", model) + record(b"C", b"".join(map(ct.varint, fields)) + bytes(4)) + end
+        return start + record(b"M", model) + record(b"C", b"".join(map(wire.varint, fields)) + bytes(4)) + end
 
     return {
         "empty": ("not an archive", b""),
@@ -122,14 +122,14 @@ def rejected() -> dict[str, tuple[str, bytes]]:
         "a second frame of another version": ("unsupported", start + end + start[:4] + b"\2"),
         "length of 6 bytes": ("damaged", start + b"S\x81\x80\x80\x80\x80\0"),
         "length in a long form": ("damaged", start + b"S\x80\0" + zlib.crc32(b"S\x80\0").to_bytes(4, "little") + end),
-        "length above the limit": ("damaged", start + b"S" + ct.varint(2**24 + 2**16 + 1)),
+        "length above the limit": ("damaged", start + b"S" + wire.varint(2**24 + 2**16 + 1)),
         "CRC before tag": ("damaged", start + record(b"Z", b"")[:-1] + b"\0" + end),
         "no model record's body": ("damaged", start + record(b"M", b"") + end),
         "model record with a byte too many": ("damaged", start + record(b"M", model + b"\0") + end),
         "model record with a byte too few": ("damaged", start + record(b"M", model[:-1]) + end),
         "arithmetic 5 and nothing else": ("unsupported", start + record(b"M", b"\5") + end),
         "window 0": ("damaged", with_model(1, 0x80, 0x00)),
-        "window 8161": ("damaged", with_model(1, *ct.varint(8161))),
+        "window 8161": ("damaged", with_model(1, *wire.varint(8161))),
         "sinks": ("damaged", with_model(3, 17)),
         "flags, and nothing else": ("unsupported", start + record(b"M", model[:4] + b"\x08") + end),
         "round": ("damaged", with_model(5, 0)),
@@ -161,7 +161,7 @@ def rejected() -> dict[str, tuple[str, bytes]]:
         "end with a byte too many": ("damaged", start + record(b"E", b"\0" + hashlib.sha256(b"").digest()[:9])),
         "end of another size": ("damaged", start + record(b"E", b"\1" + hashlib.sha256(b"").digest()[:8])),
         "end of another hash": ("damaged", start + record(b"E", b"\0" + bytes(8))),
-        "end of a size above 2^63": ("damaged", start + record(b"E", ct.varint(2**63 + 1) + hashlib.sha256(b"").digest()[:8])),
+        "end of a size above 2^63": ("damaged", start + record(b"E", wire.varint(2**63 + 1) + hashlib.sha256(b"").digest()[:8])),
         **{f"xz {name}": ("damaged", archive) for name, archive in xz_blocks(start, end).items()},
     }
 
@@ -174,15 +174,15 @@ def xz_blocks(start: bytes, end: bytes) -> dict[str, bytes]:
     crc = zlib.crc32(content).to_bytes(4, "little")
     size = len(content)
     bodies = {
-        "without its end": ct.varint(size) + crc + stream[:-1],
-        "that goes on": ct.varint(size) + crc + stream + b"\0",
-        "of another size": ct.varint(size - 1) + crc + stream,
-        "shorter than stated": ct.varint(size + 1) + crc + stream,
-        "of another CRC": ct.varint(size) + bytes(4) + stream,
-        "that is rubbish": ct.varint(size) + crc + b"\x77" * 30,
-        "without a stream": ct.varint(0) + bytes(4),
+        "without its end": wire.varint(size) + crc + stream[:-1],
+        "that goes on": wire.varint(size) + crc + stream + b"\0",
+        "of another size": wire.varint(size - 1) + crc + stream,
+        "shorter than stated": wire.varint(size + 1) + crc + stream,
+        "of another CRC": wire.varint(size) + bytes(4) + stream,
+        "that is rubbish": wire.varint(size) + crc + b"\x77" * 30,
+        "without a stream": wire.varint(0) + bytes(4),
     }
-    good = start + record(b"X", ct.varint(size) + crc + stream) + record(b"E", ct.varint(size) + hashlib.sha256(content).digest()[:8])
+    good = start + record(b"X", wire.varint(size) + crc + stream) + record(b"E", wire.varint(size) + hashlib.sha256(content).digest()[:8])
     assert llmzip.decompress(good) == content
     return {name: start + record(b"X", body) + end for name, body in bodies.items()}
 

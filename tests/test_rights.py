@@ -14,7 +14,7 @@ import pytest
 from strangers import NOBODY, ROOT, unprivileged
 from test_cli_files import here, llmzip  # noqa: F401  a fixture
 
-from llmzip.files import writing
+from llmzip.system.output_files import writing
 
 pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")]
 NOISE = random.Random(1).randbytes(5000)

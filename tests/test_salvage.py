@@ -14,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import llmzip
-from llmzip import container as ct
-from llmzip.codec import Codec
-from llmzip.container import Block, CodedBlock, EndRecord, ModelRecord, StoredBlock, XzBlock, encode_record, frame_start
+from llmzip.archive import parser
+from llmzip.archive import records as rec
+from llmzip.archive.records import Block, CodedBlock, EndRecord, ModelRecord, StoredBlock, XzBlock, encode_record, frame_start
+from llmzip.codec.codec import Codec
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, OutputLimitError, UnsupportedArchiveError
 from llmzip.models.convert import IntegerModel
-from llmzip.salvaging import NOT_REPRODUCED, Salvaged, recoverable
+from llmzip.salvaging import recovery
 from llmzip.salvaging.landmarks import Landmarks
-from llmzip.salvaging.scanner import Found, Lost, Start, scan
+from llmzip.salvaging.recovery import NOT_REPRODUCED, Salvaged, recoverable
+from llmzip.salvaging.scan import Found, Lost, Start, scan
 
 RNG = random.Random(5)
 CONTENTS = (
@@ -323,7 +325,7 @@ def test_what_a_machine_does_not_reproduce(made: Made) -> None:
 def test_records_of_a_newer_version(made: Made) -> None:
     end = made.of(EndRecord)[0]
     unknown = b"Q\x01?"
-    unknown += ct.content_check(unknown).to_bytes(4, "little")
+    unknown += rec.content_check(unknown).to_bytes(4, "little")
     result = made.expect(made.data[: end.start] + unknown + made.data[end.start :], (end.start, end.start))
     assert result.content == CONTENT
     assert ["newer llmzip" in gap.reason for gap in result.gaps] == [True]
@@ -335,7 +337,7 @@ def test_nothing_to_be_had(made: Made) -> None:
     with pytest.raises(NotAnArchiveError):
         llmzip.salvage(TEXT)
     with pytest.raises(UnsupportedArchiveError, match="version 9"):
-        llmzip.salvage(ct.MAGIC + b"\x09" + TEXT)
+        llmzip.salvage(rec.MAGIC + b"\x09" + TEXT)
     with pytest.raises(DamagedArchiveError, match="nothing of it"):
         llmzip.salvage(frame_start() + TEXT)
 
@@ -348,12 +350,12 @@ def test_options_of_the_codec(made: Made, tiny_model: IntegerModel, monkeypatch:
     with pytest.raises(ModelUnavailableError):
         llmzip.salvage(damaged)
     told: list[tuple[int, int]] = []
-    pieces = list(llmzip.salvaging.recover(made.codec, damaged, lambda done, archive: told.append((done, archive))))
+    pieces = list(recovery.recover(made.codec, damaged, lambda done, archive: told.append((done, archive))))
     assert len(pieces) == 7
 
 
 def frame(*contents: bytes) -> bytes:
-    whole, out = ct.WholeCheck(), frame_start()
+    whole, out = rec.WholeCheck(), frame_start()
     for content in contents:
         whole.update(content)
         out += encode_record(StoredBlock(content))
@@ -422,7 +424,7 @@ def places(data: bytes) -> Iterator[int]:
     for at in range(len(data)):
         try:
             if not data.startswith(frame_start(), at):
-                ct.pull(ct.parse_record(), io.BytesIO(data[at:]))
+                parser.pull(parser.parse_record(), io.BytesIO(data[at:]))
             yield at
         except LLZError:
             pass

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from llmzip import descriptors
-from llmzip.codec import Codec
+from llmzip.codec.codec import Codec
+from llmzip.system import descriptors
 
 NOISE = random.Random(10).randbytes(40_000)
 ARCHIVE = Codec().compress(NOISE)
@@ -104,14 +104,15 @@ def test_what_a_name_means(work: Path) -> None:
 
 _NOISY = """
 import os, sys
-from llmzip import blocks, __main__
-real = blocks.classic.pack
+from llmzip import __main__
+from llmzip.archive import lzma2
+real = lzma2.pack
 def pack(content, *how):
     os.write(1, b"from C\\n")
     print("from Python")
     os.system("echo from a program")
     return real(content, *how)
-blocks.classic.pack = pack
+lzma2.pack = pack
 sys.argv[0] = "llmzip"
 __main__.run()
 """
@@ -153,7 +154,7 @@ def test_the_library_leaves_streams_alone(work: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii:surrogateescape", "utf-8:replace"])
 def test_text_is_encoded_as_python_would(encoding: str) -> None:
     program = "import sys; print([(s.encoding, s.errors, s.line_buffering, s.mode, s.name, s.isatty()) for s in (sys.stdin, sys.stdout)])"
-    ours = f"from llmzip import standardstreams; standardstreams.install(); {program}; sys.stdout.flush()"
+    ours = f"from llmzip.system import standard_streams; standard_streams.install(); {program}; sys.stdout.flush()"
     env = os.environ | {"PYTHONIOENCODING": encoding}
 
     def said(what: str) -> bytes:

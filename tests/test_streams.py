@@ -23,9 +23,10 @@ from conftest import TEXT
 from test_cli import Run, run  # noqa: F401  a fixture
 
 import llmzip
-from llmzip import streams
-from llmzip.codec import Codec, Options
+from llmzip.codec.codec import Codec
 from llmzip.models.convert import IntegerModel
+from llmzip.options import Options
+from llmzip.system import streams
 
 NOISE = random.Random(8).randbytes(150_000)
 LLMZIP = [sys.executable, "-m", "llmzip"]
@@ -181,7 +182,7 @@ def test_streams_that_cannot_just_now() -> None:
     assert sink.got == archive
     with llmzip.open(Fickle(archive), codec=codec) as f:  # type: ignore[arg-type]
         assert f.read() == data
-    from llmzip.summary import summarise
+    from llmzip.archive.summary import summarise
 
     assert summarise(Fickle(archive)).content == len(data)  # type: ignore[arg-type]
 

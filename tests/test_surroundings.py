@@ -12,14 +12,14 @@ import torch
 from conftest import TEXT, FixedCodec
 from surroundings import SURROUNDINGS, changed, flushing, rounding, state
 
-from llmzip import computing
-from llmzip.codec import Codec
+from llmzip.codec.codec import Codec
 from llmzip.engine import float_mode
 from llmzip.errors import InexactMachineError
-from llmzip.message import MessageCodec
+from llmzip.message.message_codec import MessageCodec
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
+from llmzip.system import exact_threads
 
 CONTENT = TEXT[:900]
 WAYS: dict[str, dict[str, object]] = {"compiled": {}, "in torch": {"ops": "torch", "kernel": "float32"}}
@@ -120,4 +120,4 @@ def test_surroundings_that_were_there_first(name: str, tiny_folder: Path, codec:
 def test_converted_models(tiny_folder: Path, tiny_model: IntegerModel) -> None:
     for name in ("rounding upward", "subnormals are zero", "numpy raises for everything"):
         with SURROUNDINGS[name]():
-            assert computing.run(lambda _: convert(load_float_model(tiny_folder))).digest() == tiny_model.digest()
+            assert exact_threads.run(lambda _: convert(load_float_model(tiny_folder))).digest() == tiny_model.digest()

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import MISSING, SPECIAL
 
+from llmzip.coding.alphabet import Alphabet
 from llmzip.models.convert import IntegerModel
-from llmzip.symbols import Alphabet
 
 ALL_BYTES = bytes(range(256))
 EVERY_CODE_POINT = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)])).encode()

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.frequencies import TOTAL_BITS, Lessons
-from llmzip.jit import compiled
+from llmzip.entropy.frequencies import TOTAL_BITS, Lessons
 from llmzip.parameters import BiasParameters
+from llmzip.system.jit import compiled
 
 _f32 = np.float32
 

@@ -16,13 +16,14 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.engine.products import shared_product
-from llmzip.engine.quads import OFFSET, QUAD
-from llmzip.engine.simd import float_from_bits
-from llmzip.engine.tiles import OUTPUTS
-from llmzip.frequencies import MOST_ODDS, Lessons, Votes
-from llmzip.jit import compiled
+from llmzip.engine.cache import OFFSET
+from llmzip.engine.kernels.products import shared_product
+from llmzip.engine.kernels.quads import QUAD
+from llmzip.engine.kernels.simd import float_from_bits
+from llmzip.engine.kernels.tiles import OUTPUTS
+from llmzip.entropy.frequencies import MOST_ODDS, Lessons, Votes
 from llmzip.parameters import NeighbourParameters
+from llmzip.system.jit import compiled
 
 MASS_BITS = 16  # states further than 2^-16 behind the nearest have no vote
 BUCKETS = 16  # ranges of cosine, each 1 / RANGE wide, the last one up to 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llmzip.adapter import Adapter, Sizes
+from llmzip.adapter.adapter import Adapter, Sizes
 from llmzip.adapter.neighbours import State
 from llmzip.adapter.reference import ReferenceAdapter
 from llmzip.errors import InexactMachineError

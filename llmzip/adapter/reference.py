@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip import frequencies
-from llmzip.adapter import Sizes, steps_a_round
+from llmzip.adapter.adapter import Sizes, steps_a_round
 from llmzip.adapter.bias import update_reference
 from llmzip.adapter.neighbours import BUCKETS, MASS_BITS, RANGE, Shares, State, factors
-from llmzip.frequencies import TOTAL_BITS, Integers, Logits, Votes, no_votes
+from llmzip.entropy import frequencies
+from llmzip.entropy.frequencies import TOTAL_BITS, Integers, Logits, Votes, no_votes
 from llmzip.parameters import AdapterParameters
 
 _f32 = np.float32

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmzip.errors import LLZError
-from llmzip.otherlibraries import ZSTD, first_library
+from llmzip.system.libraries import ZSTD, first_library
 
 Code = Callable[[bytes], bytes]
 DEFAULT_TIMEOUT = 600.0  # seconds a program may take each way

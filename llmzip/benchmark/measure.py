@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llmzip.benchmark.competitors import Code, CompetitorError, Contender
-from llmzip.codec import Codec
+from llmzip.codec.codec import Codec
 
 _ENOUGH = 0.2  # seconds, until which what is quick is repeated; the best time counts
 _TRIES = 20

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmzip import streams
-from llmzip.cli import options as opt
-from llmzip.cli.running import report_error
+from llmzip.cli.common import options as opt
+from llmzip.cli.common.jobs import report_error
 from llmzip.errors import InexactMachineError, LLZError
-from llmzip.files import STDIO, FileError, check_absent, reading, shown, writing
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+from llmzip.system import streams
+from llmzip.system.file_names import STDIO, FileError, shown
+from llmzip.system.input_files import reading
+from llmzip.system.output_files import check_absent, writing
 
 if TYPE_CHECKING:
     from llmzip.benchmark.competitors import Contender
     from llmzip.benchmark.report import Report
-    from llmzip.codec import Codec
+    from llmzip.codec.codec import Codec
 
 
 def _levels(_context: click.Context, _option: click.Parameter, value: str) -> list[int]:
@@ -118,7 +120,8 @@ class _Bench:
         """Looks for competitors, says which are absent, and loads the model."""
         from llmzip.benchmark.competitors import find
         from llmzip.benchmark.measure import warm_up
-        from llmzip.codec import Codec, Options
+        from llmzip.codec.codec import Codec
+        from llmzip.options import Options
 
         others, absent = find(given["timeout"])
         if absent and not given["quiet"]:

@@ -12,25 +12,27 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from llmzip import __version__, container, signals
-from llmzip.files import shown
+from llmzip import __version__
+from llmzip.archive import records
+from llmzip.system import signals
+from llmzip.system.file_names import shown
 
 _COMMANDS = {
-    "compress": "coding:compress",
-    "decompress": "coding:decompress",
-    "test": "coding:test",
+    "compress": "compress:compress",
+    "decompress": "decompress:decompress",
+    "test": "test:test",
     "repair": "repair:repair",
-    "list": "listing:list_archives",
-    "info": "listing:info",
+    "list": "list:list_archives",
+    "info": "info:info",
     "message": "message:message",
-    "inspect": "inspecting:inspect",
+    "inspect": "inspect:inspect",
     "models": "models:models",
     "bench": "bench:bench",
     "completion": "completion:completion",
 }
-_CLASSIC = "coding:classic"
+_CLASSIC = "classic:classic"
 _NO_MEMORY = ("allocate memory", "out of memory")  # in torch's words
-_VERSION = f"%(prog)s %(version)s (format {container.FORMAT_VERSION}, arithmetic {container.ARITHMETIC_VERSION})"
+_VERSION = f"%(prog)s %(version)s (format {records.FORMAT_VERSION}, arithmetic {records.ARITHMETIC_VERSION})"
 
 
 @contextlib.contextmanager

@@ -9,11 +9,14 @@ from typing import Any, BinaryIO
 
 import click
 
-from llmzip import streams, textforms
-from llmzip.cli import options as opt
-from llmzip.cli.running import report_error
+from llmzip.cli.common import options as opt
+from llmzip.cli.common.jobs import report_error
 from llmzip.errors import DamagedMessageError, LLZError, ParameterError
-from llmzip.files import STDIO, reading, writing
+from llmzip.message import text_forms
+from llmzip.system import streams
+from llmzip.system.file_names import STDIO
+from llmzip.system.input_files import reading
+from llmzip.system.output_files import writing
 
 
 class _Message(click.Command):
@@ -35,7 +38,7 @@ class _Message(click.Command):
 @click.option(
     "--format",
     "form",
-    type=click.Choice([*textforms.TEXT_FORMS, "raw"]),
+    type=click.Choice([*text_forms.TEXT_FORMS, "raw"]),
     default="base64url",
     show_default=True,
     help="How the message is written; raw is bytes.",
@@ -80,17 +83,17 @@ def _inputs(text: tuple[str, ...], lines: bool, exact: bool, raw: bool) -> list[
 
 
 def _encode(texts: list[bytes], sink: BinaryIO, form: str, given: dict[str, Any]) -> int:
-    from llmzip.codec import Options
-    from llmzip.message import MessageCodec
+    from llmzip.message.message_codec import MessageCodec
+    from llmzip.options import Options
 
     for made in MessageCodec(Options(**given)).encode(texts):
-        streams.write(sink, made if form == "raw" else textforms.write(made, form).encode() + b"\n")
+        streams.write(sink, made if form == "raw" else text_forms.write(made, form).encode() + b"\n")
     return 0
 
 
 def _decode(inputs: list[bytes], sink: BinaryIO, form: str, lines: bool, exact: bool, given: dict[str, Any]) -> int:
-    from llmzip.codec import Options
-    from llmzip.message import MessageCodec
+    from llmzip.message.message_codec import MessageCodec
+    from llmzip.options import Options
 
     messages = [data if form == "raw" else _read(data, form) for data in inputs]
     good = [m for m in messages if not isinstance(m, LLZError)]
@@ -112,6 +115,6 @@ def _decode(inputs: list[bytes], sink: BinaryIO, form: str, lines: bool, exact: 
 
 def _read(data: bytes, form: str) -> bytes | DamagedMessageError:
     try:
-        return textforms.read(data.decode("ascii", "replace"), form)
+        return text_forms.read(data.decode("ascii", "replace"), form)
     except DamagedMessageError as e:
         return e

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from llmzip.cli import options as opt
-from llmzip.cli.running import report_error
+from llmzip.cli.common import options as opt
+from llmzip.cli.common.jobs import report_error
 from llmzip.errors import LLZError, ModelUnavailableError
-from llmzip.files import STDIO, FileError, check_absent, reading, shown, writing
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
+from llmzip.system.file_names import STDIO, FileError, shown
+from llmzip.system.input_files import reading
+from llmzip.system.output_files import check_absent, writing
 
 if TYPE_CHECKING:
     from llmzip.models.store import CachedModel
@@ -171,7 +173,7 @@ def models_rm(model_id: str, quiet: bool) -> None:
 def models_verify(model_id: str, threads: int | None, device: str, quiet: bool) -> None:
     """Check every byte of a cached model, by default LLMZIP_MODEL's or the default one, and that this machine codes with it as it must."""
     cached = _cached(model_id)
-    from llmzip.verification import verify
+    from llmzip.codec.verification import verify
 
     proven = verify(cached, threads or None, device)
     if not quiet:

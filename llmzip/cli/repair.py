@@ -12,12 +12,15 @@ from typing import BinaryIO
 
 import click
 
-from llmzip import streams
-from llmzip.cli import options as opt
-from llmzip.cli.running import SUFFIX, attempt, say
-from llmzip.files import STDIO, FileError, reading, shown, writing
-from llmzip.parity import MARKER, repairing
-from llmzip.parity.repairing import Mended
+from llmzip.archive.parity import MARKER
+from llmzip.archive.parity.repair import Mended, mend
+from llmzip.archive.parity.repair import repair as repaired_archive
+from llmzip.cli.common import options as opt
+from llmzip.cli.common.jobs import SUFFIX, attempt, say
+from llmzip.system import streams
+from llmzip.system.file_names import STDIO, FileError, shown
+from llmzip.system.input_files import reading
+from llmzip.system.output_files import writing
 
 _LOST = "its parity is damaged beyond use"
 
@@ -47,8 +50,8 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
         raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
     with reading(name) as source:
         archive = streams.read_all(source)
-        mended = repairing.mend(archive)
-        repaired = mended.archive if mended else repairing.repair(archive)
+        mended = mend(archive)
+        repaired = mended.archive if mended else repaired_archive(archive)
         changed = repaired != archive
         if out is None and changed:
             out = name.removesuffix(SUFFIX) + f".repaired{SUFFIX}"
@@ -80,7 +83,7 @@ def mended(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
         return source, ""
     archive = streams.read_all(source)
     source.seek(0)
-    mended = repairing.mend(archive)
+    mended = mend(archive)
     if mended is None or mended.archive == archive:
         return source, ""
     what = f"{_LOST}; the rest is whole" if mended.lost else f"is damaged; {_extent(mended)}"

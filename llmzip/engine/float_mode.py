@@ -9,8 +9,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from llmzip.engine.kernels import jit, parallel
-from llmzip.engine.simd import bits_from_float, float_from_bits
+from llmzip.engine.kernels.rows import jit, parallel
+from llmzip.engine.kernels.simd import bits_from_float, float_from_bits
 from llmzip.errors import InexactMachineError
 
 # Two operands and their sum each, as bits: a thread in another mode might read numbers wrong, and the compiler must not see them, or it would add.

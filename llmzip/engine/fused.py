@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from llmzip.engine import numerics as nm
-from llmzip.engine.attention_kernels import attend_kernel, store_kernel
 from llmzip.engine.cache import KEY_BLOCK
-from llmzip.engine.kernels import (
+from llmzip.engine.kernels.attention import attend_kernel, store_kernel
+from llmzip.engine.kernels.products import head_kernel, product, shared_product
+from llmzip.engine.kernels.rows import (
     f32,
     i8,
     i32,
@@ -35,9 +36,8 @@ from llmzip.engine.kernels import (
     swiglu_kernel,
     swiglu_rows,
 )
-from llmzip.engine.products import head_kernel, product, shared_product
-from llmzip.engine.simd import VECTOR, size
-from llmzip.engine.tiles import MOST_INPUTS, OUTPUTS, QUAD, pack
+from llmzip.engine.kernels.simd import VECTOR, size
+from llmzip.engine.kernels.tiles import MOST_INPUTS, OUTPUTS, QUAD, pack
 from llmzip.models.convert import MATRICES
 from llmzip.models.rotate import block_size
 

@@ -6,10 +6,10 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from llmzip.engine import numerics as nm
-from llmzip.engine.attention_kernels import attend_kernel, store_kernel
 from llmzip.engine.cache import KVCache, Table
-from llmzip.engine.kernels import f32, i8, i32, logits_kernel, norm_kernel, quantise_kernel, swiglu_kernel
-from llmzip.engine.simd import VECTOR, size
+from llmzip.engine.kernels.attention import attend_kernel, store_kernel
+from llmzip.engine.kernels.rows import f32, i8, i32, logits_kernel, norm_kernel, quantise_kernel, swiglu_kernel
+from llmzip.engine.kernels.simd import VECTOR, size
 from llmzip.models.config import LlamaConfig
 from llmzip.models.rotate import block_size
 

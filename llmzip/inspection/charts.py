@@ -6,8 +6,8 @@ from html import escape
 
 import numpy as np
 
+from llmzip.inspection.phrases import band, percent
 from llmzip.inspection.result import Inspection
-from llmzip.inspection.words import band, percent
 
 _POINTS = 400  # of the line
 _WIDE, _HIGH = 1000, 300

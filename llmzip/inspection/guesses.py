@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.compiled_frequencies import _own, _ratio, _share, _vote, _weigh
-from llmzip.frequencies import TOTAL, Logits, Votes
-from llmzip.jit import compiled
+from llmzip.entropy.compiled_frequencies import _own, _ratio, _share, _vote, _weigh
+from llmzip.entropy.frequencies import TOTAL, Logits, Votes
+from llmzip.system.jit import compiled
 
 _jit = compiled(error_model="numpy")
 

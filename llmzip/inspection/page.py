@@ -15,9 +15,9 @@ from importlib.resources import files
 from typing import Any
 
 from llmzip.inspection import charts
+from llmzip.inspection.display_text import pieces, shown, surroundings
+from llmzip.inspection.phrases import about, account, band, bits_per_byte, instead
 from llmzip.inspection.result import LIMITS, Inspection, heat
-from llmzip.inspection.shown import pieces, shown, surroundings
-from llmzip.inspection.words import about, account, band, bits_per_byte, instead
 
 _DEAREST = 8
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip import container
-from llmzip.container import CodedBlock, FormBlock, StoredBlock, XzBlock
-from llmzip.frequencies import TOTAL_BITS
-from llmzip.inspection import rivals
+from llmzip.archive import parser
+from llmzip.archive.records import CodedBlock, FormBlock, StoredBlock, XzBlock
+from llmzip.entropy.frequencies import TOTAL_BITS
+from llmzip.inspection import other_compressors
 from llmzip.inspection.trace import Trace
 
 if TYPE_CHECKING:
-    from llmzip.codec import Codec
+    from llmzip.codec.codec import Codec
 
 GUESSES = 5
 LIMITS = (0.5, 1, 2, 4, 8, 12, 16)  # bits of a token, between one heat and the next
@@ -169,10 +169,10 @@ def inspect(codec: Codec, content: bytes, report: Callable[[int, int], None] | N
         stream=trace.stream,
         archive=trace.archive,
         held=_held(sink),
-        others=rivals.sizes(content),
+        others=other_compressors.sizes(content),
     )
 
 
 def _held(archive: io.BytesIO) -> list[str]:
     names = {CodedBlock: "coded", FormBlock: "coded", XzBlock: "xz", StoredBlock: "stored"}
-    return [names[type(r)] for frame in container.read_frames(archive) for r in frame if isinstance(r, tuple(names))]
+    return [names[type(r)] for frame in parser.read_frames(archive) for r in frame if isinstance(r, tuple(names))]

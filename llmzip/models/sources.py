@@ -82,7 +82,7 @@ _GGUF_TOP = {"embed": "token_embd.weight", "norm": "output_norm.weight", "head":
 
 
 def _load_gguf(path: Path) -> FloatModel:
-    from llmzip.models.gguffile import GGUFFile
+    from llmzip.models.gguf_file import GGUFFile
 
     try:
         file = GGUFFile(path)

@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmzip import homes
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError, quoted, reason
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import IntegerModel, tensor_layout, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
 from llmzip.models.workspace import working_folder
+from llmzip.system import user_folders
 
 WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
 _LARGEST_HEADER = 1 << 23  # bytes; 1,024 layers have one of a megabyte
@@ -36,7 +36,7 @@ def cache_dir() -> Path:
         ModelUnavailableError: there is none, as for a user without a home.
     """
     chosen = os.environ.get("LLMZIP_CACHE")
-    folder = homes.expanded(chosen) if chosen else homes.user_cache()
+    folder = user_folders.expanded(chosen) if chosen else user_folders.user_cache()
     if folder is None:
         why = f"no home is known for LLMZIP_CACHE={quoted(chosen)}" if chosen else "this user has no home, and so no folder for models"
         raise ModelUnavailableError(f"{why}; set LLMZIP_CACHE to the full name of a folder")

@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from llmzip import streams
 from llmzip.errors import LLZError, ModelFormatError, ModelMismatchError, ModelUnavailableError
 from llmzip.models import resolve, store
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import REGISTRY
 from llmzip.models.workspace import working_folder
+from llmzip.system import streams
 
 _LARGEST = {store.TOKENIZER: 1 << 26, store.WEIGHTS: 1 << 38}  # the members, and bytes they may have
 _PART = 1 << 20

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmzip.errors import ModelUnavailableError, reason
-from llmzip.temporary import temporary
+from llmzip.system.temporary import temporary
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

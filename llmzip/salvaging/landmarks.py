@@ -9,22 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmzip.container import (
-    MAX_BLOCK,
-    MAX_LANES,
-    MAX_RECORD,
-    TAG_CODED,
-    TAG_END,
-    TAG_FORM,
-    TAG_STORED,
-    TAG_XZ,
-    TAGS,
-    WHOLE_BYTES,
-    frame_start,
-)
+from llmzip.archive.forms import MAX_SIDE
+from llmzip.archive.records import MAX_RECORD, TAG_CODED, TAG_END, TAG_FORM, TAG_STORED, TAG_XZ, TAGS, WHOLE_BYTES, frame_start
+from llmzip.archive.wire import Cursor, varint
 from llmzip.errors import DamagedArchiveError
-from llmzip.fields import Cursor, varint
-from llmzip.forms import MAX_SIDE
+from llmzip.parameters import MAX_BLOCK, MAX_LANES
 from llmzip.salvaging import crc
 
 _WINDOW = 1 << 20  # bytes looked through at a time

@@ -15,26 +15,21 @@ import tiny
 
 import llmzip
 from fuzzing import containers, mutation
-from llmzip import classic
-from llmzip import container as ct
-from llmzip.codec import Codec, LoadedModel, Options, coded_block
-from llmzip.compiled_rangecoder import CompiledRangeDecoder
-from llmzip.errors import (
-    DamagedArchiveError,
-    LLZError,
-    ModelMismatchError,
-    ModelUnavailableError,
-    NotEnoughMemoryError,
-    NotReproducedError,
-)
-from llmzip.frequencies import TOTAL
-from llmzip.message import MAX_BYTES, MessageCodec
+from llmzip.archive import lzma2, parser
+from llmzip.archive import records as rec
+from llmzip.codec.codec import Codec, coded_block
+from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.transcription import transcribe
+from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder
+from llmzip.entropy.frequencies import TOTAL
+from llmzip.entropy.range_coder import RangeDecoder
+from llmzip.errors import DamagedArchiveError, LLZError, ModelMismatchError, ModelUnavailableError, NotEnoughMemoryError, NotReproducedError
+from llmzip.message.message_codec import MAX_BYTES, MessageCodec
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.sources import load_float_model
+from llmzip.options import Options
 from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
-from llmzip.rangecoder import RangeDecoder
-from llmzip.salvaging.scanner import scan
-from llmzip.transcribing import transcribe
+from llmzip.salvaging.scan import scan
 
 UNREADABLE = (NotReproducedError, ModelMismatchError, ModelUnavailableError, NotEnoughMemoryError)  # what becomes of a coded block
 
@@ -87,7 +82,7 @@ class Symbols:
     """Whatever bytes there are come back; whatever symbols there are stand for bytes."""
 
     def __init__(self, model: IntegerModel) -> None:
-        from llmzip.symbols import Alphabet
+        from llmzip.coding.alphabet import Alphabet
 
         self._alphabet = Alphabet(model.tokenizer)
 
@@ -237,21 +232,21 @@ def _explain(data: bytes, written: list[bytes], error: LLZError | None) -> None:
     """Goes through the records as the specification says: nothing but what passed its checks may be out, and the error must fit."""
     left, frame = list(written), None
     try:
-        for frame in ct.read_frames(io.BytesIO(data)):
-            model, whole = None, ct.WholeCheck()
+        for frame in parser.read_frames(io.BytesIO(data)):
+            model, whole = None, rec.WholeCheck()
             for record in frame:
-                if isinstance(record, ct.ModelRecord):
+                if isinstance(record, rec.ModelRecord):
                     model = record
-                elif isinstance(record, ct.EndRecord):
+                elif isinstance(record, rec.EndRecord):
                     if whole.record() != record:
                         assert isinstance(error, DamagedArchiveError), "the end does not match"
                         return
-                elif isinstance(record, ct.ParityRecord):
+                elif isinstance(record, rec.ParityRecord):
                     pass
-                elif isinstance(record, ct.CodedBlock) and model is None:
+                elif isinstance(record, rec.CodedBlock) and model is None:
                     assert isinstance(error, DamagedArchiveError), "there is no model"
                     return
-                elif isinstance(record, ct.CodedBlock) and not left:
+                elif isinstance(record, rec.CodedBlock) and not left:
                     assert isinstance(error, UNREADABLE), "the block was lost"
                     return
                 else:
@@ -268,13 +263,13 @@ def _explain(data: bytes, written: list[bytes], error: LLZError | None) -> None:
         assert not left, "there is content that no record accounts for"
 
 
-def _content(record: ct.Block, left: list[bytes]) -> bytes | None:
+def _content(record: rec.Block, left: list[bytes]) -> bytes | None:
     """What a block holds, taken off what was written; None if its check cannot hold."""
-    if isinstance(record, ct.StoredBlock):
+    if isinstance(record, rec.StoredBlock):
         content = record.content
-    elif isinstance(record, ct.XzBlock):
+    elif isinstance(record, rec.XzBlock):
         try:
-            content = classic.unpack(record.stream, record.size)
+            content = lzma2.unpack(record.stream, record.size)
         except DamagedArchiveError:
             return None
         if zlib.crc32(content) != record.check:
@@ -287,39 +282,39 @@ def _content(record: ct.Block, left: list[bytes]) -> bytes | None:
     return content
 
 
-def block(model: LoadedModel, record: ct.ModelRecord, content: bytes, lanes: int) -> ct.CodedBlock:
+def block(model: LoadedModel, record: rec.ModelRecord, content: bytes, lanes: int) -> rec.CodedBlock:
     """`content` coded, whether that is the shortest way or not."""
     symbols = model.alphabet.encode(content)
     stream = model.coder(record).encode(symbols, lanes)
-    return ct.CodedBlock(len(content), len(symbols), lanes, ct.content_check(content), stream)
+    return rec.CodedBlock(len(content), len(symbols), lanes, rec.content_check(content), stream)
 
 
-def archive(*frames: list[ct.Record]) -> bytes:
+def archive(*frames: list[rec.Record]) -> bytes:
     """Frames of these records and the end records that fit."""
     out = b""
     for frame in frames:
-        whole = ct.WholeCheck()
+        whole = rec.WholeCheck()
         for record in frame:
-            if isinstance(record, ct.Block):
+            if isinstance(record, rec.Block):
                 whole.update(_plain(record))
-        out += ct.frame_start() + b"".join(map(ct.encode_record, [*frame, whole.record()]))
+        out += rec.frame_start() + b"".join(map(rec.encode_record, [*frame, whole.record()]))
     return out
 
 
-def _frame(content: bytes, records: list[ct.Record]) -> bytes:
-    whole = ct.WholeCheck()
+def _frame(content: bytes, records: list[rec.Record]) -> bytes:
+    whole = rec.WholeCheck()
     whole.update(content)
-    return ct.frame_start() + b"".join(map(ct.encode_record, [*records, whole.record()]))
+    return rec.frame_start() + b"".join(map(rec.encode_record, [*records, whole.record()]))
 
 
 TEXT = b"The thing and the other were in the harbour, and there they stayed: rain on the roof, a lamp, the bell.\n" * 4
 
 
-def _plain(record: ct.Block) -> bytes:
+def _plain(record: rec.Block) -> bytes:
     """The content of a block, which is a part of TEXT if it is coded."""
-    if isinstance(record, ct.StoredBlock):
+    if isinstance(record, rec.StoredBlock):
         return record.content
-    return classic.unpack(record.stream, record.size) if isinstance(record, ct.XzBlock) else TEXT[: record.size]
+    return lzma2.unpack(record.stream, record.size) if isinstance(record, rec.XzBlock) else TEXT[: record.size]
 
 
 def seeds(model: LoadedModel) -> list[bytes]:
@@ -328,23 +323,23 @@ def seeds(model: LoadedModel) -> list[bytes]:
     both = replace(plain, adapter=AdapterParameters(8, BiasParameters(46, 3), NeighbourParameters(4, 86)))
     near, far = replace(plain, window=1, sinks=16), replace(both, window=16, near=False)
 
-    def coded(record: ct.ModelRecord, size: int, lanes: int = 1) -> ct.CodedBlock:
+    def coded(record: rec.ModelRecord, size: int, lanes: int = 1) -> rec.CodedBlock:
         return block(model, record, TEXT[:size], lanes)
 
-    def formed(record: ct.ModelRecord, content: bytes) -> ct.CodedBlock:
+    def formed(record: rec.ModelRecord, content: bytes) -> rec.CodedBlock:
         transcript = transcribe(content)
         assert transcript
         symbols = model.alphabet.encode(transcript.text)
         return coded_block(content, transcript, len(symbols), 2, model.coder(record).encode(symbols, 2))
 
     wide, gaps = TEXT[:40].decode().encode("utf-16-be"), TEXT[:20] + bytes(30) + TEXT[20:40] + bytes(9)
-    stored, packed = ct.StoredBlock(bytes(range(40))), ct.XzBlock(120, ct.content_check(bytes(120)), classic.pack(bytes(120)))
+    stored, packed = rec.StoredBlock(bytes(range(40))), rec.XzBlock(120, rec.content_check(bytes(120)), lzma2.pack(bytes(120)))
     return [
         archive([plain, coded(plain, 70)]),
         archive([both, coded(both, 90), coded(both, 60, 3), both]),
         archive([stored, far, coded(far, 100, 2), packed]),
         archive([near, coded(near, 104), both, coded(both, 40)], [packed], [plain, coded(plain, 30, 5)]),
-        archive([both, coded(both, 200, 8), ct.StoredBlock(b"")]),
+        archive([both, coded(both, 200, 8), rec.StoredBlock(b"")]),
         _frame(wide + gaps, [plain, formed(plain, wide), formed(plain, gaps)]),
         archive([near, coded(near, 400, 2)]),  # so long that keys move
     ]
@@ -368,15 +363,15 @@ def damaged(rng: Random, model: LoadedModel) -> Iterator[bytes]:
         yield data
 
 
-def _change(rng: Random, old: ct.Record) -> bytes:
-    if isinstance(old, ct.ModelRecord) and rng.random() < 0.7:
-        return ct.encode_record(_model(rng, old))
-    if isinstance(old, ct.CodedBlock) and rng.random() < 0.9:
-        return ct.encode_record(_coded(rng, old))
+def _change(rng: Random, old: rec.Record) -> bytes:
+    if isinstance(old, rec.ModelRecord) and rng.random() < 0.7:
+        return rec.encode_record(_model(rng, old))
+    if isinstance(old, rec.CodedBlock) and rng.random() < 0.9:
+        return rec.encode_record(_coded(rng, old))
     return rng.choice((mutation.other_body, mutation.other_field))(rng, old)
 
 
-def _model(rng: Random, old: ct.ModelRecord) -> ct.ModelRecord:
+def _model(rng: Random, old: rec.ModelRecord) -> rec.ModelRecord:
     """Other parameters, all in range."""
     some = mutation.learning(rng, (1, 2, 15, 60, 255))
     neighbours = some.neighbours and replace(some.neighbours, capacity_bits=rng.choice((4, 8, 14, 20)))
@@ -385,7 +380,7 @@ def _model(rng: Random, old: ct.ModelRecord) -> ct.ModelRecord:
     return replace(old, adapter=adapter, window=window, sinks=sinks, near=rng.random() < 0.5)
 
 
-def _coded(rng: Random, old: ct.CodedBlock) -> ct.CodedBlock:
+def _coded(rng: Random, old: rec.CodedBlock) -> rec.CodedBlock:
     """Another stream, or other counts, not many more."""
     kind = rng.random()
     if kind < 0.6:

@@ -10,12 +10,13 @@ from pathlib import Path
 from random import Random
 
 from fuzzing import mutation
-from llmzip import container as ct
-from llmzip.codec import Codec
+from llmzip.archive import parser
+from llmzip.archive import records as rec
+from llmzip.archive.summary import summarise
+from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModel
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, UnsupportedArchiveError
-from llmzip.incremental import PushReader
-from llmzip.loaded import LoadedModel
-from llmzip.summary import summarise
+from llmzip.fileobj.incremental import PushReader
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "scripts" / "reference_decoder"))
 import archive as reference
@@ -53,15 +54,15 @@ def records(data: bytes) -> str:
 
     And with no model to be had, content and class of error are those that the reference decoder finds.
     """
-    outcome, found = "accepted", list[list[ct.Record]]()
+    outcome, found = "accepted", list[list[rec.Record]]()
     try:
-        for frame in ct.read_frames(io.BytesIO(data)):
+        for frame in parser.read_frames(io.BytesIO(data)):
             found.append([])
             for record in frame:  # one by one: those before an error count as well
                 found[-1].append(record)
     except REFUSED as e:
         outcome = type(e).__name__
-    again = b"".join(ct.frame_start() + b"".join(map(ct.encode_record, frame)) for frame in found)
+    again = b"".join(rec.frame_start() + b"".join(map(rec.encode_record, frame)) for frame in found)
     same = data.startswith(again[: len(data)])
     if outcome == "accepted":
         same = data.startswith(again) and not data[len(again) :].strip(b"\0")  # zeros may follow
@@ -77,7 +78,7 @@ def records(data: bytes) -> str:
 
 
 class _NoModels(Codec):
-    def _model_for(self, record: ct.ModelRecord) -> LoadedModel:
+    def _model_for(self, record: rec.ModelRecord) -> LoadedModel:
         raise ModelUnavailableError("there are none here")
 
 
@@ -98,8 +99,8 @@ def _agrees(data: bytes) -> None:
         assert e.kind == found, f"the reference decoder finds that it is {e.kind}"
 
 
-def _pushed(data: bytes, first: list[ct.Record], outcome: str) -> None:
-    reader, found, step = PushReader(), list[ct.Record](), 1 + zlib.crc32(data) % (len(data) + 1)
+def _pushed(data: bytes, first: list[rec.Record], outcome: str) -> None:
+    reader, found, step = PushReader(), list[rec.Record](), 1 + zlib.crc32(data) % (len(data) + 1)
     try:
         for at in range(0, len(data), step):
             reader.push(data[at : at + step])

@@ -21,7 +21,7 @@ from safetensors.numpy import save as save_tensors
 
 from fuzzing import coding, mutation
 from llmzip.errors import LLZError, ModelFormatError, ModelMismatchError, ModelUnavailableError
-from llmzip.models import gguffile, store, transfer
+from llmzip.models import gguf_file, store, transfer
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import LARGEST, IntegerModel, convert, tensor_layout
 from llmzip.models.sources import load_float_model
@@ -248,7 +248,7 @@ def _numbers(data: bytes) -> list[tuple[int, int]]:
     """Where the header's numbers are, and their sizes."""
     found = []
 
-    class Watching(gguffile._Header):
+    class Watching(gguf_file._Header):
         def number(self, form: str) -> Any:
             found.append((self.at, struct.calcsize(form)))
             return super().number(form)

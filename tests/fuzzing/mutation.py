@@ -10,13 +10,14 @@ from dataclasses import fields, replace
 from random import Random
 from typing import Any
 
-from llmzip import container as ct
+from llmzip.archive import parser, wire
+from llmzip.archive import records as rec
 from llmzip.parameters import AdapterParameters, BiasParameters, NeighbourParameters
 
 EDGES = [0, 1, 2, 3, 4, 15, 16, 17, 127, 128, 200, 201, 255, 4095, 4096, 4097, 8159, 8160, 8161]
 EDGES += [n + d for n in (1 << 16, 1 << 20, 1 << 24, (1 << 24) + (1 << 16), 1 << 31, 1 << 32, 1 << 63, 1 << 64) for d in (-1, 0, 1)]
 
-Frames = list[list[ct.Record]]
+Frames = list[list[rec.Record]]
 
 
 def blind(rng: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:
@@ -51,32 +52,32 @@ def blind(rng: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:
 
 def frames(archive: bytes) -> Frames:
     """The records of a good archive."""
-    return [list(frame) for frame in ct.read_frames(io.BytesIO(archive))]
+    return [list(frame) for frame in parser.read_frames(io.BytesIO(archive))]
 
 
 def record(tag: bytes, body: bytes) -> bytes:
     """Any record, with the right check."""
-    framed = tag + ct.varint(len(body)) + body
+    framed = tag + wire.varint(len(body)) + body
     return framed + struct.pack("<I", zlib.crc32(framed))
 
 
 def joined(parts: list[list[bytes]]) -> bytes:
     """An archive of frames of records, of which anything may be wrong."""
-    return b"".join(ct.frame_start() + b"".join(frame) for frame in parts)
+    return b"".join(rec.frame_start() + b"".join(frame) for frame in parts)
 
 
 def padded(value: int, more: int) -> bytes:
     """A varint, `more` bytes longer than it should be."""
-    out = bytearray(ct.varint(value))
+    out = bytearray(wire.varint(value))
     if more:
         out[-1] |= 0x80
         out += b"\x80" * (more - 1) + b"\0"
     return bytes(out)
 
 
-def rechecked(rng: Random, good: Frames, change: Callable[[Random, ct.Record], bytes]) -> bytes:
+def rechecked(rng: Random, good: Frames, change: Callable[[Random, rec.Record], bytes]) -> bytes:
     """An archive in which `change` made one record, all checks of records right; sometimes others are lost, doubled or moved."""
-    parts = [[ct.encode_record(r) for r in frame] for frame in good]
+    parts = [[rec.encode_record(r) for r in frame] for frame in good]
     n = rng.randrange(len(parts))
     k = rng.randrange(len(parts[n]))
     parts[n][k] = change(rng, good[n][k])
@@ -92,17 +93,17 @@ def rechecked(rng: Random, good: Frames, change: Callable[[Random, ct.Record], b
     return joined(parts)
 
 
-def other_body(rng: Random, old: ct.Record) -> bytes:
+def other_body(rng: Random, old: rec.Record) -> bytes:
     """The record with blind damage to its body, or another tag."""
-    whole = ct.encode_record(old)
+    whole = rec.encode_record(old)
     tag = whole[:1] if rng.random() < 0.95 else bytes([rng.randrange(256)])
     return record(tag, blind(rng, old.body()))
 
 
-def other_field(rng: Random, old: ct.Record) -> bytes:
+def other_field(rng: Random, old: rec.Record) -> bytes:
     """The record with one field at, or just beyond, the edge of its range."""
-    if isinstance(old, ct.ModelRecord) and rng.random() < 0.4:
-        new: ct.Record = replace(old, adapter=learning(rng, EDGES))
+    if isinstance(old, rec.ModelRecord) and rng.random() < 0.4:
+        new: rec.Record = replace(old, adapter=learning(rng, EDGES))
     else:
         name = rng.choice([f.name for f in fields(old)])
         new = replace(old, **{name: _other(rng, getattr(old, name))})
@@ -110,10 +111,10 @@ def other_field(rng: Random, old: ct.Record) -> bytes:
         body = new.body()
     except (ValueError, OverflowError, UnicodeEncodeError, struct.error):  # no archive can say that
         body = old.body() + b"\0"
-    if isinstance(new, (ct.CodedBlock, ct.XzBlock, ct.EndRecord)) and rng.random() < 0.1:
-        first = len(ct.varint(new.size))
+    if isinstance(new, (rec.CodedBlock, rec.XzBlock, rec.EndRecord)) and rng.random() < 0.1:
+        first = len(wire.varint(new.size))
         body = padded(new.size, rng.choice((1, 2, 8, 9, 10))) + body[first:]
-    return record(ct.encode_record(old)[:1], body)
+    return record(rec.encode_record(old)[:1], body)
 
 
 def learning(rng: Random, numbers: Sequence[int]) -> AdapterParameters:
@@ -146,13 +147,13 @@ def flips(data: bytes) -> Iterator[bytes]:
 def rechecked_flips(archive: bytes, only_streams: bool = False) -> Iterator[bytes]:
     """With each bit of each record's body flipped in turn, and the record's check right again."""
     good = frames(archive)
-    parts = [[ct.encode_record(r) for r in frame] for frame in good]
+    parts = [[rec.encode_record(r) for r in frame] for frame in good]
     for n, frame in enumerate(good):
         for k, old in enumerate(frame):
             body = old.body()
             start = 0
             if only_streams:
-                start = len(body) - len(old.stream) if isinstance(old, ct.CodedBlock) else len(body)
+                start = len(body) - len(old.stream) if isinstance(old, rec.CodedBlock) else len(body)
             for flipped in flips(body[start:]):
                 new = [list(f) for f in parts]
                 new[n][k] = record(parts[n][k][:1], body[:start] + flipped)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from random import Random
 
 from fuzzing import containers, mutation
-from llmzip import container as ct
-from llmzip import parity
+from llmzip.archive import parity, wire
+from llmzip.archive import records as rec
+from llmzip.archive.parity.repair import repair
 from llmzip.errors import LLZError
-from llmzip.parity.repairing import repair
 
 MOST_MEMORY = 1 << 24  # bytes, for archives of a few thousand
 
@@ -45,8 +45,8 @@ def inputs(rng: Random) -> Iterator[bytes]:
             yield mutation.rechecked(rng, mutation.frames(archive), _change)
 
 
-def _change(rng: Random, old: ct.Record) -> bytes:
-    content = parity.read(old.content) if isinstance(old, ct.ParityRecord) else None
+def _change(rng: Random, old: rec.Record) -> bytes:
+    content = parity.read(old.content) if isinstance(old, rec.ParityRecord) else None
     if content is None or rng.random() < 0.2:
         return rng.choice((mutation.other_body, mutation.other_field))(rng, old)
     layout, number, payload = content
@@ -54,7 +54,9 @@ def _change(rng: Random, old: ct.Record) -> bytes:
     if rng.random() < 0.7:
         name = rng.choice(list(n))
         n[name] = rng.choice((*mutation.EDGES, n[name] + 1, n[name] - 1, n[name] * 7, 1 << 36))
-    numbers = ct.varint(n["size"] % 2**64) + ct.varint(n["shard"] % 2**64) + ct.varint(n["groups"] % 2**64) + bytes([n["parity"] % 256])
+    numbers = (
+        wire.varint(n["size"] % 2**64) + wire.varint(n["shard"] % 2**64) + wire.varint(n["groups"] % 2**64) + bytes([n["parity"] % 256])
+    )
     number = rng.choice((number, number, number + 1, *mutation.EDGES)) % 2**32
     payload = rng.choice((payload, payload, b"", bytes(n["shard"] % 70_000), rng.randbytes(len(payload))))
     return mutation.record(b"P", parity.MARKER + numbers + number.to_bytes(4, "little") + payload)

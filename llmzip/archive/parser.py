@@ -1,0 +1,205 @@
+"""Reads archives: from bytes to checked records, whatever source the bytes come from. docs/format.md is the specification.
+
+There is one parser, which asks for bytes and does not know where they come from: `pull` takes them from a stream,
+`fileobj.incremental.PushReader` takes what it is given. Lengths are bounded before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Generator, Iterator
+from typing import BinaryIO, TypeVar
+
+from llmzip.archive import forms
+from llmzip.archive.records import (
+    ARITHMETIC_VERSION,
+    DIGEST_BYTES,
+    FORMAT_VERSION,
+    MAGIC,
+    MAX_RECORD,
+    MAX_SINKS,
+    MAX_WINDOW,
+    TAG_CODED,
+    TAG_END,
+    TAG_FORM,
+    TAG_MODEL,
+    TAG_PARITY,
+    TAG_STORED,
+    TAG_XZ,
+    TOKENIZER_BYTES,
+    WHOLE_BYTES,
+    CodedBlock,
+    EndRecord,
+    FormBlock,
+    ModelRecord,
+    ParityRecord,
+    Record,
+    StoredBlock,
+    XzBlock,
+    is_model_id,
+)
+from llmzip.archive.wire import DAMAGED as _DAMAGED
+from llmzip.archive.wire import Cursor as _Cursor
+from llmzip.archive.wire import decode_flagged
+from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
+from llmzip.parameters import MAX_BLOCK, MAX_LANES
+from llmzip.system import streams
+
+
+def _decode_model(c: _Cursor) -> ModelRecord:
+    arithmetic = c.take(1)[0]
+    if arithmetic != ARITHMETIC_VERSION:
+        raise UnsupportedArchiveError(
+            f"the archive uses arithmetic version {arithmetic}, this llmzip knows {ARITHMETIC_VERSION}; use the llmzip that wrote it"
+        )
+    window, sinks = c.varint(MAX_WINDOW), c.take(1)[0]
+    if window < 1 or sinks > MAX_SINKS:
+        raise DamagedArchiveError(_DAMAGED)
+    adapter, near = decode_flagged(c)
+    model_id = c.take(c.take(1)[0]).decode("latin-1")
+    if not is_model_id(model_id):
+        raise DamagedArchiveError(_DAMAGED)
+    record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, adapter, near, arithmetic)
+    c.end()
+    return record
+
+
+def _decode_coded(c: _Cursor) -> CodedBlock:
+    size = c.varint(MAX_BLOCK)
+    symbols = c.varint(size)  # every symbol is at least one byte
+    lanes = c.varint(min(symbols, MAX_LANES))
+    if lanes < 1:
+        raise DamagedArchiveError(_DAMAGED)
+    return CodedBlock(size, symbols, lanes, c.word(), c.rest())
+
+
+def _decode_form(c: _Cursor) -> FormBlock:
+    size, packed = c.varint(MAX_BLOCK), c.take(1)[0]
+    if packed > 1:
+        raise UnsupportedArchiveError("the archive holds a block of a form that this llmzip does not know; use a newer llmzip")
+    side = c.take(c.varint(forms.MAX_SIDE))
+    text = c.varint(MAX_BLOCK)
+    symbols = c.varint(text)
+    lanes = c.varint(min(symbols, MAX_LANES))
+    if lanes < 1 or size < 1:
+        raise DamagedArchiveError(_DAMAGED)
+    forms.read_side(side, bool(packed), size, text)
+    return FormBlock(size, symbols, lanes, c.word(), c.rest(), text, bool(packed), side)
+
+
+def _decode_record(tag: bytes, body: bytes) -> Record:
+    c = _Cursor(body)
+    if tag == TAG_MODEL:
+        return _decode_model(c)
+    if tag == TAG_CODED:
+        return _decode_coded(c)
+    if tag == TAG_FORM:
+        return _decode_form(c)
+    if tag == TAG_STORED:
+        if len(body) > MAX_BLOCK:
+            raise DamagedArchiveError(_DAMAGED)
+        return StoredBlock(body)
+    if tag == TAG_XZ:
+        return XzBlock(c.varint(MAX_BLOCK), c.word(), c.rest())
+    if tag == TAG_PARITY:
+        return ParityRecord(body)
+    if tag == TAG_END:
+        record = EndRecord(c.varint(1 << 63), c.take(WHOLE_BYTES))
+        c.end()
+        return record
+    raise UnsupportedArchiveError(f"the archive holds a record of unknown kind {tag!r}; use a newer llmzip")
+
+
+_T = TypeVar("_T")
+Parser = Generator[int, bytes, _T]  # yields how many bytes it wants at most, is sent that many or fewer; none at the end
+
+
+def _exactly(n: int) -> Parser[bytes]:
+    out = bytearray()  # parts may be of one byte each
+    while len(out) < n:
+        part = yield min(n - len(out), 1 << 20)
+        if not part:
+            raise DamagedArchiveError("the archive ends too early: it is cut short; get another copy")
+        out += part
+    return bytes(out)
+
+
+def parse_start(first: bool) -> Parser[bool]:
+    """Magic and version; False where an archive ends, with zeros up to the input's end or without, instead of going on with another frame.
+
+    Args:
+        first: whether this is the archive's first frame, which must be there.
+
+    Raises:
+        NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+    """
+    start = b""
+    while len(start) < len(MAGIC) and (part := (yield len(MAGIC) - len(start))):
+        start += part
+    if not first and not start.strip(b"\0"):
+        yield from _padding(start)
+        return False
+    if start != MAGIC:
+        if not first:
+            raise DamagedArchiveError("what follows the archive's first part is not an llmzip archive; cut it off or get another copy")
+        raise NotAnArchiveError("not an llmzip archive; check that this is the right file")
+    version = (yield from _exactly(1))[0]
+    if version != FORMAT_VERSION:
+        raise UnsupportedArchiveError(f"format version {version} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip")
+    return True
+
+
+def _padding(part: bytes) -> Parser[None]:
+    """What is left of the input after an archive's last frame: zeros, of which `part` are the first."""
+    while part:
+        part = yield 1 << 16
+        if part.strip(b"\0"):
+            raise DamagedArchiveError("something follows the archive's last part and the zeros after it; cut it off or get another copy")
+
+
+def parse_record() -> Parser[Record]:
+    """A record, whose CRC-32 and bounds hold. Raises UnsupportedArchiveError, DamagedArchiveError."""
+    head = yield from _exactly(2)
+    while head[-1] & 0x80:
+        if len(head) > 5:
+            raise DamagedArchiveError(_DAMAGED)
+        head += yield from _exactly(1)
+    length = _Cursor(head[1:]).varint(MAX_RECORD)
+    body = yield from _exactly(length)
+    if struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) != (yield from _exactly(4)):
+        raise DamagedArchiveError(_DAMAGED)
+    return _decode_record(head[:1], body)
+
+
+def pull(parser: Parser[_T], source: BinaryIO) -> _T:
+    """Runs a parser on a stream, which may give fewer bytes at a time than asked for."""
+    try:
+        wanted = next(parser)
+        while True:
+            wanted = parser.send(streams.read(source, wanted))
+    except StopIteration as done:
+        result: _T = done.value
+        return result
+
+
+def read_frames(source: BinaryIO) -> Iterator[Iterator[Record]]:
+    """The frames of an archive, each an iterator over its records up to and including the end record.
+
+    A frame must be read to its end before the next is asked for.
+
+    Raises:
+        NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+    """
+    first = True
+    while pull(parse_start(first), source):
+        yield _records(source)
+        first = False
+
+
+def _records(source: BinaryIO) -> Iterator[Record]:
+    while True:
+        record = pull(parse_record(), source)
+        yield record
+        if isinstance(record, EndRecord):
+            return

@@ -1,0 +1,127 @@
+"""What an archive says of itself, read without decoding it; needs no model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO
+
+from llmzip.archive import forms, parity, parser, records
+from llmzip.archive.parity import Layout
+from llmzip.archive.records import Block, CodedBlock, EndRecord, FormBlock, ModelRecord, ParityRecord, StoredBlock, XzBlock, check_size
+
+
+@dataclass
+class Summary:
+    """Sums over all frames of an archive.
+
+    Attributes:
+        archive, content: bytes.
+        coded, packed, stored: blocks of each kind: by a model, as xz, as they are.
+        parity: bytes of parity frames, which `frames` does not count.
+        symbols: of coded blocks.
+        forms: what coded blocks hold besides plain text, by name: runs, and encodings; each once, in order of their kinds.
+        lanes: of each coded block.
+        models: those that blocks ask for, in order of appearance.
+        protected: what parity frames say of themselves.
+    """
+
+    frames: int = 0
+    archive: int = 0
+    content: int = 0
+    parity: int = 0
+    coded: int = 0
+    packed: int = 0
+    stored: int = 0
+    symbols: int = 0
+    forms: list[str] = field(default_factory=list)
+    lanes: list[int] = field(default_factory=list)
+    models: list[ModelRecord] = field(default_factory=list)
+    protected: list[Layout] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> int:
+        """Of all kinds."""
+        return self.coded + self.packed + self.stored
+
+    @property
+    def ratio(self) -> float | None:
+        """Content to archive; None where one is empty."""
+        return self.content / self.archive if self.archive and self.content else None
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits of archive for a byte of content."""
+        return 8 * self.archive / self.content if self.content else None
+
+    def add(self, other: Summary) -> None:
+        """Adds another archive's sums."""
+        for name in ("frames", "archive", "content", "parity", "coded", "packed", "stored", "symbols"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.lanes += other.lanes
+        self.forms = [name for name in forms.NAMES if name in self.forms or name in other.forms]
+        self.protected += other.protected
+        self.models = list(dict.fromkeys(self.models + other.models))
+
+    def add_parity(self, record: ParityRecord) -> None:
+        """Takes note of a parity frame's first record."""
+        found = parity.read(record.content)
+        if found and not found.number:
+            self.protected.append(found.layout)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        models = [asdict(m) | {"digest": m.digest.hex(), "tokenizer": m.tokenizer.hex()} for m in self.models]
+        protected = [asdict(p) | {"percent": p.percent, "burst": p.burst} for p in self.protected]
+        more = {
+            "protected": protected,
+            "blocks": self.blocks,
+            "ratio": self.ratio,
+            "bits_per_byte": self.bits_per_byte,
+            "format": records.FORMAT_VERSION,
+        }
+        return asdict(self) | {"models": models} | more
+
+
+def summarise(source: BinaryIO) -> Summary:
+    """Reads an archive to its end.
+
+    Raises:
+        LLZError: it is not an archive, of another version, or damaged.
+    """
+    s = Summary()
+    kinds: set[int] = set()
+    models: dict[ModelRecord, None] = {}  # in order; a list would take ages for an archive of many
+    for frame in parser.read_frames(source):
+        begin, found = s.archive, set()
+        s.frames += 1
+        content = 0
+        s.archive += len(records.frame_start())
+        for record in frame:
+            s.archive += len(records.encode_record(record))
+            found.add(type(record))
+            if isinstance(record, Block):
+                content += record.size
+            if isinstance(record, ModelRecord):
+                models[record] = None
+            elif isinstance(record, CodedBlock):
+                s.coded += 1
+                s.symbols += record.symbols
+                s.lanes.append(record.lanes)
+                if isinstance(record, FormBlock):
+                    items = forms.read_side(record.side, record.packed, record.size, record.text)
+                    kinds.update(item.kind for item in items)
+            elif isinstance(record, StoredBlock):
+                s.stored += 1
+            elif isinstance(record, XzBlock):
+                s.packed += 1
+            elif isinstance(record, ParityRecord):
+                s.add_parity(record)
+            elif isinstance(record, EndRecord):
+                check_size(content, record)
+                s.content += content
+        if found == {ParityRecord, EndRecord}:
+            s.frames -= 1
+            s.parity += s.archive - begin
+    s.models = list(models)
+    s.forms = [forms.NAMES[kind] for kind in sorted(kinds)]
+    return s

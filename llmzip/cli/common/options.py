@@ -1,0 +1,134 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+from llmzip.system.file_names import STDIO, is_standard_output
+
+Command = Callable[..., Any]
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def _size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """Bytes, written as a number or with K, M, G, T for powers of 1024."""
+    if value is None:
+        return None
+    if not (match := re.fullmatch(r"(\d{1,15})([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)):
+        raise click.BadParameter(f"{value!r} is not a size; write it like 4096, 64K or 10MiB")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def known_models(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For completion: IDs of the registry, else files and folders."""
+    from llmzip.models.registry import REGISTRY
+
+    return [CompletionItem(name) for name in REGISTRY if name.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
+
+
+def _tell(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Log messages to standard error."""
+    if wanted:
+        import logging
+
+        logging.basicConfig(format="llmzip: %(message)s")
+        logging.getLogger("llmzip").setLevel(logging.INFO)
+
+
+class Output(click.Path):
+    """A file to write; "-" for all that means standard output."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name."""
+        name = os.fsdecode(super().convert(value, param, ctx))
+        return STDIO if is_standard_output(name) else name
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several decorators as one; help shows the first one first."""
+
+    def apply(command: Command) -> Command:
+        return functools.reduce(lambda c, decorate: decorate(c), reversed(decorators), command)
+
+    return apply
+
+
+machine = options(
+    click.option(
+        "-T", "--threads", type=click.IntRange(min=0), metavar="N", envvar="LLMZIP_THREADS",
+        help="CPU threads; 0, the default, is all cores. The result is the same.",
+    ),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", envvar="LLMZIP_DEVICE", show_default=True,
+        help="Where to compute. The result is the same.",
+    ),
+)  # fmt: skip
+loudness = options(
+    click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors."),
+    click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_tell, help="Say which kernels run, and times."),
+)
+files = click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
+targets = options(
+    click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to standard output."),
+    click.option("-o", "--output", metavar="OUT", type=Output(), help="Write to OUT; - is standard output."),
+    click.option("-f", "--force", is_flag=True, help="Overwrite the output; write archives to a terminal."),
+    click.option("-k", "--keep", is_flag=True, help="Keep FILE; the default, for scripts that say so."),
+    click.option("--rm", "remove", is_flag=True, help="Delete FILE at last, if it was proven that the archive gives it back."),
+)
+model = click.option(
+    "--model", metavar="ID", envvar="LLMZIP_MODEL", shell_complete=known_models,
+    help="Registry ID, hf:OWNER/NAME@REVISION, or path of a .gguf file or a safetensors folder.",
+)  # fmt: skip
+model_place = click.option(
+    "--model", metavar="PATH", envvar="LLMZIP_MODEL", type=click.Path(), help="Where to find the model, if it is not in the registry."
+)
+offline = click.option("--offline", is_flag=True, help="Never use the network, as with LLMZIP_OFFLINE=1: a missing model is an error.")
+lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
+parity = click.option(
+    "--parity", type=int, metavar="PERCENT",
+    help="Add what `repair` needs to restore the archive when up to PERCENT of it is lost in one piece.",
+)  # fmt: skip
+max_output = click.option("--max-output", callback=_size, metavar="SIZE", help="Refuse archives that hold more, e.g. 10M.")
+part = click.option(
+    "--bytes",
+    "limit",
+    callback=_size,
+    default="100000",
+    metavar="SIZE",
+    show_default=True,
+    help="Inspect at most so much of FILE, e.g. 2M.",
+)
+colour = click.option(
+    "--color", "--colour", "colour", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+    help="Colours in the output; auto is for terminals, unless NO_COLOR is set.",
+)  # fmt: skip
+head = click.option("--bytes", "limit", callback=_size, metavar="SIZE", help="Take only the first SIZE bytes of each file, e.g. 100K.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def levels(command: Command) -> Command:
+    """Options -1 to -9; the last one given counts."""
+    for level in reversed(LEVELS):
+        words = {min(LEVELS): "Fastest, frozen model.", max(LEVELS): "Smallest, slow; needs more memory."}
+        default = "From -1 to -9 ever smaller and slower; this is the default." if level == DEFAULT_LEVEL else None
+        help_text = words.get(level) or default
+        flag = click.option(
+            f"-{level}", "level", flag_value=level, type=int, default=DEFAULT_LEVEL, help=help_text, hidden=help_text is None
+        )
+        command = flag(command)
+    return command
+
+
+verify = click.option("--verify", is_flag=True, help="Decode each archive again and compare before it gets its name.")
+explain = click.option("--explain", is_flag=True, help="Say where the bits went, on standard error; takes a little longer.")
+salvage = click.option(
+    "--salvage", is_flag=True, help="Write what is left of a damaged archive, and say what is missing; exit status 1 if anything is."
+)

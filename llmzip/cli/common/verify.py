@@ -1,0 +1,123 @@
+"""`--verify`: an archive is decoded by a process of its own, which shares nothing with the one that made it but files.
+
+A fault in the memory or in the settings of one process would pass unnoticed if the same process decoded what it had coded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from llmzip.cli.common.digest import Digest
+from llmzip.errors import InexactMachineError, LLZError
+from llmzip.system.temporary import temporary
+
+_ENDING = 2.0  # seconds that the process gets to end when it is told to
+# The folder it runs in is no place to import from.
+_PROGRAM = """
+import signal, sys
+for name in ("SIGINT", "SIGPIPE"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+sys.path[:] = [place for place in sys.path if place]
+from llmzip.cli.common.verify import answer
+answer()
+"""
+
+
+class UnverifiedError(LLZError):
+    """The process that verifies failed, and has said why."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("could not be verified, so nothing was written")
+        self.exit_code = exit_code
+
+
+def verify(archive: BinaryIO, name: str, content: Digest, settings: dict[str, Any]) -> None:
+    """Has an archive decoded.
+
+    Args:
+        archive: an open file with a descriptor, which is read from its start.
+        name: what messages call it.
+        content: what it should hold.
+        settings: for `options.Options`.
+
+    Raises:
+        UnverifiedError: it could not be decoded.
+        InexactMachineError: it holds something else.
+    """
+    archive.flush()
+    os.lseek(archive.fileno(), 0, os.SEEK_SET)
+    places = os.pathsep.join(os.path.abspath(place) for place in sys.path if place)
+    task = {"name": name, "size": content.size, "settings": settings}
+
+    def start(passed: Sequence[int]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", _PROGRAM, json.dumps(task | {"life": passed})]
+        environment = os.environ | {"PYTHONPATH": places}
+        return subprocess.Popen(command, stdin=archive.fileno(), stdout=subprocess.PIPE, env=environment, pass_fds=passed)  # noqa: S603
+
+    with _life() as passed, temporary(functools.partial(start, passed), _end) as process:
+        said, _ = process.communicate()
+    if process.returncode:
+        raise UnverifiedError(process.returncode if process.returncode > 0 else 1)
+    if json.loads(said.splitlines()[-1]) != content.stated():
+        raise InexactMachineError("what the archive gives back is not what went in; nothing was written, please report this")
+
+
+@contextlib.contextmanager
+def _life() -> Iterator[Sequence[int]]:
+    """A descriptor for the process that comes to its end when this one does, however that happens; none where there are no such."""
+    if os.name != "posix":
+        yield ()
+        return
+    reader, writer = os.pipe()
+    try:
+        yield (reader,)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _end_with(life: int) -> None:
+    """Ends this process when the one that wants its answer is gone."""
+    os.read(life, 1)
+    os._exit(1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait(_ENDING)
+    if process.stdout:
+        process.stdout.close()
+
+
+def answer() -> None:
+    """In that process: decodes standard input as its argument says, prints what came out, and exits."""
+    from llmzip.cli.common.forecast import Forecaster, contents
+    from llmzip.cli.common.jobs import progress, report_error
+    from llmzip.codec.codec import Codec
+    from llmzip.options import Options
+
+    task = json.loads(sys.argv[1])
+    for life in task["life"]:
+        threading.Thread(target=_end_with, args=(life,), daemon=True).start()
+    settings, archive, back = task["settings"], sys.stdin.buffer, Digest()
+    quiet = bool(settings.get("quiet"))
+    try:
+        found = contents(archive)
+        archive.seek(0)
+        codec = Codec(Options(**settings))
+        codec.announce = None if quiet else Forecaster(task["name"], found)
+        with progress(task["name"], task["size"], quiet) as report:
+            codec.decompress_stream(archive, back, report)  # type: ignore[arg-type]  # all it needs
+    except (LLZError, OSError) as e:
+        sys.exit(report_error(task["name"], e))
+    print(json.dumps(back.stated()))

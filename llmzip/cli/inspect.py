@@ -1,0 +1,124 @@
+"""`inspect`: what each token of a text costs, in the terminal, as JSON or as a page."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmzip.archive import records
+from llmzip.cli.common import options as opt
+from llmzip.cli.common.jobs import attempt, progress
+from llmzip.system import streams
+from llmzip.system.file_names import STDIO, FileError, shown
+from llmzip.system.input_files import reading
+from llmzip.system.output_files import check_absent, writing
+
+if TYPE_CHECKING:
+    from llmzip.inspection import Inspection
+
+
+@click.command(short_help="What each token of a text costs.")
+@click.argument("file", required=False, default=STDIO, type=click.Path())
+@opt.levels
+@opt.part
+@click.option(
+    "--html", metavar="OUT", type=opt.Output(),
+    help="Write one page that needs nothing else to OUT, in place of the tokens here; - is standard output.",
+)  # fmt: skip
+@opt.as_json
+@click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
+@opt.colour
+@opt.lanes
+@opt.model
+@opt.machine
+@opt.loudness
+def inspect(file: str, html: str | None, as_json: bool, quiet: bool, **given: Any) -> None:
+    """Show what each token of FILE, a text, costs in an archive, and what the model expected there; -q leaves out the summary."""
+    if as_json and html == STDIO:
+        raise click.UsageError("--json and --html - both want standard output; name a file for the page.")
+    if given["limit"] < 1:
+        raise click.UsageError("--bytes must be at least 1.")
+    sys.exit(attempt(file, lambda: _inspect(file, html, as_json, quiet, given)))
+
+
+@dataclass(frozen=True)
+class _Text:
+    """The part of a file to inspect, and the bytes of the whole file; None if there are more, but nobody knows how many."""
+
+    content: bytes
+    whole: int | None
+
+
+def _inspect(file: str, html: str | None, as_json: bool, quiet: bool, given: dict[str, Any]) -> None:
+    if html is not None:
+        _check_page(html, given["force"])
+    text = _read(file, given["limit"])
+    from llmzip import inspection as library
+    from llmzip.codec.codec import Codec
+    from llmzip.inspection import as_json as as_document
+    from llmzip.inspection import page
+    from llmzip.options import Options
+
+    settings = {name: given[name] for name in ("model", "level", "lanes", "device")}
+    codec = Codec(Options(**settings, threads=given["threads"] or None, quiet=quiet))
+    with progress(file, len(text.content), quiet) as report:
+        found = library.inspect(codec, text.content, report)
+    name = shown(file)
+    if html is not None:
+        with writing(html, given["force"]) as sink:
+            streams.write(sink, page.page(found, name, text.whole).encode())
+    if as_json:
+        click.echo(json.dumps(as_document.document(found, name, text.whole)))
+    elif html != STDIO:
+        _print(found, name, text.whole, tokens=html is None, summary=not quiet, colour=_wants_colour(given["colour"]))
+
+
+def _check_page(html: str, force: bool) -> None:
+    """Fails if the page is there already, before any work is done for it."""
+    try:
+        check_absent(html, force)
+    except FileError as e:
+        raise FileError(str(e).replace("-o", "--html")) from None
+
+
+def _print(found: Inspection, name: str, whole: int | None, tokens: bool, summary: bool, colour: bool) -> None:
+    from llmzip.inspection import terminal
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has not every character still shows the rest
+    if tokens and colour:
+        text = "".join(terminal.coloured(found))
+        click.echo(text, nl=bool(text) and not text.endswith("\n"), color=True)
+    elif tokens:
+        click.echo("\n".join(terminal.listed(found)))
+    if summary:
+        if tokens:
+            click.echo()
+        click.echo("\n".join(terminal.summary(found, name, whole, colour)), color=colour)
+
+
+def _wants_colour(choice: str) -> bool:
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return choice == "always"
+
+
+def _read(file: str, limit: int) -> _Text:
+    """The file's first `limit` bytes, less a character they would cut."""
+    with reading(file) as source:
+        content = streams.read_all(source, limit)
+        rest = streams.read(source, 1) if len(content) == limit else b""
+        size = os.fstat(source.fileno()).st_size if file != STDIO else 0  # 0, too, for what is no regular file
+    whole = max(size, len(content)) if size or not rest else None
+    if content.startswith(records.MAGIC):
+        raise FileError("is an llmzip archive; inspect its content: llmzip decompress -c FILE | llmzip inspect")
+    if rest and rest[0] & 0xC0 == 0x80:
+        cut = next((i for i in range(len(content) - 1, max(len(content) - 4, 0), -1) if content[i] >= 0xC0), len(content))
+        content = content[:cut]
+    return _Text(content, whole)

@@ -1,0 +1,138 @@
+"""How long decoding will take on this machine, before it is begun: some steps are timed.
+
+A step takes its time for the products of the model, whatever was before it; for attention, in proportion to the positions seen, up to
+the window; and for the votes of neighbours, in proportion to the symbols kept, up to their capacity. So a block is timed as
+it begins and as it ends, with caches that pretend to be full, and what lies between follows. Tokens are random: of equal states the votes take less
+than of the model's own. Many lanes take as much longer as there are more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from llmzip.adapter.adapter import Adapter, Sizes
+from llmzip.adapter.neighbours import State
+from llmzip.archive.records import ModelRecord
+from llmzip.codec.loaded_models import LoadedModel
+from llmzip.coding.lanes import LaneLayout
+from llmzip.engine.transformer import Hidden
+from llmzip.entropy.frequencies import TOTAL
+
+_STEPS, _MOST_STEPS = 2, 48  # that are timed, after one that is not, ...
+_SECONDS = 0.08  # ... until they took so long, so that what else the machine does has its share
+_LANES, _FULL_LANES = 32, 8  # at most, with empty caches and with full ones; from here on twice the lanes take twice the time
+_POSITIONS = 2048  # that attention is timed with at most ...
+_KEPT = 1 << 16  # ... and symbols kept
+_BYTES = 1 << 28  # that a cache may take for it
+_SPARE = 128  # positions it is made larger
+_STATES = 64  # different ones of the symbols kept
+
+_log = logging.getLogger(__name__)
+
+
+class Shape(NamedTuple):
+    """What matters of a coded block here."""
+
+    symbols: int
+    lanes: int
+
+
+class _Times(NamedTuple):
+    """Seconds of a step: of the transformer, and of all else."""
+
+    advance: float
+    code: float
+
+
+class Forecast:
+    """Of blocks that `loaded` will decode as `model` says.
+
+    Attributes:
+        clock: gives the seconds that are spent.
+    """
+
+    def __init__(self, loaded: LoadedModel, model: ModelRecord) -> None:
+        self.clock: Callable[[], float] = time.perf_counter
+        self._transformer, self._alphabet, self._model = loaded.transformer, loaded.alphabet.size, model
+
+    def seconds(self, shapes: Iterable[Shape]) -> float:
+        """About how long these blocks will take. Takes a fraction of a second for each order of magnitude of lanes."""
+        start = self.clock()
+        groups: dict[int, list[Shape]] = {}
+        for shape in shapes:
+            groups.setdefault(shape.lanes.bit_length(), []).append(shape)
+        seconds = 0.0
+        for group in groups.values():
+            largest = max(group)
+            seconds += self._block(*largest) / largest.symbols * sum(shape.symbols for shape in group)
+        _log.info("decoding is expected to take %.1f s, which took %.2f s to find out", seconds, self.clock() - start)
+        return seconds
+
+    def _block(self, symbols: int, lanes: int) -> float:
+        model, steps = self._model, LaneLayout(symbols, lanes).steps
+        first = min(lanes, _LANES)
+        flat = self._times(first, 0, 0)
+        last = self._lanes_in_memory(first)
+        before = flat if last == first else self._times(last, 0, 0)
+        positions, capacity = min(steps, model.window), 1 << model.adapter.neighbours.capacity_bits if model.adapter.neighbours else 0
+        kept = min(symbols, capacity)
+        after = self._times(last, min(positions, _POSITIONS), min(kept, _KEPT))
+        attention = max(0.0, after.advance - before.advance) * positions / min(positions, _POSITIONS)
+        votes = max(0.0, after.code - before.code) * kept / max(1, min(kept, _KEPT))
+        growth = attention * _mean(steps, model.window) + votes * _mean(steps, capacity / lanes)
+        return steps * lanes * (sum(flat) / first + growth / last)
+
+    def _lanes_in_memory(self, lanes: int) -> int:
+        """How many of the lanes are timed with caches that are full."""
+        needed = self._transformer.memory(1, *self._extent(_POSITIONS), 1, self._model.near)[0]
+        return max(1, min(lanes, _FULL_LANES, _BYTES // needed))
+
+    def _extent(self, position: int) -> tuple[int, int]:
+        """Window and steps of a cache for timing steps from a position on."""
+        return min(self._model.window, _POSITIONS), position + _SPARE
+
+    def _times(self, lanes: int, position: int, kept: int) -> _Times:
+        """Of steps of so many lanes after so many positions, and symbols of the block."""
+        model, transformer, config = self._model, self._transformer, self._transformer.config
+        window, positions = self._extent(position)
+        cache = transformer.cache(lanes, window, model.sinks, positions, 1, model.near)
+        total = kept + lanes * (_MOST_STEPS + 1)
+        adapter = Adapter(model.adapter, Sizes(config.vocab, self._alphabet, config.width, lanes, total), transformer.threads)
+        if position:
+            cache.pretend(position)
+        if kept and adapter.neighbours:
+            adapter.neighbours.pretend(kept, self._states())
+        random, targets = np.random.default_rng(0), np.full(lanes, TOTAL // 2, np.int64)
+        times: list[_Times] = []
+        while len(times) <= _STEPS or (len(times) <= _MOST_STEPS and sum(map(sum, times)) < _SECONDS):
+            tokens = random.integers(config.vocab, size=(lanes, 1), dtype=np.int32)
+            start = self.clock()
+            hidden = transformer.advance(tokens, cache)
+            state = _state(hidden)
+            advanced = self.clock()
+            adapter.find(transformer.logits(hidden), state, targets)
+            if (len(times) + 1) % adapter.steps == 0:
+                adapter.update()
+            times.append(_Times(advanced - start, self.clock() - advanced))
+        return _Times(*(sum(kind) / len(kind) for kind in zip(*times[1:], strict=True)))
+
+    def _states(self) -> State:
+        """What random tokens lead to: as near to each other as this model's states are, which is what votes' time depends on."""
+        transformer = self._transformer
+        cache = transformer.cache(1, _STATES, self._model.sinks, _STATES, _STATES, self._model.near)
+        tokens = np.random.default_rng(1).integers(transformer.config.vocab, size=(1, _STATES), dtype=np.int32)
+        return _state(transformer.advance(tokens, cache))
+
+
+def _state(hidden: Hidden) -> State:
+    return State(hidden.q.cpu().numpy(), hidden.scale.cpu().numpy())
+
+
+def _mean(steps: int, full: float) -> float:
+    """Of what grows from 0 at the first step, and no more after `full` steps: its mean, as a share of what it is at the last."""
+    return 0.5 if steps <= full else 1 - full / (2 * steps)

@@ -1,0 +1,58 @@
+"""Where the bits of a block go: what the frozen model leaves, and what each part of the adapter takes off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip.entropy import compiled_frequencies
+from llmzip.entropy.frequencies import TOTAL_BITS, Lessons, Logits, Votes, no_votes
+
+if TYPE_CHECKING:
+    from llmzip.archive.records import CodedBlock
+    from llmzip.codec.loaded_models import LoadedModel
+
+
+class Ledger:
+    """An `observing.Account` in sums of -log2 of the coded symbols' frequencies / 2^TOTAL_BITS.
+
+    Attributes:
+        frozen: under the model alone, in bits.
+        biased: with the vocabulary's biases.
+        voted: with the neighbours' votes as well, which is what is coded.
+        content, symbols, stream: bytes, symbols and bytes of bitstream of the blocks that were coded.
+        archive: bytes of everything written.
+    """
+
+    thorough = False
+
+    def __init__(self) -> None:
+        self.frozen = self.biased = self.voted = 0.0
+        self.content = self.symbols = self.stream = self.archive = 0
+
+    def page(self) -> Ledger:
+        """An empty one of its kind, for bits that may not count in the end."""
+        return Ledger()
+
+    def keep(self, page: Ledger, block: CodedBlock, model: LoadedModel) -> None:
+        """Adds a block and what its page says."""
+        self.frozen += page.frozen
+        self.biased += page.biased
+        self.voted += page.voted
+        self.content += block.size
+        self.symbols += block.symbols
+        self.stream += len(block.stream)
+
+    def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
+        """Counts rows about to be coded."""
+        none = no_votes(len(coded))
+
+        def bits(some_bias: NDArray[np.float32], some_votes: Votes) -> float:
+            _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, Lessons())
+            return float((TOTAL_BITS - np.log2(freq)).sum())
+
+        self.frozen += bits(np.zeros_like(bias), none)
+        self.biased += bits(bias, none)
+        self.voted += bits(bias, votes)

@@ -1,0 +1,135 @@
+"""Models ready to code with, each loaded once, when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from llmzip.archive import records
+from llmzip.archive.records import ModelRecord
+from llmzip.errors import ModelMismatchError, ModelUnavailableError
+from llmzip.options import Options
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS, Level
+from llmzip.system import exact_threads
+
+if TYPE_CHECKING:
+    from llmzip.coding.alphabet import Alphabet
+    from llmzip.coding.block_coder import BlockCoder
+    from llmzip.engine.transformer import Transformer
+    from llmzip.models.convert import IntegerModel
+
+_log = logging.getLogger(__name__)
+
+
+class LoadedModel:
+    """A model ready to code with: its identity, alphabet and engine."""
+
+    def __init__(self, model_id: str, model: IntegerModel, options: Options) -> None:
+        from llmzip.adapter import probe
+        from llmzip.coding.alphabet import Alphabet
+        from llmzip.engine import build
+
+        self.model_id, self._options = model_id, options
+        self.digest = model.digest()[: records.DIGEST_BYTES]
+        self.tokenizer = model.tokenizer.hash[: records.TOKENIZER_BYTES]
+        self.alphabet: Alphabet = Alphabet(model.tokenizer)
+        self.transformer: Transformer = build.build(model, options.device, options.threads, options.kernel, options.ops)
+        probe.prove(self.transformer.threads)
+
+    def prepare(self) -> None:
+        """Makes the present thread ready to compute with the model. Raises InexactMachineError if its processor's mode is wrong."""
+        from llmzip.engine import float_mode
+
+        exact_threads.use_threads(self.transformer.threads)
+        float_mode.check(self.transformer.threads)
+
+    def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
+        """The archive's record of this model, predicting as `level` says."""
+        return ModelRecord(self.model_id, self.digest, self.tokenizer, level.window, SINKS, level.adapter, level.near)
+
+    def coder(self, record: ModelRecord) -> BlockCoder:
+        """A coder with the parameters of `record`."""
+        from llmzip.coding.block_coder import BlockCoder
+
+        return BlockCoder(
+            self.transformer,
+            self.alphabet.size,
+            record.window,
+            record.sinks,
+            record.adapter,
+            record.near,
+            threads=self.transformer.threads,
+            rows=self._options.rows,
+        )
+
+
+class LoadedModels:
+    """The models of a codec: the one its options name, and those that archives ask for."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._loaded: dict[bytes, LoadedModel] = {}  # by digest
+        self._own: LoadedModel | None = None
+
+    def _load(self, model_id: str, read: Callable[[], IntegerModel]) -> LoadedModel:
+        """Reads a model and builds its engine; logs what took how long."""
+        times = [time.perf_counter()]
+
+        def done() -> None:
+            times.append(time.perf_counter())
+
+        import numba  # noqa: F401  counted apart
+        import torch  # noqa: F401
+
+        done()
+        model = read()
+        done()
+        loaded = LoadedModel(model_id, model, self.options)
+        done()
+        seconds = tuple(after - before for before, after in pairwise(times))
+        _log.info(f"{model_id}: libraries imported in %.2f s, model read in %.2f s, engine ready in %.2f s", *seconds)
+        return loaded
+
+    def _own_model(self) -> LoadedModel:
+        if self._own is None:
+            from llmzip.models import resolve
+            from llmzip.models.registry import DEFAULT_MODEL
+
+            name = self.options.model or DEFAULT_MODEL
+            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
+            self._loaded[self._own.digest] = self._own
+        return self._own
+
+    def _ready(self, record: ModelRecord | None = None) -> LoadedModel:
+        """The model an archive asks for, or the codec's own, and this thread ready to compute with it."""
+        loaded = self._model_for(record) if record else self._own_model()
+        loaded.prepare()
+        return loaded
+
+    def _model_for(self, record: ModelRecord) -> LoadedModel:
+        """The model an archive asks for, checked by its digests."""
+        if record.digest not in self._loaded:
+            from llmzip.models import resolve
+
+            try:
+                how = (self.options.quiet, self.options.offline)
+                self._loaded[record.digest] = self._load(
+                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, record.tokenizer, *how)
+                )
+                if self.options.model and self._loaded[record.digest].tokenizer != record.tokenizer:
+                    self._own_model()  # may have the same weights, and the right tokenizer
+            except ModelUnavailableError:
+                if not self.options.model:
+                    raise
+                self._own_model()  # the place the user points to
+        loaded = self._loaded.get(record.digest) or self._own
+        if loaded is None or (loaded.digest, loaded.tokenizer) != (record.digest, record.tokenizer):
+            have = "other files" if loaded is None else f"weights {loaded.digest.hex()}, tokenizer {loaded.tokenizer.hex()}"
+            raise ModelMismatchError(
+                f"the archive needs model {record.model_id} with weights {record.digest.hex()} and tokenizer {record.tokenizer.hex()}, "
+                f"but here are {have}; get the model it was made with"
+            )
+        return loaded

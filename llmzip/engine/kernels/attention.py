@@ -1,0 +1,214 @@
+"""Attention kernels, compiled by numba: rotation, cache, integer softmax. Each equals `reference` bit for bit.
+
+The rules are those of `kernels`. Work is split over threads by lane, head and token.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from llmzip.engine import numerics as nm
+from llmzip.engine.cache import KEY_BLOCK, OFFSET
+from llmzip.engine.kernels.attention_simd import mix, scores
+from llmzip.engine.kernels.quads import QUAD, operand, prepare
+from llmzip.engine.kernels.rows import ACT_MAX, LINE, ONE, ZERO, f32, i8, i16, i32, jit, magnitude, parallel
+from llmzip.engine.kernels.simd import VECTOR, float_from_bits, largest
+from llmzip.models.convert import VALUE_BASE
+
+_VALUE_BASE, _WEIGHT_SUM = f32(VALUE_BASE), f32(nm.WEIGHT_SUM)
+_FLOOR, _BIAS = f32(nm.ATTEND_FLOOR), i32((127 + nm.ATTEND_BITS) << nm.MANTISSA)
+_UNSEEN = f32(-3e38)
+STEPS = 32  # of one head, one after another: its keys and values stay in the cache of the processor
+
+
+@jit
+def _rotated(acc, col, cs, out):
+    """One head, scaled and rotated: acc int32 [d], cs float32 [2, d/2] -> out float32 [d]."""
+    half = acc.shape[0] // 2
+    for j in range(half):
+        a = f32(acc[j]) * col[j]
+        b = f32(acc[half + j]) * col[half + j]
+        out[j] = a * cs[0, j] - b * cs[1, j]
+        out[half + j] = b * cs[0, j] + a * cs[1, j]
+
+
+@jit
+def _quantise_head(x, row, q):
+    """Rounds x float32 [d] to integers q [d]; returns the scale."""
+    m = magnitude(x)
+    r = ACT_MAX / m
+    for j in range(x.shape[0]):
+        q[j] = i32(np.rint(x[j] * r))
+    return (m * row) / ACT_MAX
+
+
+@jit
+def _store_head(acc, col, row, cs, heads, kv, h, d, k, ks, v, vs, slot):
+    """Writes one token's key and value of head h of kv into its lane's part of the cache, at `slot` there."""
+    y, z = np.empty(d, f32), np.empty(d, i32)
+    at = (heads + h) * d
+    _rotated(acc[at : at + d], col[at : at + d], cs, y)
+    ks[slot] = _quantise_head(y, row, z)
+    block = k[slot // KEY_BLOCK * KEY_BLOCK * d :]
+    for j in range(d):
+        block[j // QUAD * (QUAD * KEY_BLOCK) + slot % KEY_BLOCK * QUAD + j % QUAD] = z[j] + OFFSET
+    at += kv * d
+    for j in range(d):
+        y[j] = (f32(acc[at + j]) * _VALUE_BASE + f32(acc[at + kv * d + j])) * col[at + j]
+    vs[slot] = _quantise_head(y, row, z)
+    pair = v[slot // 2 * 2 * d :]
+    for j in range(d):
+        pair[2 * j + slot % 2] = z[j]
+
+
+@jit
+def store_rows(acc, col, row, cs, heads, d, k, ks, v, vs, base, slots, slot, first, last):
+    """Writes new keys and values of rows [first, last) of acc int32 [lanes*t, q+3kv] into the cache.
+
+    k, ks, v, vs: see `KVCache`; base, slots and slot (of the first of the t steps): int64 [kv_heads], of this layer.
+    """
+    t, kv = cs.shape[0], base.shape[0]
+    for i in range(first, last):
+        lane, step = i // t, i % t
+        for h in range(kv):
+            at = base[h] + lane * slots[h]
+            _store_head(acc[i], col, row[i], cs[step], heads, kv, h, d, k[at * d :], ks[at:], v[at * d :], vs[at:], slot[h] + step)
+
+
+@parallel
+def store_kernel(acc, col, row, cs, heads, d, k, ks, v, vs, base, slots, slot, parts):
+    """`store_rows` for all rows."""
+    n = acc.shape[0]
+    for part in nb.prange(parts):
+        store_rows(acc, col, row, cs, heads, d, k, ks, v, vs, base, slots, slot, part * n // parts, (part + 1) * n // parts)
+
+
+@jit
+def _exponentials(u, top, a):
+    """Unnormalised integer weights a of scores u float32 [n]; their sum."""
+    total = i32(0)
+    for j in range(u.shape[0]):
+        e = i32(float_from_bits(i32(i32(max(u[j] - top, _FLOOR) * LINE) + _BIAS)))
+        a[j] = e
+        total = i32(total + e)
+    return total
+
+
+@jit
+def _largest_scale(vs, lo, hi, top):
+    """Maximum of vs[lo:hi] and `top`."""
+    inner, outer = (lo + VECTOR - 1) // VECTOR * VECTOR, hi // VECTOR * VECTOR
+    if inner < outer:
+        top = max(top, largest(vs[inner:].ctypes.data, (outer - inner) // VECTOR))
+    else:
+        inner = outer = hi
+    for j in range(lo, inner):
+        top = max(top, vs[j])
+    for j in range(outer, hi):
+        top = max(top, vs[j])
+    return top
+
+
+@jit
+def _normalised(a, vs, r, w):
+    """Attention weights w as int16 from unnormalised ones, all [n]."""
+    for j in range(a.shape[0]):
+        w[j] = i16(i32(np.rint((f32(a[j]) * vs[j]) * r)))
+
+
+@jit
+def _sum_into(sums, out, scale, first):
+    """Adds a mix of values to out (or starts it) and applies the scale at the end; both parts are integers < 2^24."""
+    for g in range(sums.shape[0]):
+        d = sums.shape[1]
+        for j in range(d):
+            s = f32(sums[g, j])
+            if not first:
+                s += out[g * d + j]
+            out[g * d + j] = s * scale
+
+
+@jit
+def _rotate_group(acc, col, row, cs, score, y, q, ready, sums, scales):
+    """Quantised queries of one token's group: acc int32 [group*d] -> q int8 [group, d], ready and sums by `prepare`, scales [group]."""
+    group, d = q.shape
+    for g in range(group):
+        at = g * d
+        _rotated(acc[at : at + d], col[at : at + d], cs, y)
+        scales[g] = _quantise_head(y, row, q[g]) * score
+    prepare(q, ready, sums)
+
+
+@parallel
+def attend_kernel(
+    vectors, group, acc, col, row, cs, pinned_cs, heads, score, k, ks, v, vs, base, slots, windows, slot, sinks, out, parts,
+):  # fmt: skip
+    """`reference.attend` for all queries of one layer.
+
+    vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. acc int32 [lanes*t, q+3kv or more],
+    out float32 [lanes*t, q]; the cache as in `store_rows`. With one step only, its keys and values are stored here, by whoever
+    needs them; with more, `store_rows` must have done it.
+
+    Threads share the units of work: lanes x runs of STEPS steps x key heads.
+    """
+    t, kv = cs.shape[0], base.shape[0]
+    runs = (t + STEPS - 1) // STEPS
+    queries, head_dim = group.ndim, vectors.ndim * VECTOR
+    k_block, most = KEY_BLOCK * head_dim, slots.max()
+    units = acc.shape[0] // t * runs * kv
+    alone = t == 1
+    for part in nb.prange(parts):
+        u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, most), i16)
+        y, q = np.empty(head_dim, f32), np.empty((queries, head_dim), i8)
+        ready, qsum, qs = operand(q), np.empty(queries, i32), np.empty(queries, f32)
+        sums, far = np.empty((queries, head_dim), i32), np.empty((queries, KEY_BLOCK), f32)
+        pu, pw, pq, psum, pqs = u.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
+        for i in range(part * units // parts, (part + 1) * units // parts):
+            lane, run, h = i // (runs * kv), i // kv % runs, i % kv
+            begin = base[h] + lane * slots[h]
+            keys, scale_k, scale_v = k[begin * head_dim :], ks[begin:], vs[begin : begin + slots[h]]
+            values = v[begin * head_dim :]
+            pk, pks, pv = keys.ctypes.data, scale_k.ctypes.data, values.ctypes.data
+            at = h * queries * head_dim
+            end = at + queries * head_dim
+            for step in range(run * STEPS, min((run + 1) * STEPS, t)):
+                line = lane * t + step
+                if alone:
+                    _store_head(acc[line], col, row[line], cs[step], heads, kv, h, head_dim, keys, scale_k, values, scale_v, slot[h])
+                hi = slot[h] + step + 1
+                few = min(sinks, hi)
+                lo = max(few, hi - windows[h])
+                low, high = lo // KEY_BLOCK, (hi + KEY_BLOCK - 1) // KEY_BLOCK
+                start, stop = low * KEY_BLOCK, high * KEY_BLOCK
+                _rotate_group(acc[line, at:end], col[at:end], row[line], cs[step], score, y, q, ready, qsum, qs)
+                for b in range(low, high):
+                    scores(vectors, group, pq, psum, pqs, pk + b * k_block, pks + 4 * KEY_BLOCK * b, pu + 4 * KEY_BLOCK * b, 4 * most)
+                if few:
+                    _rotate_group(acc[line, at:end], col[at:end], row[line], pinned_cs[step], score, y, q, ready, qsum, qs)
+                    scores(vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
+                v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
+                for g in range(queries):
+                    # Whole blocks are worked on: what is not seen scores so low that its weight is 0.
+                    u[g, start:lo] = _UNSEEN
+                    u[g, hi:stop] = _UNSEEN
+                    m = _UNSEEN
+                    if few:
+                        u[g, :few] = far[g, :few]
+                        if start:
+                            u[g, few:KEY_BLOCK] = _UNSEEN
+                        m = largest(pu + 4 * most * g, 1)
+                    m = max(m, largest(pu + 4 * (most * g + start), high - low))
+                    total = _exponentials(u[g, start:stop], m, a[start:stop])
+                    if few and start:
+                        total = i32(total + _exponentials(u[g, :KEY_BLOCK], m, a[:KEY_BLOCK]))
+                    r = _WEIGHT_SUM / (f32(total) * v_top)
+                    _normalised(a[start:stop], scale_v[start:stop], r, w[g, start:stop])
+                    if few and start:
+                        _normalised(a[:KEY_BLOCK], scale_v[:KEY_BLOCK], r, w[g, :KEY_BLOCK])
+                o, o_scale = out[line, at:end], v_top / _WEIGHT_SUM
+                if few and start:
+                    mix(vectors, group, pw, 2 * most, pv, KEY_BLOCK // 2, sums.ctypes.data)
+                    _sum_into(sums, o, ONE, True)
+                mix(vectors, group, pw + 2 * start, 2 * most, pv + start * head_dim, (stop - start) // 2, sums.ctypes.data)
+                _sum_into(sums, o, o_scale, not (few and start))

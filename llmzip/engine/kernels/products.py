@@ -1,0 +1,79 @@
+"""Matrix products compiled by numba, from weights laid out once for the purpose.
+
+A library's int8 product rearranges the weights on every call, which is most of its time when rows are few. Here each
+block of weights stays in the fastest cache while all rows pass by.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from llmzip.engine.kernels.quads import operand, prepare
+from llmzip.engine.kernels.rows import f32, i32, jit, parallel
+from llmzip.engine.kernels.tiles import OUTPUTS, tile
+
+
+@jit
+def some_products(q, sums, w, first, last, out, origin):
+    """Fills the outputs of blocks [first, last) of w; those of block `origin` lie first in `out`.
+
+    q int8 [m, any] and sums int32 [m] as made by `prepare`, w packed [ceil(n / OUTPUTS), k / QUAD, OUTPUTS, QUAD], out int32 [m or more, any]; its
+    columns beyond n, up to a multiple of OUTPUTS, are overwritten.
+    """
+    m, stride = q.shape
+    n = w.shape[1]
+    below = 4 * out.shape[1]  # bytes from a row of out to the next
+    for b in range(first, last):
+        here = w[b].ctypes.data
+        i = 0
+        while i < m:
+            at, s, o = q[i:].ctypes.data, sums[i:].ctypes.data, out[i:, (b - origin) * OUTPUTS :].ctypes.data
+            if m - i >= 8:
+                tile(8, at, stride, here, n, s, o, below)
+                i += 8
+            elif m - i >= 4:
+                tile(4, at, stride, here, n, s, o, below)
+                i += 4
+            elif m - i >= 2:
+                tile(2, at, stride, here, n, s, o, below)
+                i += 2
+            else:
+                tile(1, at, stride, here, n, s, o, below)
+                i += 1
+
+
+@jit
+def product(q, w, out):
+    """out int32 [m or more, n or more] from q int8 [m, k] and packed w, by one thread."""
+    ready, sums = operand(q), np.empty(q.shape[0], i32)
+    prepare(q, ready, sums)
+    some_products(ready, sums, w, 0, w.shape[0], out, 0)
+
+
+@parallel
+def shared_product(q, w, out, parts):
+    """`product` by `parts` threads, each making some of the outputs."""
+    ready, sums = operand(q), np.empty(q.shape[0], i32)
+    prepare(q, ready, sums)
+    blocks = w.shape[0]
+    for part in nb.prange(parts):
+        some_products(ready, sums, w, part * blocks // parts, (part + 1) * blocks // parts, out, 0)
+
+
+@parallel
+def head_kernel(q, row, w, col, out, parts):
+    """Logits float32 [m, vocab] of q int8 [m, width] and row float32 [m]: `reference.scale_logits` of the product."""
+    m, vocab = out.shape
+    ready, sums = operand(q), np.empty(q.shape[0], i32)
+    prepare(q, ready, sums)
+    blocks = w.shape[0]
+    for part in nb.prange(parts):
+        acc = np.empty((m, OUTPUTS), i32)
+        for b in range(part * blocks // parts, (part + 1) * blocks // parts):
+            some_products(ready, sums, w, b, b + 1, acc, b)
+            c = col[b * OUTPUTS : min(vocab, (b + 1) * OUTPUTS)]
+            for i in range(m):
+                o, r = out[i, b * OUTPUTS :], row[i]
+                for j in range(len(c)):
+                    o[j] = (f32(acc[i, j]) * c[j]) * r

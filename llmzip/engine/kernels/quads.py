@@ -1,0 +1,106 @@
+"""Four int8s against four, sixteen times over: the step all integer dot products are made of.
+
+One instruction (VNNI's `vpdpbusd`) where the processor has it; elsewhere two multiply-adds of int16s, which every vector
+unit has. The instruction wants one operand unsigned, so the other side's partner is stored with OFFSET added. Sums are of
+integers and never saturate, so both ways and any order give the same.
+
+A side that is broadcast, four values at a time, is first brought into that form by `prepare`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from llmzip.engine.cache import OFFSET as OFFSET
+from llmzip.engine.kernels.rows import i8, i16, i32, jit
+from llmzip.engine.kernels.simd import I8, I16, I32, INTP, VECTOR, load, multiply_add, splat, vector
+
+QUAD = 4
+SUMS, BYTES, SHORTS = vector(I32, VECTOR), vector(I8, QUAD * VECTOR), vector(I16, 2 * VECTOR)
+ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
+
+
+class Vnni:
+    """Quads as they are. A tile of 8 rows and 2 vectors of sums fills the 32 registers."""
+
+    parts, rows, columns = 1, 8, 2
+
+    @staticmethod
+    def spread(_builder: Any, quads: Any) -> list[Any]:
+        """`quads` (BYTES, unsigned) as `add` takes them, a part each."""
+        return [quads]
+
+    @staticmethod
+    def add(builder: Any, total: Any, part: Any, one: Any) -> Any:
+        """The total (SUMS) with products of a part of the unsigned side and one part of the broadcast side added."""
+        kind = ir.FunctionType(SUMS, [SUMS, SUMS, SUMS])  # as LLVM declared it before 22; newer ones know both ways
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+        return builder.call(function, [total, builder.bitcast(part, SUMS), one])
+
+
+class Pairs:
+    """Quads as int16s, first those at even places, then those at odd ones: to part them takes no shuffles."""
+
+    parts, rows, columns = 2, 4, 1
+
+    @staticmethod
+    def spread(builder: Any, quads: Any) -> list[Any]:
+        """`quads` (BYTES, unsigned) as `add` takes them, a part each."""
+        words = builder.bitcast(quads, SHORTS)
+        low, eight = (ir.Constant(SHORTS, [value] * (2 * VECTOR)) for value in (255, 8))
+        return [builder.and_(words, low), builder.lshr(words, eight)]
+
+    @staticmethod
+    def add(builder: Any, total: Any, part: Any, one: Any) -> Any:
+        """The total (SUMS) with products of a part of the unsigned side and one part of the broadcast side added."""
+        wide = vector(I32, 2 * VECTOR)
+        return multiply_add(builder, total, builder.sext(part, wide), builder.sext(builder.bitcast(one, SHORTS), wide))
+
+
+def emitter(context: Any) -> Any:
+    """`Vnni` or `Pairs`, by the processor that code is made for."""
+    return Vnni if "+avx512vnni" in context.codegen().magic_tuple()[2].split(",") else Pairs
+
+
+def broadcast(builder: Any, emit: Any, row: Any, quad: Any, part: int) -> Any:
+    """One part of the quad with index `quad` of the row at an address, as made by `prepare`, for all of SUMS."""
+    at = builder.add(builder.mul(quad, INTP(QUAD * emit.parts)), INTP(QUAD * part))
+    return splat(builder, load(builder, row, at, I32))
+
+
+@intrinsic
+def parts(_typing: Any) -> Any:
+    """Parts a quad is worked on in."""
+    return types.intp(), lambda context, _builder, _signature, _args: INTP(emitter(context).parts)
+
+
+@jit
+def operand(q):
+    """Room for the broadcast side of q int8 [m, k]: int8 [m, parts * k], which is q itself if there is one part."""
+    return q if parts() == 1 else np.empty((q.shape[0], parts() * q.shape[1]), i8)
+
+
+@jit
+def prepare(q, out, sums):
+    """Brings q int8 [m, k] into the form of the broadcast side, out as from `operand`; sums int32 [m] of its rows."""
+    m, k = q.shape
+    for i in range(m):
+        total = i32(0)
+        for j in range(k):
+            total = i32(total + i32(q[i, j]))
+        sums[i] = total
+    if parts() != 1:
+        shorts = out.view(np.int16)
+        for i in range(m):
+            x, y = q[i], shorts[i]
+            for j in range(k // QUAD):
+                y[QUAD * j] = i16(x[QUAD * j])
+                y[QUAD * j + 1] = i16(x[QUAD * j + 2])
+                y[QUAD * j + 2] = i16(x[QUAD * j + 1])
+                y[QUAD * j + 3] = i16(x[QUAD * j + 3])

@@ -1,0 +1,1 @@
+"""Logits to integer frequencies to a range coder. Floats end here; compiled twins stand beside the definitions."""

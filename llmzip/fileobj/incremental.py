@@ -1,0 +1,216 @@
+"""Compression and decompression of data that comes in pieces, like the objects of the standard library's `lzma`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from llmzip.archive.parser import Parser, parse_record, parse_start
+from llmzip.archive.records import Block, EndRecord, Record
+from llmzip.codec.codec import Codec, FrameReader, FrameWriter
+from llmzip.codec.cutting import BlockCutter
+from llmzip.errors import LLZError
+from llmzip.options import Options
+from llmzip.parameters import DEFAULT_LEVEL
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class Compressor:
+    """Makes one frame of content that comes in pieces; its bytes are those that `compress` gives for all of it.
+
+    A block is coded when its content is there, in the call that completes it, so most calls of `compress` return nothing. Blocks that the model cannot
+    help with are held back, up to 16 MiB of content, so that what repeats in them is found.
+
+        >>> c = llmzip.Compressor()
+        >>> archive = c.compress(b"some ") + c.compress(b"text") + c.flush()
+
+    Attributes:
+        ready: whether it can take more: not after `flush`, nor after an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        level: int = DEFAULT_LEVEL,
+        model: str | None = None,
+        lanes: int | None = None,
+        threads: int | None = None,
+        device: str = "auto",
+        codec: Codec | None = None,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            level: 1 (fast) to 9 (small).
+            model: registry ID, `hf:OWNER/NAME@REVISION` or path; the default model if None.
+            lanes: streams coded in parallel; chosen from the size and level if None.
+            threads: CPU threads; all cores if None.
+            device: "auto", "cpu" or "cuda".
+            codec: a codec to use, with its options and the models it has loaded; the other arguments are not looked at then.
+
+        Raises:
+            ParameterError: an argument is out of range.
+        """
+        codec = codec or Codec(Options(level=level, model=model, lanes=lanes, threads=threads, device=device))
+        self._writer = FrameWriter(codec)
+        self._cutter = BlockCutter(self._writer.block_bytes)
+        self.ready = True
+
+    def compress(self, data: ReadableBuffer) -> bytes:
+        """Takes content, and returns what can be said of the archive now: whole blocks, or nothing.
+
+        Args:
+            data: any bytes, or another object with the buffer protocol.
+
+        Raises:
+            LLZError: the model cannot be had, or not be run; the compressor is of no more use then.
+            ValueError: after `flush`, or after an error.
+        """
+        return b"".join(self.pieces(data))
+
+    def pieces(self, data: ReadableBuffer) -> Iterator[bytes]:
+        """What `compress` returns, block by block; to be run to its end before any other call."""
+        yield from self._coded(self._cutter.feed(data))
+
+    def flush(self) -> bytes:
+        """The rest of the archive: the last block and the end of the frame. It can be called once.
+
+        Raises:
+            LLZError: the model cannot be had, or not be run.
+            ValueError: after `flush`, or after an error.
+        """
+        last = b"".join(self._coded(self._cutter.end()))
+        self.ready = False
+        return last + self._writer.end()
+
+    def _coded(self, contents: Iterator[bytes]) -> Iterator[bytes]:
+        if not self.ready:
+            raise ValueError("the compressor was flushed or has failed")
+        self.ready = False  # unless all goes well: a frame that lacks a block must not be ended
+        for content in contents:
+            yield self._writer.block(content)
+        self.ready = True
+
+
+class Decompressor:
+    """Restores the content of one frame that comes in pieces.
+
+    Content is given out block by block, each after its own check. Only at the end of the frame, where `eof` becomes true, is it
+    certain that nothing is missing.
+
+        >>> d = llmzip.Decompressor()
+        >>> d.decompress(archive[:100]) + d.decompress(archive[100:])
+        b'some text'
+        >>> d.eof
+        True
+    """
+
+    def __init__(self, *, model: str | None = None, threads: int | None = None, device: str = "auto", codec: Codec | None = None) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            model: where to look for a model that is not in the registry; its digest must match the archive's.
+            threads: CPU threads; all cores if None.
+            device: "auto", "cpu" or "cuda".
+            codec: a codec to use, with its options and the models it has loaded; the other arguments are not looked at then.
+
+        Raises:
+            ParameterError: an argument is out of range.
+        """
+        self._records = PushReader()
+        self._frame = FrameReader(codec or Codec(Options(model=model, threads=threads, device=device)))
+        self._next: Record | None = None  # not decoded yet
+        self._content = bytearray()  # decoded, not given out yet
+        self._ended = False
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the frame was reached, its check passed and all its content was given out."""
+        return self._ended and not self._content
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether `decompress` must be given more of the archive before it can return more."""
+        return not (self._ended or self._content or self._next)
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the frame, once `eof` is true: nothing, or another frame for another decompressor, or zeros, which mean nothing."""
+        return bytes(self._records.rest) if self.eof else b""
+
+    def decompress(self, data: ReadableBuffer, max_length: int = -1) -> bytes:
+        """Takes a piece of the archive, and returns the content that can be given out now.
+
+        Args:
+            data: the next bytes of the archive; may be empty.
+            max_length: how many bytes to return at most; the rest stays for the next call. No limit if negative.
+
+        Raises:
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: of the archive; there is no going on after that.
+            LLZError: the model cannot be had, or not be run.
+            EOFError: after the end of the frame.
+        """
+        if self.eof:
+            raise EOFError("the frame has ended; what follows is in unused_data")
+        self._records.push(data)
+        while self._advance(max_length < 0 or len(self._content) < max_length):
+            pass
+        out = bytes(self._content if max_length < 0 else self._content[:max_length])
+        del self._content[: len(out)]
+        return out
+
+    def _advance(self, decode: bool) -> bool:
+        """Goes on by a record, by a block only if `decode`; whether it did."""
+        self._next = self._next or self._records.record()
+        if self._next is None or (isinstance(self._next, Block) and not decode):
+            return False
+        self._content += self._frame.content(self._next)  # where this fails it fails again when asked again
+        self._ended = isinstance(self._next, EndRecord)
+        self._next = None
+        return True
+
+
+class PushReader:
+    """The records of one frame, from bytes that are handed in as they come.
+
+    Attributes:
+        ended: whether the end record was given out.
+        rest: bytes handed in and not used yet; after the end, those that follow the frame.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.rest = bytearray()
+        self._error: LLZError | None = None
+        self._parser: Parser[bool] | Parser[Record] = parse_start(True)
+        self._wanted = next(self._parser)
+
+    def push(self, data: ReadableBuffer) -> None:
+        """Adds bytes."""
+        self.rest += data
+
+    def record(self) -> Record | None:
+        """The next record; None if that takes more bytes, or after the end record.
+
+        Raises:
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: now and at every later call.
+        """
+        if self._error:
+            raise self._error
+        while self.rest and not self.ended:
+            part = bytes(self.rest[: self._wanted])
+            del self.rest[: self._wanted]
+            try:
+                self._wanted = self._parser.send(part)
+            except StopIteration as done:
+                self._parser = parse_record()
+                self._wanted = next(self._parser)
+                if isinstance(done.value, Record):
+                    self.ended = isinstance(done.value, EndRecord)
+                    return done.value
+            except LLZError as e:
+                self._error = e
+                raise
+        return None

@@ -1,0 +1,113 @@
+"""`open`: archives as binary or text files."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
+
+from llmzip.codec.codec import Codec
+from llmzip.fileobj.llzfile import LLZFile
+from llmzip.parameters import DEFAULT_LEVEL
+
+if TYPE_CHECKING:
+    from llmzip.fileobj.llzfile import FileName
+
+_BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
+_TextMode = Literal["rt", "wt", "xt", "at"]
+
+
+class _TextFile(io.TextIOWrapper):
+    """Text over an LLZFile; an exception inside `with` abandons what was written."""
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None and not issubclass(kind, GeneratorExit):
+            cast(LLZFile, self.buffer).__exit__(kind, value, trace)
+        self.close()
+
+
+@overload
+def open(
+    filename: FileName | BinaryIO, mode: _BinaryMode = ..., *, level: int = ..., model: str | None = ..., lanes: int | None = ...,
+    threads: int | None = ..., device: str = ..., codec: Codec | None = ...,
+    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ...,
+) -> LLZFile: ...  # fmt: skip
+
+
+@overload
+def open(
+    filename: FileName | BinaryIO, mode: _TextMode, *, level: int = ..., model: str | None = ..., lanes: int | None = ...,
+    threads: int | None = ..., device: str = ..., codec: Codec | None = ...,
+    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ...,
+) -> io.TextIOWrapper: ...  # fmt: skip
+
+
+@overload
+def open(
+    filename: FileName | BinaryIO, mode: str, *, level: int = ..., model: str | None = ..., lanes: int | None = ...,
+    threads: int | None = ..., device: str = ..., codec: Codec | None = ...,
+    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ...,
+) -> LLZFile | io.TextIOWrapper: ...  # fmt: skip
+
+
+def open(
+    filename: FileName | BinaryIO,
+    mode: str = "rb",
+    *,
+    level: int = DEFAULT_LEVEL,
+    model: str | None = None,
+    lanes: int | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    codec: Codec | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> LLZFile | io.TextIOWrapper:
+    r"""Opens an archive in binary or text mode.
+
+        >>> with llmzip.open("notes.llz", "wt", encoding="utf-8") as f:
+        ...     f.write("some text\n")
+        >>> for line in llmzip.open("notes.llz", "rt", encoding="utf-8"):
+        ...     print(line, end="")
+
+    Args:
+        filename: a path; or a binary file object, which is used from where it stands and not closed.
+        mode: "r", "w", "x" or "a", as for `LLZFile`; with "t" for text, else, with or without "b", for bytes.
+        level, model, lanes, threads, device, codec: as for `LLZFile`.
+        encoding, errors, newline: of the text, as for `io.TextIOWrapper`; only with "t".
+
+    Returns:
+        an `LLZFile`, or a text file over one.
+
+    Raises:
+        ParameterError: an argument is out of range.
+        ValueError: there is no such mode, or it does not go with the other arguments.
+        LLZError: a frame cannot be added to what is there (mode "a").
+        OSError: the file cannot be opened.
+    """
+    text = "t" in mode
+    if text and "b" in mode:
+        raise ValueError(f"a file is opened as text or as bytes, not as both: {mode!r}")
+    if not text and (encoding, errors, newline) != (None, None, None):
+        raise ValueError('encoding, errors and newline are for text, with "t" in the mode')
+    file = LLZFile(filename, mode.replace("t", "", 1), level=level, model=model, lanes=lanes, threads=threads, device=device, codec=codec)
+    if not text:
+        return file
+    try:
+        if "w" in mode or "x" in mode:
+            file.write(_byte_order_mark(encoding))
+        return _TextFile(cast(Any, file), io.text_encoding(encoding), errors, newline)
+    except BaseException:
+        file.abandon()
+        raise
+
+
+def _byte_order_mark(encoding: str | None) -> bytes:
+    """What a text begins with in an encoding that needs it to be read on every machine.
+
+    `TextIOWrapper` writes it for utf-8-sig always, but for these only to files that are seekable.
+    """
+    name = codecs.lookup(encoding).name if encoding else ""
+    return "".encode(name) if name in ("utf-16", "utf-32") else b""

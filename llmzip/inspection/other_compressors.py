@@ -1,0 +1,16 @@
+"""What other compressors make of the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+
+from llmzip.system.libraries import ZSTD, first_library
+
+
+def sizes(data: bytes) -> dict[str, int]:
+    """Compressed bytes by the name of the command that gives them; zstd only where Python has a library for it."""
+    out = {"gzip -9": len(gzip.compress(data, 9, mtime=0)), "xz -9": len(lzma.compress(data, preset=9))}
+    if zstd := first_library(*ZSTD):
+        out["zstd -19"] = len(zstd.compress(data, 19))
+    return out

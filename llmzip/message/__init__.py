@@ -1,0 +1,1 @@
+"""Short messages, without a container."""

@@ -1,0 +1,47 @@
+"""Names that mean one of the process's own descriptors: /dev/stdout, /dev/fd/5, /proc/self/fd/1, and links to them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import BinaryIO, cast
+
+_FOLDERS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
+_LINKS = 40  # that are followed, as the system does
+
+
+def named(path: str) -> int | None:
+    """The number of the descriptor that a path means; None if it means something else.
+
+    To open such a name again would empty the file that is there, or begin again at its start, and to replace it would take the name from
+    all others.
+    """
+    folders = {os.path.realpath(folder) for folder in _FOLDERS}
+    for _ in range(_LINKS):
+        folder, name = os.path.split(os.path.abspath(path))
+        folder = os.path.realpath(folder)
+        if folder in folders and name.isdecimal() and name == str(int(name)):
+            return int(name)
+        try:
+            path = os.path.join(folder, os.readlink(os.path.join(folder, name)))
+        except (OSError, ValueError):  # no link
+            return None
+    return None
+
+
+def given(number: int) -> bool:
+    """Whether the program was started with this descriptor: its own are not passed on to others."""
+    try:
+        return os.get_inheritable(number)
+    except (OSError, OverflowError):
+        return False
+
+
+def opened(name: str, mode: str) -> BinaryIO:
+    """A file; a descriptor of the process goes on where it is, unless a file is to be read, which begins at its start."""
+    number = named(name)
+    if number is None or (mode == "rb" and os.path.isfile(name)):
+        return cast(BinaryIO, open(name, mode))
+    if not given(number):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
+    return cast(BinaryIO, os.fdopen(os.dup(number), mode))

@@ -1,0 +1,178 @@
+"""Compiled code kept on disk, so that a machine compiles once: what numba's own cache does, for places and files of any kind.
+
+A function's code for one signature is one file, which begins with a digest of its content and of all it depends on: the sources of the
+function's module and of what that imports from its package, as compiled code holds the functions and constants it uses; the versions
+of the libraries. What has another digest is damaged, outdated or none of ours: it is never unpickled, and replaced. Nothing that goes
+wrong here is an error: the function is compiled then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import pickle
+import re
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba import config
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from llmzip.system import user_folders
+from llmzip.system.temporary import temporary
+
+_log = logging.getLogger(__name__)
+
+_SHAPING = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")  # numba's settings that other code comes of
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_IMPORT = re.compile(r"^from ([\w.]+) import (\([^)]*\)|.*)", re.MULTILINE)
+
+
+class CodeCache(NullCache):
+    """The compiled code of one function, as numba's dispatchers want it: to be found, and to be kept, by signature."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._module, self._name = function.__module__, function.__qualname__
+        self._source = function.__code__.co_filename
+        self._sources = _sources(self._module)  # now, as long as they are those that were imported
+        self._line = function.__code__.co_firstlineno
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was compiled for a signature; None if there is nothing that will do."""
+        try:
+            target_context.refresh()
+            for folder in self._places():
+                if payload := self._read(self._file(folder, sig, target_context.codegen())):
+                    return CompileResult._rebuild(target_context, *pickle.loads(payload))  # noqa: S301  of trusted owners, by its digest
+        except Exception:  # whatever others may have left there
+            _log.debug("%s.%s cannot be had from the cache", self._module, self._name, exc_info=True)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keeps what was compiled for a signature, if that can be."""
+        try:
+            if data.lifted or data.library.has_dynamic_globals:  # holds addresses of this process
+                return
+            payload = dumps(data._reduce())
+            for folder in self._places()[-1:]:
+                self._write(self._file(folder, sig, data.codegen), payload)
+        except Exception:
+            _log.debug("%s.%s cannot be kept", self._module, self._name, exc_info=True)
+
+    def _places(self) -> tuple[Path, ...]:
+        return () if self._sources is None else _places(self._source, config.CACHE_DIR)
+
+    def _file(self, folder: Path, sig: Any, codegen: Any) -> Path:
+        which = (self._line, str(sig), codegen.magic_tuple(), [str(getattr(config, name)) for name in _SHAPING])
+        short = hashlib.sha256(repr(which).encode()).hexdigest()[:16]
+        name = f"{self._module.rpartition('.')[2]}.{self._name}".replace("<", "").replace(">", "")
+        return folder / f"{name}-{short}.{sys.implementation.cache_tag}.compiled"
+
+    def _digest(self, file: Path, payload: bytes) -> bytes:
+        versions = (numba.__version__, llvmlite.__version__, sys.version)
+        return hashlib.sha256(repr((file.name, self._module, self._sources, versions)).encode() + payload).digest()
+
+    def _read(self, file: Path) -> bytes | None:
+        try:
+            with open(file, "rb", opener=_open) as source:
+                owner, content = os.fstat(source.fileno()).st_uid, source.read()
+        except OSError:
+            return None
+        payload = content[_DIGEST_BYTES:]
+        right = owner in _trusted(self._source) and content[:_DIGEST_BYTES] == self._digest(file, payload)
+        return payload if right else None
+
+    def _write(self, file: Path, payload: bytes) -> None:
+        work = file.with_suffix(f".{uuid.uuid4().hex[:16]}")
+        with temporary(lambda: open(work, "xb"), lambda sink: _drop(sink, work)) as sink:  # readable for whom the umask says
+            sink.write(self._digest(file, payload) + payload)
+            sink.close()
+            os.replace(work, file)
+
+
+def _open(file: str, flags: int) -> int:
+    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))  # of a pipe in its place, nobody may come to write
+
+
+def _drop(sink: Any, work: Path) -> None:
+    with contextlib.suppress(OSError):
+        sink.close()
+    with contextlib.suppress(OSError):
+        work.unlink()
+
+
+@functools.cache
+def _sources(module: str) -> str | None:
+    """A digest of the sources of a module and of those it imports from its package, and so on; None if they cannot be had."""
+    found: dict[str, str] = {}
+    try:
+        _collect(module, found)
+    except (ImportError, OSError, AttributeError, TypeError, SyntaxError, UnicodeError):
+        return None
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
+
+
+def _collect(module: str, found: dict[str, str]) -> None:
+    if module in found:
+        return
+    found[module] = sys.modules[module].__spec__.loader.get_source(module) + ""  # type: ignore[union-attr]  # None is a TypeError
+    for base, names in _IMPORT.findall(found[module]):
+        if base.partition(".")[0] == module.partition(".")[0]:
+            for name in (base, *(f"{base}.{part}" for part in re.findall(r"\w+", names))):
+                if name in sys.modules:
+                    _collect(name, found)
+
+
+@functools.cache
+def _places(source: str, chosen: str) -> tuple[Path, ...]:
+    """Where the code of the functions of a file may be, each but the last to be read only.
+
+    Args:
+        source: the file.
+        chosen: the user's folder for numba's caches, if there is one; if it can be written, it is the only place.
+    """
+    tree = os.path.dirname(os.path.abspath(source))
+    own = f"{os.path.basename(tree)}-{hashlib.sha256(tree.encode()).hexdigest()[:16]}"
+
+    def candidates() -> Iterator[Path | None]:
+        if chosen:
+            folder = user_folders.expanded(chosen)
+            yield folder and folder / own
+        yield Path(importlib.util.cache_from_source(os.path.abspath(source))).parent
+        cache = user_folders.user_cache()
+        yield cache and cache / "compiled" / own
+
+    places = []
+    for folder in filter(None, candidates()):
+        places.append(folder)
+        if _writable(folder):
+            return tuple(places)
+    _log.info("compiled code cannot be kept for the next time; set NUMBA_CACHE_DIR to a folder that can be written")
+    return tuple(places)
+
+
+def _writable(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK | os.X_OK)
+    return False
+
+
+@functools.cache
+def _trusted(source: str) -> frozenset[int]:
+    """Users whose files are believed: this one, the administrator, and who owns the source, as they decide what runs here anyway."""
+    owners = {0, os.geteuid()} if hasattr(os, "geteuid") else {0}
+    with contextlib.suppress(OSError):
+        owners.add(os.stat(source).st_uid)
+    return frozenset(owners)

@@ -1,0 +1,107 @@
+"""Writing files as users of compressors expect: outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from llmzip.errors import reason
+from llmzip.system import descriptors, permissions, streams
+from llmzip.system.file_names import STDIO, FileError, is_standard_output, is_stream, shown
+from llmzip.system.temporary import temporary
+
+
+@contextlib.contextmanager
+def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[BinaryIO]:
+    """A file that takes its name only when the block ends without an error; "-" is standard output.
+
+    Args:
+        target: the name it will have; what is there and no file, as /dev/null, a named pipe or a descriptor, is written to instead.
+        force: whether an existing file is replaced.
+        like: an open file whose permissions, owner, group and times the new one gets, as far as the system lets it (`likeness`).
+    """
+    if is_standard_output(target):
+        with _standard_output() as sink:
+            yield sink
+        return
+    path = Path(target)
+    check_absent(target, force)
+    state = "nothing was changed, check its folder and disk"
+    try:
+        if is_stream(target):
+            with descriptors.opened(target, "wb") as sink:
+                state = "what it was given is not whole"
+                yield sink
+                streams.flush(sink)
+            return
+        with temporary(lambda: tempfile.mkstemp(prefix=".llmzip-", dir=path.parent), _unlink) as (handle, work):
+            with os.fdopen(handle, "w+b") as sink:  # readable, too, for who wants to verify it
+                yield sink
+                sink.flush()
+                permissions.dress(sink.fileno(), work, None if like is None else like.fileno())
+                os.fsync(sink.fileno())
+            _name(work, path, force)
+            _sync_folder(path.parent)
+    except OSError as e:
+        raise FileError(f"{shown(target)} cannot be written ({reason(e)}); {state}") from e
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    sink = sys.stdout.buffer
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what a library prints meanwhile
+            yield sink
+            streams.flush(sink)
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        raise FileError(f"cannot write to standard output ({reason(e)})") from e
+
+
+def _unlink(made: tuple[int, str]) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(made[1])
+
+
+def _name(work: str, path: Path, force: bool) -> None:
+    """Gives a complete file its name: at once, and unless `force` to no other file's cost, even one that came just now."""
+    if not force:
+        try:
+            os.link(work, path)
+            return
+        except FileExistsError:
+            check_absent(str(path), force)
+        except OSError:  # a file system without links
+            check_absent(str(path), force)
+    os.replace(work, path)
+
+
+def check_absent(target: str, force: bool) -> None:
+    """Fails if the output is there already, or can never be there, as its name is too long."""
+    if target == STDIO:
+        return
+    try:
+        os.lstat(target)
+    except OSError as e:
+        if e.errno == errno.ENAMETOOLONG:
+            raise FileError(f"{shown(target)} cannot be written ({reason(e)}); choose a shorter name with -o") from e
+        return  # as it should be, or what is wrong is found out when it is written
+    if not force and not is_stream(target):
+        raise FileError(f"{shown(target)} exists already; use -f to overwrite it, or -o to choose another name")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts a new name on disk, where the system lets folders be opened for that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
