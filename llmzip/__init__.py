@@ -29,9 +29,10 @@ from llmzip.errors import (
     ParameterError,
     UnsupportedArchiveError,
 )
-from llmzip.parameters import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from llmzip.archive.parity.repair import repair
     from llmzip.codec.codec import Codec
     from llmzip.fileobj.fsspec_support import register_fsspec
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from llmzip.fileobj.llzfile import LLZFile
     from llmzip.fileobj.opening import open
     from llmzip.message.message_codec import MessageCodec
-    from llmzip.options import Options
+    from llmzip.options import DecodeOptions, EncodeOptions, Options
     from llmzip.salvaging.recovery import Gap, Piece, Place, Salvaged, salvage
 
 __version__ = "0.1.0"
@@ -95,53 +96,37 @@ _MODULES = {  # of what is imported only when it is asked for
 }
 
 
-def compress(
-    data: bytes,
-    *,
-    level: int = DEFAULT_LEVEL,
-    model: str | None = None,
-    lanes: int | None = None,
-    threads: int | None = None,
-    device: str = "auto",
-) -> bytes:
+def compress(data: bytes, **options: Unpack[EncodeOptions]) -> bytes:
     """The archive of `data`.
 
     Args:
         data: any bytes; text shrinks most.
-        level: 1 (fast) to 9 (small).
-        model: registry ID, `hf:OWNER/NAME@REVISION` or path; the default model if None.
-        lanes: streams coded in parallel (more: faster decoding, larger archive); chosen from the size and level if None.
-        threads: CPU threads; all cores if None. The archive does not depend on them.
-        device: "auto", "cpu" or "cuda". The archive does not depend on it.
+        options: level, model, lanes, threads and device, as in `Options`.
 
     Raises:
         ParameterError: an argument is out of range.
         LLZError: the model cannot be had, or not be run.
     """
-    from llmzip.codec.codec import Codec
-    from llmzip.options import Options
+    from llmzip.codec import Codec, Options
 
-    return Codec(Options(level=level, model=model, lanes=lanes, threads=threads, device=device)).compress(data)
+    return Codec(Options.for_encoding(**options)).compress(data)
 
 
-def decompress(archive: bytes, *, model: str | None = None, threads: int | None = None, device: str = "auto") -> bytes:
+def decompress(archive: bytes, **options: Unpack[DecodeOptions]) -> bytes:
     """The content of `archive`.
 
     Args:
         archive: one or more archives, one after another.
-        model: where to look for a model that is not in the registry; its digest must match the archive's.
-        threads: CPU threads; all cores if None.
-        device: "auto", "cpu" or "cuda".
+        options: model, threads and device, as in `Options`.
 
     Raises:
         NotAnArchiveError, DamagedArchiveError, UnsupportedArchiveError: of the archive; nothing is returned.
         ModelUnavailableError, ModelMismatchError: the archive's model is not here.
         LLZError: the model cannot be run, or an argument is out of range.
     """
-    from llmzip.codec.codec import Codec
-    from llmzip.options import Options
+    from llmzip.codec import Codec, Options
 
-    return Codec(Options(model=model, threads=threads, device=device)).decompress(archive)
+    return Codec(Options.for_decoding(**options)).decompress(archive)
 
 
 def __getattr__(name: str) -> object:

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypedDict
 
 from llmzip.errors import ParameterError
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS, MAX_BLOCK, MAX_LANES, PERCENTAGES, AdapterParameters, Level
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class DecodeOptions(TypedDict, total=False):
+    """Those of `Options` that everything which decodes takes by keyword."""
+
+    model: str | None
+    threads: int | None
+    device: str
+
+
+class EncodeOptions(DecodeOptions, total=False):
+    """Those of `Options` that everything which encodes takes by keyword."""
+
+    level: int
+    lanes: int | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,35 @@ class Options:
         if self.parity is not None and self.parity not in PERCENTAGES:
             raise ParameterError(f"parity must lie between {min(PERCENTAGES)} and {max(PERCENTAGES)} percent, not {self.parity}")
 
-    def how(self) -> Level:
-        """The level, with what was asked for instead."""
+    @classmethod
+    def for_encoding(cls, **options: Unpack[EncodeOptions]) -> Options:
+        """Options given by keyword to what encodes.
+
+        Raises:
+            ParameterError: one is out of range.
+            TypeError: one is not in EncodeOptions.
+        """
+        _refuse_others(options, EncodeOptions.__optional_keys__)
+        return cls(**options)
+
+    @classmethod
+    def for_decoding(cls, **options: Unpack[DecodeOptions]) -> Options:
+        """Options given by keyword to what decodes.
+
+        Raises:
+            ParameterError: one is out of range.
+            TypeError: one is not in DecodeOptions.
+        """
+        _refuse_others(options, DecodeOptions.__optional_keys__)
+        return cls(**options)
+
+    def level_settings(self) -> Level:
+        """Settings of the level, with those that the options replace."""
         level = LEVELS[self.level]
         return replace(level, adapter=self.adapter or level.adapter, block_bytes=self.block_bytes or level.block_bytes)
+
+
+def _refuse_others(given: Mapping[str, object], known: frozenset[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise TypeError(f"unexpected keyword argument {name!r}")

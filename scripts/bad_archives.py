@@ -55,7 +55,7 @@ def _damaged(what: str, archive: bytes) -> Refused:
 
 def _records(archive: bytes) -> tuple[records.ModelRecord, records.CodedBlock, records.EndRecord]:
     """Of `good-tiny`."""
-    [[model, block, end]] = [list(frame) for frame in parser.read_frames(io.BytesIO(archive))]
+    model, block, end = (placed.record for placed in parser.read_records(io.BytesIO(archive)))
     assert isinstance(model, records.ModelRecord)
     assert isinstance(block, records.CodedBlock)
     assert isinstance(end, records.EndRecord)

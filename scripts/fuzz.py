@@ -73,7 +73,7 @@ def runs(a: argparse.Namespace, work: Path) -> Iterator[Run]:
         return
     model = coding.tiny_model()
     codec = coding.codec_of(model)
-    loaded = next(iter(codec._loaded.values()))
+    loaded = codec.blocks.models.own()
     coding.Archives(codec)(coding.seeds(loaded)[0])  # so that no input's time is that of compiling
     if a.coder:
         yield "range decoder", coding.range_decoder, some(coding.random_streams(Random(a.seed)), a.coder)

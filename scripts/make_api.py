@@ -29,7 +29,7 @@ INTERNAL = {  # for other modules of the package
     "Compressor.pieces",
     "MessageCodec.check",
     "MessageCodec.text",
-    "Options.how",
+    "Options.level_settings",
 }
 INTRODUCTION = """# Python API
 

@@ -20,13 +20,20 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
 
+from typing import Any  # noqa: E402
+
 import tiny  # noqa: E402
 from bad_archives import START, Refused, refused  # noqa: E402
 
 from llmzip.archive import records  # noqa: E402
 from llmzip.archive.forms import RUN, UTF_16BE, Item, Transcript  # noqa: E402
+from llmzip.codec.block_codec import BlockCodec  # noqa: E402
 from llmzip.codec.codec import Codec, coded_block  # noqa: E402
-from llmzip.codec.loaded_models import LoadedModel  # noqa: E402
+from llmzip.codec.loaded_models import (  # noqa: E402
+    LoadedModel,
+    LoadedModels,
+)
+from llmzip.codec.policy import Policy  # noqa: E402
 from llmzip.models import resolve  # noqa: E402
 from llmzip.models.convert import IntegerModel, convert  # noqa: E402
 from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
@@ -90,15 +97,10 @@ def contents() -> dict[str, bytes]:
     return {name: content for name, (_, content) in GOOD.items()}
 
 
-class _Coding(Codec):
-    """Codes every block with one given model, so that small archives show every part of the format."""
-
-    def __init__(self, model_id: str, model: IntegerModel, **options: int | AdapterParameters) -> None:
-        super().__init__(Options(**options))  # type: ignore[arg-type]
-        self._own = LoadedModel(model_id, model, self.options)
-
-    def _without_model(self, content: bytes, text: bytes) -> tuple[records.StoredBlock | records.XzBlock, bool]:
-        return records.StoredBlock(content + bytes(1 << 16)), False
+def _coding(model_id: str, model: IntegerModel, **options: Any) -> Codec:
+    """A codec that codes every block with one given model, so that small archives show every part of the format."""
+    made = Options(**options)
+    return Codec(made, blocks=BlockCodec(LoadedModels(made, LoadedModel(model_id, model, made)), Policy.MODEL))
 
 
 def tiny_model() -> IntegerModel:
@@ -119,28 +121,28 @@ def good() -> dict[str, bytes]:
     made["good-zeros-after"] = made["good-stored"] + bytes(7)
     made["good-parity"] = Codec(Options(parity=10)).compress(want["good-parity"])
     full = LEVELS[DEFAULT_LEVEL].adapter  # stated: for texts as short as these an encoder may choose less
-    made["good-tiny"] = _Coding("local:tiny", small, adapter=full).compress(want["good-tiny"])
-    made["good-tiny-lanes"] = _Coding("local:tiny", small, adapter=full, lanes=5).compress(want["good-tiny-lanes"])
-    made["good-tiny-blocks"] = _Coding("local:tiny", small, adapter=full, block_bytes=500).compress(want["good-tiny-blocks"])
-    made["good-tiny-opening"] = _Coding("local:tiny", with_opening(small), adapter=full, lanes=2).compress(want["good-tiny-opening"])
-    made["good-tiny-chosen"] = _Coding("local:tiny", small).compress(want["good-tiny-chosen"])
+    made["good-tiny"] = _coding("local:tiny", small, adapter=full).compress(want["good-tiny"])
+    made["good-tiny-lanes"] = _coding("local:tiny", small, adapter=full, lanes=5).compress(want["good-tiny-lanes"])
+    made["good-tiny-blocks"] = _coding("local:tiny", small, adapter=full, block_bytes=500).compress(want["good-tiny-blocks"])
+    made["good-tiny-opening"] = _coding("local:tiny", with_opening(small), adapter=full, lanes=2).compress(want["good-tiny-opening"])
+    made["good-tiny-chosen"] = _coding("local:tiny", small).compress(want["good-tiny-chosen"])
     for name, adapter in {
         "frozen": FROZEN,
         "bias": AdapterParameters(7, BiasParameters(80, 1), None),
         "neighbours": AdapterParameters(40, None, NeighbourParameters(8, 40)),
     }.items():
         lanes = 1 if name == "frozen" else 3
-        made[f"good-tiny-{name}"] = _Coding("local:tiny", small, adapter=adapter, lanes=lanes).compress(want[f"good-tiny-{name}"])
+        made[f"good-tiny-{name}"] = _coding("local:tiny", small, adapter=adapter, lanes=lanes).compress(want[f"good-tiny-{name}"])
     for level in (1, 9):
-        coding = _Coding("local:tiny", small, level=level, adapter=LEVELS[level].adapter)
+        coding = _coding("local:tiny", small, level=level, adapter=LEVELS[level].adapter)
         made[f"good-tiny-level-{level}"] = coding.compress(want[f"good-tiny-level-{level}"])
     for name in ("utf-16", "windows", "runs"):
-        made[f"good-tiny-{name}"] = _Coding("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
+        made[f"good-tiny-{name}"] = _coding("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
     made |= _by_hand(LoadedModel("local:tiny", small, Options()))
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
-    made["good-real-message"] = _Coding(DEFAULT_MODEL, real).compress(want["good-real-message"])
-    made["good-real-form"] = _Coding(DEFAULT_MODEL, real).compress(want["good-real-form"])
-    made["good-real-lanes"] = _Coding(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
+    made["good-real-message"] = _coding(DEFAULT_MODEL, real).compress(want["good-real-message"])
+    made["good-real-form"] = _coding(DEFAULT_MODEL, real).compress(want["good-real-form"])
+    made["good-real-lanes"] = _coding(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
     return made
 
 

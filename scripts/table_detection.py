@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.archive.parser import read_frames
+from llmzip.archive.parser import read_records
 from llmzip.archive.records import CodedBlock, ModelRecord
 from llmzip.codec.codec import Codec
 from llmzip.codec.loaded_models import LoadedModel
@@ -71,9 +71,9 @@ def main() -> None:
     given = parser.parse_args()
     rng, options = random.Random(given.seed), Options()
     codec = Codec(options)
-    loaded = codec._own_model()
+    loaded = codec.blocks.models.own()
     text = given.file.read_bytes()
-    parts = [record for frame in read_frames(io.BytesIO(codec.compress(text))) for record in frame]
+    parts = [placed.record for placed in read_records(io.BytesIO(codec.compress(text)))]
     record, block = next(p for p in parts if isinstance(p, ModelRecord)), next(p for p in parts if isinstance(p, CodedBlock))
     symbols = loaded.alphabet.encode(text[: block.size])
     model = resolve.load(DEFAULT_MODEL)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import llmzip
 from llmzip.archive.records import Block, CodedBlock, ModelRecord
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModels
 from llmzip.errors import LLZError, NotReproducedError
 from llmzip.options import Options
 from llmzip.salvaging.scan import Found, Start, scan
@@ -23,17 +25,17 @@ from llmzip.salvaging.scan import Found, Start, scan
 Damaged = tuple[bytes, int, int]  # the archive, and which of its bytes were touched
 
 
-class Remembering(Codec):
+class Remembering(BlockCodec):
     """Decodes no coded block but those it knows."""
 
     def __init__(self, options: Options) -> None:
-        super().__init__(options)
+        super().__init__(LoadedModels(options))
         self.known: dict[Block, bytes] = {}
 
-    def decode_block(self, record: Block, model: ModelRecord | None, progress: Callable[[float, int], None] | None = None) -> bytes:
-        """As a codec does."""
+    def decode(self, record: Block, model: ModelRecord | None, *_: object) -> bytes:
+        """As other block codecs do."""
         if not isinstance(record, CodedBlock):
-            return super().decode_block(record, model)
+            return super().decode(record, model)
         if record not in self.known or model is None:
             raise NotReproducedError("not tried")
         return self.known[record]
@@ -107,7 +109,9 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=1500, metavar="BYTES")
     options = parser.parse_args()
     rng = random.Random(1)
-    codec = Remembering(Options(level=1, block_bytes=options.block))
+    chosen = Options(level=1, block_bytes=options.block)
+    known = Remembering(chosen)
+    codec = Codec(chosen, blocks=known)
     numbers = "".join(f"{i},{i * i}\n" for i in range(2000)).encode()
     contents = [options.file.read_bytes(), rng.randbytes(2 * options.block) + numbers]
     content, archive = b"".join(contents), b"".join(map(codec.compress, contents))
@@ -117,7 +121,7 @@ def main() -> None:
     for found in records:
         if isinstance(found.record, Block):
             blocks.append((found, at, content[at : at + found.record.size]))
-            codec.known[found.record] = blocks[-1][2]
+            known.known[found.record] = blocks[-1][2]
             at += found.record.size
     coded = sum(isinstance(found.record, CodedBlock) for found, *_ in blocks)
     print(f"{len(archive):,} bytes of archive, {len(blocks)} blocks, {coded} of them coded\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the program does; read whe
 
 import tiny
 
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.policy import Policy
 from llmzip.models import resolve
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL
@@ -47,18 +50,20 @@ def real_model() -> IntegerModel:
     return resolve.load(DEFAULT_MODEL)
 
 
-class FixedCodec(Codec):
+def fixed_codec(model: IntegerModel, model_id: str = "local:tiny", policy: Policy = Policy.SMALLEST, **options: Any) -> Codec:
     """A codec with a model in hand instead of one looked up by name."""
+    made = Options(**options)
+    return Codec(made, blocks=BlockCodec(LoadedModels(made, LoadedModel(model_id, model, made)), policy))
 
-    def __init__(self, model: IntegerModel, model_id: str = "local:tiny", **options: object) -> None:
-        super().__init__(Options(**options))  # type: ignore[arg-type]
-        self._own = LoadedModel(model_id, model, self.options)
-        self._loaded[self._own.digest] = self._own
+
+def eager_codec(model: IntegerModel, **options: Any) -> Codec:
+    """A codec that codes everything with the model, however badly it predicts."""
+    return fixed_codec(model, policy=Policy.MODEL, **options)
 
 
 @pytest.fixture(scope="session")
 def codec(tiny_model: IntegerModel) -> Codec:
-    return FixedCodec(tiny_model)
+    return fixed_codec(tiny_model)
 
 
 @pytest.fixture(autouse=True)

@@ -19,18 +19,13 @@ from pathlib import Path
 import torch
 from surroundings import SURROUNDINGS
 
-from llmzip.archive.records import StoredBlock
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModels
+from llmzip.codec.policy import Policy
 from llmzip.errors import InexactMachineError
 from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
-
-
-class EagerCodec(Codec):
-    """Codes everything with the model, however badly it predicts."""
-
-    def _without_model(self, content: bytes, text: bytes) -> tuple[StoredBlock, bool]:
-        return StoredBlock(content + bytes(1 << 16)), False
 
 
 def main() -> None:
@@ -40,7 +35,8 @@ def main() -> None:
     numbers = {key: int(settings.pop(key)) for key in ("lanes", "threads", "rows") if key in settings}
     adapter = LEVELS[DEFAULT_LEVEL].adapter if settings.pop("parts", "") == "all" else None
     around = settings.pop("surroundings", "")
-    codec = EagerCodec(Options(model=model, adapter=adapter, **numbers, **settings))  # type: ignore[arg-type]
+    options = Options(model=model, adapter=adapter, **numbers, **settings)  # type: ignore[arg-type]
+    codec = Codec(options, blocks=BlockCodec(LoadedModels(options), Policy.MODEL))
     data = Path(text).read_bytes()
     try:
         with SURROUNDINGS[around]() if around else contextlib.nullcontext():
@@ -49,7 +45,7 @@ def main() -> None:
     except InexactMachineError as e:
         print(json.dumps({"refused": str(e)}))
         return
-    transformer = codec._own_model().transformer
+    transformer = codec.blocks.models.own().transformer
     result = {
         "archive": base64.b64encode(archive).decode(),
         "decoded": all(decoded),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import TEXT, FixedCodec
+from conftest import TEXT, fixed_codec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,10 +163,10 @@ def test_a_wrong_operation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("lanes", [1, 2, 40])
 def test_blocks_come_back(tiny_model: IntegerModel, name: str, lanes: int) -> None:
-    codec = FixedCodec(tiny_model, lanes=lanes, adapter=PARTS[name])
-    loaded = codec._own_model()
+    codec = fixed_codec(tiny_model, lanes=lanes, adapter=PARTS[name])
+    loaded = codec.blocks.models.own()
     symbols = loaded.alphabet.encode(TEXT[:2500] + b"\xff\xfe")
-    coder = loaded.coder(loaded.record(codec.options.how()))
+    coder = loaded.coder(loaded.record(codec.options.level_settings()))
     stream = coder.encode(symbols, lanes)
     assert (coder.decode(stream, len(symbols), lanes) == symbols).all()
     assert coder.encode(symbols, lanes) == stream  # every block starts afresh
@@ -178,10 +178,10 @@ def test_parts_and_chunks(tiny_model: IntegerModel) -> None:
     for name, parameters in PARTS.items():
         made = []
         for rows_at_once in (1, 77, 600):
-            codec = FixedCodec(tiny_model, lanes=3, adapter=parameters, rows=rows_at_once)
-            loaded = codec._own_model()
+            codec = fixed_codec(tiny_model, lanes=3, adapter=parameters, rows=rows_at_once)
+            loaded = codec.blocks.models.own()
             symbols = loaded.alphabet.encode(TEXT[:2500])
-            made.append(loaded.coder(loaded.record(codec.options.how())).encode(symbols, 3))
+            made.append(loaded.coder(loaded.record(codec.options.level_settings())).encode(symbols, 3))
         assert made[0] == made[1] == made[2]
         streams[name] = made[0]
     assert len(set(streams.values())) == len(PARTS)
@@ -189,16 +189,16 @@ def test_parts_and_chunks(tiny_model: IntegerModel) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_level_comes_back(tiny_model: IntegerModel, level: int) -> None:
-    codec = FixedCodec(tiny_model, level=level)
-    loaded = codec._own_model()
-    record = loaded.record(codec.options.how())
+    codec = fixed_codec(tiny_model, level=level)
+    loaded = codec.blocks.models.own()
+    record = loaded.record(codec.options.level_settings())
     assert (record.window, record.adapter) == (LEVELS[level].window, LEVELS[level].adapter)
-    assert FixedCodec(tiny_model).decompress(codec.compress(TEXT)) == TEXT
+    assert fixed_codec(tiny_model).decompress(codec.compress(TEXT)) == TEXT
 
 
 def test_learning_pays(real_model: IntegerModel) -> None:
     """On the real model, each part takes something off even a text of some 3,700 symbols."""
-    codec = FixedCodec(real_model, DEFAULT_MODEL, explain=True)
+    codec = fixed_codec(real_model, DEFAULT_MODEL, explain=True)
     archive = codec.compress(TEXT)
     ledger = codec.ledger
     assert ledger

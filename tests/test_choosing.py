@@ -11,17 +11,18 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
-from conftest import TEXT, FixedCodec
+from conftest import TEXT, fixed_codec
 from test_codec import records
 
 import llmzip
 from llmzip import parameters
 from llmzip.archive import records as rec
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
 from llmzip.codec.cutting import smallest_classic
 from llmzip.codec.density import is_dense, is_hopeless
 from llmzip.codec.held_back import Run
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.codec.sampling import pays
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options
@@ -62,26 +63,26 @@ def test_hopeless() -> None:
     assert [is_hopeless(c, packed(c)) for c in (LETTERS, BASE64, PASSWORDS, UUIDS, DIGITS)] == [True, True, True, False, False]
 
 
-class NoModel(Codec):
-    def _own_model(self) -> LoadedModel:
+class NoModels(LoadedModels):
+    def own(self) -> LoadedModel:
         raise AssertionError("the model is not needed")
 
 
 @pytest.mark.parametrize("content", [LETTERS, BASE64, PASSWORDS])
 def test_hopeless_text_needs_no_model(content: bytes) -> None:
-    archive = NoModel().compress(content)
+    archive = Codec(blocks=BlockCodec(NoModels(Options()))).compress(content)
     assert [type(r) for r in records(archive)] == [rec.XzBlock, rec.EndRecord]
     assert llmzip.decompress(archive) == content
 
 
 def test_a_sample_decides(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny model knows nothing of digits, but it could be worse than what is claimed that xz made."""
-    codec = FixedCodec(tiny_model)
-    loaded, level = codec._own_model(), codec.options.how()
+    codec = fixed_codec(tiny_model)
+    loaded, level = codec.blocks.models.own(), codec.options.level_settings()
     assert not pays(loaded, level, DIGITS, packed(DIGITS))
     assert pays(loaded, level, DIGITS, len(DIGITS) * 3)
     coded = []
-    monkeypatch.setattr(codec, "encode_block", lambda *a: coded.append(a))
+    monkeypatch.setattr(codec.blocks, "_encode_coded", lambda *a: coded.append(a))
     assert [type(r) for r in records(codec.compress(DIGITS))] == [rec.XzBlock, rec.EndRecord]
     assert not coded
 
@@ -148,7 +149,7 @@ def test_more() -> None:
 @pytest.fixture
 def mixed(tiny_model: IntegerModel) -> tuple[Codec, bytes]:
     """Blocks of 64 KiB at most that are not asked for: as a level has them."""
-    codec = FixedCodec(tiny_model)
+    codec = fixed_codec(tiny_model)
     object.__setattr__(codec, "options", Small())
     first, second, _ = runs(60_000)
     text = (TEXT[:400].decode() + "\n").encode()

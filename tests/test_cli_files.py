@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -12,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from archives import frames_of
 from click.testing import CliRunner, Result
 from conftest import TEXT
 from test_cli import SHORT
 
-from llmzip.archive import parser
 from llmzip.cli import main
 
 PLAIN = bytes(5000)  # packed without a model, so that this is quick
@@ -161,7 +160,7 @@ def test_text_that_decodes_wrongly_is_not_let_out(here: Path, tiny_folder: Path,
     monkeypatch.setenv("LLMZIP_MODEL", str(tiny_folder))
     monkeypatch.setenv("LLMZIP_CACHE", str(here / "cache"))
     archive = llmzip("-c", stdin=SHORT).stdout_bytes
-    (records,) = (list(frame) for frame in parser.read_frames(io.BytesIO(archive)))
+    (records,) = frames_of(archive)
     (coded,) = (r for r in records if isinstance(r, records.CodedBlock))
     altered = replace(coded, stream=coded.stream[:50] + bytes([coded.stream[50] ^ 1]) + coded.stream[51:])
     wrong = b"".join(records.encode_record(altered if r is coded else r) for r in records)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import TEXT, FixedCodec
+from archives import frames_of
+from conftest import TEXT, fixed_codec
 from test_cli_files import here, llmzip, refused  # noqa: F401  a fixture
 from test_salvage import frame
 
-from llmzip.archive import parity, parser
+from llmzip.archive import parity
 from llmzip.archive.records import CodedBlock
 from llmzip.models.convert import IntegerModel
 
@@ -171,9 +171,9 @@ def test_parity_comes_first() -> None:
 
 def test_models(tiny_model: IntegerModel, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that is missing ends it at once; a block that another machine made, and this one does not, is named."""
-    codec = FixedCodec(tiny_model, level=1, block_bytes=400)
+    codec = fixed_codec(tiny_model, level=1, block_bytes=400)
     archive = codec.compress(TEXT[:1100])
-    (records,) = (list(f) for f in parser.read_frames(io.BytesIO(archive)))
+    (records,) = frames_of(archive)
     coded = [r for r in records if isinstance(r, CodedBlock)]
     other = archive.replace(records.encode_record(coded[1]), records.encode_record(replace(coded[1], check=1)))
     Path("a.llz").write_bytes(other)

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TEXT, FixedCodec
+from archives import records_of
+from conftest import TEXT, eager_codec, fixed_codec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import llmzip
 from llmzip.adapter.adapter import Adapter, Sizes
-from llmzip.archive import parser
 from llmzip.archive import records as rec
 from llmzip.codec.codec import Codec
 from llmzip.codec.cutting import read_blocks
@@ -63,7 +63,7 @@ CASES = {
 
 
 def records(archive: bytes) -> list[rec.Record]:
-    return [r for frame in parser.read_frames(io.BytesIO(archive)) for r in frame]
+    return records_of(archive)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -82,20 +82,13 @@ def test_hopeless_input_needs_no_model(name: str) -> None:
     assert not any(isinstance(r, rec.CodedBlock) for r in records(archive))
 
 
-class EagerCodec(FixedCodec):
-    """A codec that codes everything with the model, however badly it predicts."""
-
-    def _without_model(self, content: bytes, text: bytes) -> tuple[rec.StoredBlock | rec.XzBlock, bool]:
-        return rec.StoredBlock(content + bytes(1 << 16)), False
-
-
 @pytest.fixture(scope="module")
-def eager(tiny_model: IntegerModel) -> EagerCodec:
-    return EagerCodec(tiny_model, block_bytes=2000, lanes=3)
+def eager(tiny_model: IntegerModel) -> Codec:
+    return eager_codec(tiny_model, block_bytes=2000, lanes=3)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_round_trip_through_the_model(eager: FixedCodec, name: str) -> None:
+def test_round_trip_through_the_model(eager: Codec, name: str) -> None:
     data = CASES[name][:20_000]
     archive = eager.compress(data)
     assert eager.decompress(archive) == data
@@ -108,7 +101,7 @@ def test_round_trip_through_the_model(eager: FixedCodec, name: str) -> None:
     | st.lists(st.sampled_from(["the ", "and", "\r\n", "\0", "é", "🙂"])).map(lambda x: "".join(x).encode())
 )
 @settings(max_examples=120, deadline=None)
-def test_round_trip_of_anything(codec: Codec, eager: FixedCodec, data: bytes) -> None:
+def test_round_trip_of_anything(codec: Codec, eager: Codec, data: bytes) -> None:
     archive = codec.compress(data)
     assert codec.decompress(archive) == data
     assert len(archive) <= len(data) + 64
@@ -116,7 +109,7 @@ def test_round_trip_of_anything(codec: Codec, eager: FixedCodec, data: bytes) ->
 
 
 def test_every_code_point(tiny_model: IntegerModel) -> None:
-    codec = FixedCodec(tiny_model, level=1)
+    codec = fixed_codec(tiny_model, level=1)
     data = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)])).encode()
     assert codec.decompress(codec.compress(data)) == data
 
@@ -126,7 +119,7 @@ def test_opening_is_what_the_text_follows(tiny_model: IntegerModel) -> None:
     text = np.array([9, 80, 40, 40, 7] * 8, np.int32)
 
     def bits(opening: tuple[int, ...], symbols: NDArray[np.int32]) -> float:
-        opened = FixedCodec(replace(tiny_model, config=replace(tiny_model.config, opening=opening)))._own_model()
+        opened = fixed_codec(replace(tiny_model, config=replace(tiny_model.config, opening=opening))).blocks.models.own()
         coder, ledger = opened.coder(opened.record(LEVELS[1])), Ledger()
         stream = coder.encode(symbols, 1, ledger=ledger)
         assert (coder.decode(stream, len(symbols), 1) == symbols).all()
@@ -143,8 +136,8 @@ def test_short_texts_choose_what_learns(tiny_model: IntegerModel) -> None:
     full = LEVELS[DEFAULT_LEVEL].adapter
     seen = set()
     for text in (TEXT[:400], TEXT[:1500], b"sixteen letters!", b"a ball and a cat " * 40):
-        sizes = {adapter: len(EagerCodec(tiny_model, adapter=adapter).compress(text)) for adapter in full.subsets()}
-        codec = EagerCodec(tiny_model)
+        sizes = {adapter: len(eager_codec(tiny_model, adapter=adapter).compress(text)) for adapter in full.subsets()}
+        codec = eager_codec(tiny_model)
         archive = codec.compress(text)
         assert len(archive) == min(sizes.values())
         assert codec.decompress(archive) == text
@@ -154,7 +147,7 @@ def test_short_texts_choose_what_learns(tiny_model: IntegerModel) -> None:
 
 
 def test_later_blocks_learn_what_the_first_one_chose(tiny_model: IntegerModel) -> None:
-    codec = EagerCodec(tiny_model, block_bytes=400)
+    codec = eager_codec(tiny_model, block_bytes=400)
     text = TEXT[:400] + b"a ball and a cat " * 100
     archive = codec.compress(text)
     assert codec.decompress(archive) == text
@@ -163,15 +156,15 @@ def test_later_blocks_learn_what_the_first_one_chose(tiny_model: IntegerModel) -
 
 @pytest.mark.parametrize("lanes", [1, 2, 7, 64])
 def test_coded_blocks_and_lanes(tiny_model: IntegerModel, lanes: int) -> None:
-    codec = FixedCodec(tiny_model, lanes=lanes)
-    symbols = codec._own_model().alphabet.encode(TEXT[:3000])
-    coder = codec._own_model().coder(codec._own_model().record())
+    codec = fixed_codec(tiny_model, lanes=lanes)
+    symbols = codec.blocks.models.own().alphabet.encode(TEXT[:3000])
+    coder = codec.blocks.models.own().coder(codec.blocks.models.own().record())
     stream = coder.encode(symbols, lanes)
     assert (coder.decode(stream, len(symbols), lanes) == symbols).all()
 
 
 def test_blocks_are_independent_of_how_input_arrives(tiny_model: IntegerModel) -> None:
-    codec = EagerCodec(tiny_model, block_bytes=1000, lanes=3)
+    codec = eager_codec(tiny_model, block_bytes=1000, lanes=3)
 
     class Dribble(io.RawIOBase):
         def __init__(self) -> None:
@@ -207,12 +200,12 @@ def test_concatenated_archives(codec: Codec) -> None:
 
 
 @pytest.fixture(scope="module")
-def small(tiny_model: IntegerModel) -> tuple[FixedCodec, bytes]:
-    codec = EagerCodec(tiny_model, lanes=2)
+def small(tiny_model: IntegerModel) -> tuple[Codec, bytes]:
+    codec = eager_codec(tiny_model, lanes=2)
     return codec, codec.compress(TEXT[:120])
 
 
-def test_every_flipped_bit_is_an_error(small: tuple[FixedCodec, bytes]) -> None:
+def test_every_flipped_bit_is_an_error(small: tuple[Codec, bytes]) -> None:
     codec, archive = small
     for bit in range(8 * len(archive)):
         damaged = bytearray(archive)
@@ -221,7 +214,7 @@ def test_every_flipped_bit_is_an_error(small: tuple[FixedCodec, bytes]) -> None:
             codec.decompress(bytes(damaged))
 
 
-def test_every_truncation_is_an_error(small: tuple[FixedCodec, bytes]) -> None:
+def test_every_truncation_is_an_error(small: tuple[Codec, bytes]) -> None:
     codec, archive = small
     for cut in range(len(archive)):
         sink = io.BytesIO()
@@ -229,7 +222,7 @@ def test_every_truncation_is_an_error(small: tuple[FixedCodec, bytes]) -> None:
             codec.decompress_stream(io.BytesIO(archive[:cut]), sink)
 
 
-def test_nothing_is_released_before_its_check(small: tuple[FixedCodec, bytes]) -> None:
+def test_nothing_is_released_before_its_check(small: tuple[Codec, bytes]) -> None:
     """A block whose record is intact but whose content decodes wrongly."""
     codec, archive = small
     parts = records(archive)
@@ -247,10 +240,10 @@ def test_nothing_is_released_before_its_check(small: tuple[FixedCodec, bytes]) -
         assert sink.getvalue() == b""
 
 
-def test_a_decoder_out_of_step_notices(small: tuple[FixedCodec, bytes]) -> None:
+def test_a_decoder_out_of_step_notices(small: tuple[Codec, bytes]) -> None:
     """One that sees a key less than the encoder did: right up to the window's end, then soon wrong, and told so long before the block's end."""
     coder, data = small[0], (TEXT * 4)[:50_000]
-    loaded = coder._own_model()
+    loaded = coder.blocks.models.own()
     record = loaded.record()
     symbols = loaded.alphabet.encode(data)
     stream = loaded.coder(record).encode(symbols, 8)
@@ -261,8 +254,8 @@ def test_a_decoder_out_of_step_notices(small: tuple[FixedCodec, bytes]) -> None:
     assert 8 * (record.window - 1) < noticed < len(symbols) - 1000
 
 
-def test_rubbish_is_noticed_within_some_4096_symbols(small: tuple[FixedCodec, bytes]) -> None:
-    loaded, rng = small[0]._own_model(), np.random.default_rng(5)
+def test_rubbish_is_noticed_within_some_4096_symbols(small: tuple[Codec, bytes]) -> None:
+    loaded, rng = small[0].blocks.models.own(), np.random.default_rng(5)
     coder = loaded.coder(replace(loaded.record(), adapter=FROZEN))
     noticed = []
     for _ in range(40):
@@ -273,14 +266,14 @@ def test_rubbish_is_noticed_within_some_4096_symbols(small: tuple[FixedCodec, by
     assert max(noticed) < 40_000
 
 
-def test_the_model_is_named_again_if_several_blocks_need_it(small: tuple[FixedCodec, bytes], tiny_model: IntegerModel) -> None:
-    parts = records(FixedCodec(tiny_model, block_bytes=1000).compress(TEXT[:2500]))
+def test_the_model_is_named_again_if_several_blocks_need_it(small: tuple[Codec, bytes], tiny_model: IntegerModel) -> None:
+    parts = records(fixed_codec(tiny_model, block_bytes=1000).compress(TEXT[:2500]))
     assert [type(r).__name__ for r in parts] == ["ModelRecord", *["CodedBlock"] * 3, "ModelRecord", "EndRecord"]
     assert parts[0] == parts[-2]
     assert [type(r).__name__ for r in records(small[1])] == ["ModelRecord", "CodedBlock", "EndRecord"]
 
 
-def test_whole_check(small: tuple[FixedCodec, bytes]) -> None:
+def test_whole_check(small: tuple[Codec, bytes]) -> None:
     codec, archive = small
     parts = records(archive)
     twice = [parts[0], parts[1], parts[1], parts[2]]
@@ -290,7 +283,7 @@ def test_whole_check(small: tuple[FixedCodec, bytes]) -> None:
         codec.decompress(rec.frame_start() + b"".join(map(rec.encode_record, parts[1:])))
 
 
-def test_model_that_is_not_here(small: tuple[FixedCodec, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_that_is_not_here(small: tuple[Codec, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path))
     with pytest.raises(ModelUnavailableError, match=r"local:tiny .* --model"):
         llmzip.decompress(small[1])
@@ -298,7 +291,7 @@ def test_model_that_is_not_here(small: tuple[FixedCodec, bytes], tmp_path: Path,
 
 
 def test_other_weights_or_tokenizer(
-    small: tuple[FixedCodec, bytes], tiny_model: IntegerModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: tuple[Codec, bytes], tiny_model: IntegerModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tiny
 
@@ -348,10 +341,10 @@ def test_local_names_fit_the_record(tmp_path: Path) -> None:
 
 
 def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    few, many = (EagerCodec(tiny_model, lanes=n) for n in (2, 12))
+    few, many = (eager_codec(tiny_model, lanes=n) for n in (2, 12))
     archive = many.compress(TEXT)
     assert any(isinstance(r, rec.CodedBlock) for r in records(archive))
-    own = many._own_model()
+    own = many.blocks.models.own()
     sizes = Sizes(own.alphabet.vocab, own.alphabet.size, tiny_model.config.width, 12, len(own.alphabet.encode(TEXT)))
     fixed = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes) + block_coder._SYMBOL_BYTES * sizes.total
     free = fixed + own.transformer.memory(2, WINDOW, 2000, 256)[0]
@@ -390,7 +383,7 @@ def test_blocks_leave_one_by_one(tiny_model: IntegerModel) -> None:
             log.append(("write", self.tell()))
             return n
 
-    codec = FixedCodec(tiny_model, block_bytes=2000)
+    codec = fixed_codec(tiny_model, block_bytes=2000)
     archive, content = Sink(), Sink()
     codec.compress_stream(Source(data), archive)
     first = next(i for i, (what, _) in enumerate(log) if what == "write")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
 import pytest
+from archives import frames_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmzip import parameters
-from llmzip.archive import parser, wire
 from llmzip.archive import records as rec
+from llmzip.archive import wire
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
 from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
 
@@ -24,7 +24,7 @@ END = rec.EndRecord(1000, b"8 bytes!")
 
 
 def read(data: bytes) -> list[list[rec.Record]]:
-    return [list(frame) for frame in parser.read_frames(io.BytesIO(data))]
+    return frames_of(data)
 
 
 def record(tag: bytes, body: bytes) -> bytes:

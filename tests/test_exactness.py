@@ -125,7 +125,7 @@ def test_close_to_the_float_model(real_model: IntegerModel) -> None:
 
     symbols = torch.from_numpy(Alphabet(real_model.tokenizer).encode(TEXT[:4000])).long()
     ideal = float(FloatLlama(float_model(DEFAULT_MODEL)).bits(symbols).sum()) / 8
-    from conftest import FixedCodec
+    from conftest import fixed_codec
 
-    coded = len(FixedCodec(real_model, DEFAULT_MODEL, lanes=1).compress(TEXT[:4000]))
+    coded = len(fixed_codec(real_model, DEFAULT_MODEL, lanes=1).compress(TEXT[:4000]))
     assert coded <= 1.01 * ideal + 96 + len(DEFAULT_MODEL)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TEXT, FixedCodec
+from conftest import ROOT, TEXT, fixed_codec
 
 from llmzip.archive.records import StoredBlock, encode_record, frame_start
 from llmzip.codec.codec import Codec
@@ -373,7 +373,7 @@ def test_a_file_is_not_its_own_output(work: Path) -> None:
 
 def test_archives_cut_anywhere(work: Path, tiny_model: IntegerModel) -> None:
     """Of coded, packed and stored blocks in two frames: an error each, and of the content whole blocks only."""
-    codec = FixedCodec(tiny_model, block_bytes=400)
+    codec = fixed_codec(tiny_model, block_bytes=400)
     parts = [b"ab" * 200, NOISE[:400], NOISE[400:500], TEXT[:400], TEXT[400:600]]
     archives = [codec.compress(b"".join(parts[:3])), codec.compress(b"".join(parts[3:]))]
     archive = b"".join(archives)

@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TEXT, FixedCodec
+from archives import records_of
+from conftest import TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_codec import EagerCodec
+from test_codec import eager_codec
 
 import llmzip
-from llmzip.archive import parser
 from llmzip.archive import records as rec
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModels
+from llmzip.codec.policy import Policy
 from llmzip.errors import (
     DamagedArchiveError,
     LLZError,
@@ -45,23 +48,27 @@ from llmzip.options import Options
 SHORT = TEXT[:1500]
 
 
-class PlainCodec(Codec):
-    """A codec that needs no model, for tests of all but coding; nor does it try xz, which takes a while to start, on very little."""
-
-    def _without_model(self, content: bytes, text: bytes) -> tuple[rec.StoredBlock | rec.XzBlock, bool]:
-        return rec.StoredBlock(content) if len(content) < 50 else super()._without_model(content, text)[0], True
+def plain_codec(options: Options | None = None) -> Codec:
+    """A codec that needs no model, for tests of all but coding."""
+    return Codec(options, blocks=BlockCodec(LoadedModels(options or Options()), Policy.PLAIN))
 
 
-class CountingCodec(PlainCodec):
-    """Notes the sizes of the blocks it decodes."""
+class CountingBlocks(BlockCodec):
+    """Notes the sizes of the blocks it decodes, and codes none with a model."""
 
-    def __init__(self, options: Options) -> None:
-        super().__init__(options)
+    def __init__(self) -> None:
+        super().__init__(LoadedModels(Options()), Policy.PLAIN)
         self.decoded: list[int] = []
 
-    def decode_block(self, record: rec.Block, *rest: Any) -> bytes:
+    def decode(self, record: rec.Block, *rest: Any, **more: Any) -> bytes:
         self.decoded.append(record.size)
-        return super().decode_block(record, *rest)
+        return super().decode(record, *rest, **more)
+
+
+def decoded(codec: Codec) -> list[int]:
+    """Sizes of the blocks decoded so far, by a codec that `plain` gave."""
+    assert isinstance(codec.blocks, CountingBlocks)
+    return codec.blocks.decoded
 
 
 class Pipe(io.RawIOBase):
@@ -80,17 +87,17 @@ class Pipe(io.RawIOBase):
 
 
 @pytest.fixture(scope="module")
-def eager(tiny_model: IntegerModel) -> EagerCodec:
-    return EagerCodec(tiny_model, block_bytes=400, lanes=2)
+def eager(tiny_model: IntegerModel) -> Codec:
+    return eager_codec(tiny_model, block_bytes=400, lanes=2)
 
 
 @pytest.fixture(scope="module")
-def coded(eager: EagerCodec) -> bytes:
+def coded(eager: Codec) -> bytes:
     return eager.compress(SHORT)
 
 
-def plain(block_bytes: int = 100) -> CountingCodec:
-    return CountingCodec(Options(block_bytes=block_bytes))
+def plain(block_bytes: int = 100) -> Codec:
+    return Codec(Options(block_bytes=block_bytes), blocks=CountingBlocks())
 
 
 def numbered(blocks: int) -> bytes:
@@ -117,9 +124,9 @@ def test_writes_what_compress_makes(data: bytes, step: int) -> None:
     assert LLZFile(io.BytesIO(archive), codec=codec).read() == data
 
 
-def test_writes_what_compress_makes_with_a_model(eager: EagerCodec, coded: bytes) -> None:
+def test_writes_what_compress_makes_with_a_model(eager: Codec, coded: bytes) -> None:
     assert written(eager, SHORT, 333) == coded
-    assert sum(isinstance(r, rec.CodedBlock) for f in parser.read_frames(io.BytesIO(coded)) for r in f) >= 4
+    assert sum(isinstance(r, rec.CodedBlock) for r in records_of(coded)) >= 4
     with LLZFile(io.BytesIO(coded), codec=eager) as f:
         assert f.read(10) == SHORT[:10]
         assert f.read() == SHORT[10:]
@@ -174,26 +181,26 @@ def test_only_needed_blocks_are_decoded() -> None:
     f = LLZFile(io.BytesIO(codec.compress(data)), codec=codec)
     assert f.seekable()
     f.seek(1234)
-    assert codec.decoded == []
+    assert decoded(codec) == []
     assert f.read(20) == data[1234:1254]
-    assert len(codec.decoded) == 1
+    assert len(decoded(codec)) == 1
     assert f.readline() == data[1254:1260]
     f.seek(-30, io.SEEK_CUR)
     assert f.peek()[:10] == data[f.tell() :][:10]
-    assert len(codec.decoded) == 1  # the last block is kept
+    assert len(decoded(codec)) == 1  # the last block is kept
     assert f.seek(-150, io.SEEK_END) == len(data) - 150
-    assert len(codec.decoded) == 1
+    assert len(decoded(codec)) == 1
     assert f.read() == data[-150:]
-    assert len(codec.decoded) == 3
+    assert len(decoded(codec)) == 3
     f.seek(95)
     assert f.read(10) == data[95:105]
-    assert len(codec.decoded) == 5
+    assert len(decoded(codec)) == 5
     f.seek(10**9)
     assert f.read() == b""
     assert f.read1() == b""
     assert f.readline() == b""
     assert f.peek() == b""
-    assert len(codec.decoded) == 5
+    assert len(decoded(codec)) == 5
 
 
 OPERATIONS = st.one_of(
@@ -242,7 +249,7 @@ def test_forward_only(step: int) -> None:
     while part := f.read(step):
         parts.append(part)
     assert b"".join(parts) == data * 2
-    assert len(codec.decoded) == 10
+    assert len(decoded(codec)) == 10
     for call in (lambda: f.seek(0), lambda: f.write(b"")):
         with pytest.raises(io.UnsupportedOperation):
             call()
@@ -341,16 +348,16 @@ def test_every_cut_is_an_error() -> None:
     never_wrong(codec, archive + b"rubbish", data, (DamagedArchiveError,))
 
 
-def test_damage_to_coded_blocks(eager: EagerCodec, coded: bytes) -> None:
+def test_damage_to_coded_blocks(eager: Codec, coded: bytes) -> None:
     for at in range(3, len(coded), len(coded) // 12):
         damaged = bytearray(coded)
         damaged[at] ^= 4
         never_wrong(eager, bytes(damaged), SHORT, (LLZError,))
 
 
-def test_blocks_before_and_after_a_wrong_one_can_be_read(eager: EagerCodec, coded: bytes) -> None:
+def test_blocks_before_and_after_a_wrong_one_can_be_read(eager: Codec, coded: bytes) -> None:
     """The records are intact; one block's content does not match its check."""
-    parts = [r for f in parser.read_frames(io.BytesIO(coded)) for r in f]
+    parts = records_of(coded)
     number = [i for i, r in enumerate(parts) if isinstance(r, rec.CodedBlock)][1]
     block = parts[number]
     assert isinstance(block, rec.CodedBlock)
@@ -373,7 +380,7 @@ def blocks_of(data: bytes) -> list[bytes]:
 
 
 def rebuilt(archive: bytes, order: Callable[[list[rec.Record]], list[rec.Record]]) -> bytes:
-    parts = [r for f in parser.read_frames(io.BytesIO(archive)) for r in f]
+    parts = records_of(archive)
     return rec.frame_start() + b"".join(map(rec.encode_record, order(parts)))
 
 
@@ -549,7 +556,7 @@ def test_text_arguments(tmp_path: Path) -> None:
         llmzip.open(path, "wt", codec=codec, encoding="no such encoding")
 
 
-def test_tar_and_csv(tmp_path: Path, eager: FixedCodec) -> None:
+def test_tar_and_csv(tmp_path: Path, eager: Codec) -> None:
     names = ["one.txt", "two.bin", "three.txt"]
     contents = [SHORT[:700], bytes(range(256)), b""]
     with llmzip.open(tmp_path / "a.tar.llz", "wb", codec=plain(1000)) as f, tarfile.open(fileobj=f, mode="w") as tar:
@@ -569,7 +576,7 @@ def test_tar_and_csv(tmp_path: Path, eager: FixedCodec) -> None:
         assert list(csv.reader(f)) == rows
 
 
-def test_fsspec(tmp_path: Path, eager: EagerCodec) -> None:
+def test_fsspec(tmp_path: Path, eager: Codec) -> None:
     import fsspec
 
     path = str(tmp_path / "x.txt.llz")
@@ -666,7 +673,7 @@ def test_fsspec_loads_the_model_once(
         fsspec.utils.compressions.pop("llz", None)
     assert caplog.text.count("model read in") == 1
     for path, text in texts.items():
-        assert any(isinstance(r, rec.CodedBlock) for f in parser.read_frames(io.BytesIO(Path(path).read_bytes())) for r in f)
+        assert any(isinstance(r, rec.CodedBlock) for r in records_of(Path(path).read_bytes()))
         assert Path(path).read_bytes() == llmzip.compress(text)
 
 

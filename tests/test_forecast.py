@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEXT, FixedCodec
+from conftest import TEXT, fixed_codec
 from numpy.typing import NDArray
 
 from llmzip import parameters
@@ -165,19 +165,18 @@ def test_files_are_forecast_as_a_whole_once(loaded: LoadedModel, capsys: pytest.
 
 
 def test_what_is_short_is_not_said(tiny_model: IntegerModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    codec = FixedCodec(tiny_model)
+    codec = fixed_codec(tiny_model)
     archive = codec.compress(TEXT[:2000])
     seen: list[tuple[ModelRecord, CodedBlock]] = []
-    codec.announce = lambda loaded, model, block: seen.append((model, block))
-    assert codec.decompress(archive) == TEXT[:2000]
+    sink = io.BytesIO()
+    codec.decompress_stream(io.BytesIO(archive), sink, announce=lambda loaded, model, block: seen.append((model, block)))
+    assert sink.getvalue() == TEXT[:2000]
     found = contents(io.BytesIO(archive))
     assert found
     assert [(m, b.symbols, b.lanes) for m, b in seen] == [(m, b.symbols, b.lanes) for m, b in found.coded] != []
-    codec.announce = Forecaster("a.llz", found)
-    codec.decompress(archive)
+    codec.decompress_stream(io.BytesIO(archive), io.BytesIO(), announce=Forecaster("a.llz", found))
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(forecast, "_WORTH_SAYING", 0.0)
-    codec.announce = Forecaster("a.llz", found)
-    codec.decompress(archive)
+    codec.decompress_stream(io.BytesIO(archive), io.BytesIO(), announce=Forecaster("a.llz", found))
     assert capsys.readouterr().err.startswith("llmzip: a.llz: 2,000 bytes to decode, about ")
     assert contents(io.BytesIO(archive[:-1])) is None

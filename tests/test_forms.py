@@ -7,10 +7,10 @@ import tarfile
 from random import Random
 
 import pytest
-from conftest import TEXT, FixedCodec
+from conftest import TEXT, fixed_codec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_codec import EagerCodec, records
+from test_codec import eager_codec, records
 
 import llmzip
 from llmzip.archive import forms, wire
@@ -209,7 +209,7 @@ def test_no_memory_is_taken_for_more_than_is_stated() -> None:
 
 @pytest.fixture(scope="module")
 def eager(tiny_model: IntegerModel) -> Codec:
-    return EagerCodec(tiny_model, block_bytes=900, lanes=2)
+    return eager_codec(tiny_model, block_bytes=900, lanes=2)
 
 
 FORMED = {
@@ -272,7 +272,7 @@ def test_an_unknown_form_is_unsupported(codec: Codec) -> None:
 
 def test_limit_of_output(tiny_model: IntegerModel, eager: Codec) -> None:
     archive = eager.compress(FORMED["tar"])
-    small = FixedCodec(tiny_model, max_output=1000)
+    small = fixed_codec(tiny_model, max_output=1000)
     with pytest.raises(llmzip.errors.OutputLimitError):
         small.decompress(archive)
 

@@ -38,7 +38,7 @@ def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def loaded(tiny_model: IntegerModel) -> LoadedModel:
-    return next(iter(coding.codec_of(tiny_model)._loaded.values()))
+    return coding.codec_of(tiny_model).blocks.models.own()
 
 
 def test_containers() -> None:

@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT
 
 from llmzip.archive.parity.repair import repair
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
@@ -23,12 +24,9 @@ FILES = sorted((Path(__file__).parent / "golden").glob("*.llz"))
 
 @pytest.fixture(scope="module")
 def golden_codec(tiny_model: IntegerModel, real_model: IntegerModel) -> Codec:
-    codec = Codec()
     models = [("local:tiny", tiny_model), ("local:tiny", make_golden.with_opening(tiny_model)), (DEFAULT_MODEL, real_model)]
-    for name, model in models:
-        loaded = LoadedModel(name, model, Options())
-        codec._loaded[loaded.digest] = loaded
-    return codec
+    loaded = [LoadedModel(name, model, Options()) for name, model in models]
+    return Codec(blocks=BlockCodec(LoadedModels(Options(), *loaded)))
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 import tiny
 from click.testing import CliRunner
-from conftest import ROOT, FixedCodec
+from conftest import ROOT, fixed_codec
 from fuzzing import coding, modelfiles
 from safetensors.numpy import load_file, save_file
 
@@ -109,11 +109,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_most_lanes_of_the_largest_window_are_refused_before_memory_is_taken(real_model: IntegerModel) -> None:
-    codec = FixedCodec(real_model, DEFAULT_MODEL)
-    model = replace(codec._own_model().record(), window=rec.MAX_WINDOW, near=False)
+    codec = fixed_codec(real_model, DEFAULT_MODEL)
+    model = replace(codec.blocks.models.own().record(), window=rec.MAX_WINDOW, near=False)
     block = rec.CodedBlock(parameters.MAX_BLOCK, parameters.MAX_BLOCK, parameters.MAX_LANES, 0, b"")
     archive = coding.archive([model]).removesuffix(END) + rec.encode_record(block) + END
-    if (available(codec._own_model().transformer.device) or 0) > 1 << 37:
+    if (available(codec.blocks.models.own().transformer.device) or 0) > 1 << 37:
         pytest.skip("this machine has the memory")
     message = ""
 
@@ -146,7 +146,7 @@ from llmzip.errors import NotEnoughMemoryError
 from llmzip.parameters import LEVELS, AdapterParameters, NeighbourParameters
 
 codec = coding.codec_of(coding.tiny_model())
-loaded = next(iter(codec._loaded.values()))
+loaded = codec.blocks.models.own()
 codec.decompress(coding.seeds(loaded)[1])
 most = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) + (200 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -209,11 +209,11 @@ def test_bombs_of_zeros(codec: Codec, tiny_model: IntegerModel) -> None:
     assert most < 5 * parameters.MAX_BLOCK
     assert most < peak(lambda: decode(few)) + (1 << 20)  # constant
     sink = Sink()
-    limited = FixedCodec(tiny_model, max_output=3 * parameters.MAX_BLOCK)
+    limited = fixed_codec(tiny_model, max_output=3 * parameters.MAX_BLOCK)
     refused(OutputLimitError, lambda: limited.decompress_stream(io.BytesIO(many), sink))  # type: ignore[arg-type]
     assert sink.size == 3 * parameters.MAX_BLOCK
     lying = many[: -len(END) - 4] + END  # whose end record says that there is nothing: the limit holds for what comes, too
-    refused(OutputLimitError, lambda: FixedCodec(tiny_model, max_output=100).decompress(lying))
+    refused(OutputLimitError, lambda: fixed_codec(tiny_model, max_output=100).decompress(lying))
     d = llmzip.Decompressor(codec=codec)
     assert peak(lambda: d.decompress(many, max_length=1000)) < 5 * parameters.MAX_BLOCK
 
@@ -225,7 +225,7 @@ def test_sizes_that_are_not_so_are_damage() -> None:
 
 def test_a_bomb_of_symbols_ends_early(codec: Codec) -> None:
     """16 million symbols in 100 bytes: what no encoder writes comes after some thousand of them."""
-    model = codec._own_model().record()
+    model = codec.blocks.models.own().record()
     for seed, lanes in ((1, 1), (2, 1), (3, 64)):
         done = 0
 
@@ -240,13 +240,13 @@ def test_a_bomb_of_symbols_ends_early(codec: Codec) -> None:
 
 def test_a_bomb_that_keeps_to_what_encoders_write_is_stopped_by_the_limit(tiny_model: IntegerModel, codec: Codec) -> None:
     """No bits at all stand for the first symbol again and again. So sizes that are stated must be taken seriously."""
-    model = codec._own_model().record()
+    model = codec.blocks.models.own().record()
     block = rec.CodedBlock(13 * 3000, 3000, 1, zlib.crc32(b"<|endoftext|>" * 3000), b"")
     assert codec.decode_block(block, model) == b"<|endoftext|>" * 3000
     archive = (
         START + rec.encode_record(model) + rec.encode_record(replace(block, size=parameters.MAX_BLOCK, symbols=parameters.MAX_BLOCK)) + END
     )
-    limited = FixedCodec(tiny_model, max_output=1 << 20)
+    limited = fixed_codec(tiny_model, max_output=1 << 20)
     assert seconds(lambda: refused(OutputLimitError, lambda: limited.decompress(archive))) < 1
 
 
@@ -507,8 +507,8 @@ def test_the_largest_weights_do_not_overflow(tiny_model: IntegerModel) -> None:
             tensors[name] = np.where(t < 0, -np.iinfo(t.dtype).max, np.iinfo(t.dtype).max).astype(t.dtype)
     model = IntegerModel(tiny_model.config, tiny_model.tokenizer, tensors)
     model.check_scales()
-    codec = FixedCodec(model)
-    loaded = codec._own_model()
+    codec = fixed_codec(model)
+    loaded = codec.blocks.models.own()
     t = loaded.transformer
     tokens = np.array([[1, 5, 80, 3, 200]], np.int32)
     assert np.isfinite(t.logits(t.advance(tokens, t.cache(1, 8, 4, 5, 5)))).all()

@@ -9,7 +9,7 @@ import pytest
 from conftest import TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_codec import EagerCodec, records
+from test_codec import eager_codec, records
 from test_file import plain
 
 from llmzip import Compressor, Decompressor
@@ -24,8 +24,8 @@ from llmzip.options import Options
 
 
 @pytest.fixture(scope="module")
-def eager(tiny_model: IntegerModel) -> EagerCodec:
-    return EagerCodec(tiny_model, block_bytes=400, lanes=2)
+def eager(tiny_model: IntegerModel) -> Codec:
+    return eager_codec(tiny_model, block_bytes=400, lanes=2)
 
 
 def noise(seed: int) -> bytes:
@@ -81,7 +81,7 @@ def test_pieces_do_not_matter(data: bytes, seed: int, longest: int, block: int, 
 
 
 @pytest.mark.parametrize("longest", [50, 5000])
-def test_with_a_model(eager: EagerCodec, longest: int) -> None:
+def test_with_a_model(eager: Codec, longest: int) -> None:
     data = TEXT[:1500]
     archive = eager.compress(data)
     assert sum(isinstance(r, rec.CodedBlock) for r in records(archive)) >= 4
@@ -238,6 +238,6 @@ def test_both_readers_find_the_same_records(contents: list[bytes], longest: int,
     assert (reader.ended, bytes(reader.rest)) == (True, b"rest")
 
 
-def test_options_shape_the_bytes(eager: EagerCodec) -> None:
+def test_options_shape_the_bytes(eager: Codec) -> None:
     assert compressed(eager, [TEXT[:300]]) == eager.compress(TEXT[:300])
     assert Options(level=3).how().window == 1024

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT, TEXT, FixedCodec
+from conftest import ROOT, TEXT, fixed_codec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from terminal import at_terminal
@@ -41,17 +41,17 @@ NASTY = 'a\tb\r\n\x1b[31m<script>alert("x")</script>\x00 שלום, мир 漢字
 def test_costs_are_what_the_archive_spends(tiny_model: IntegerModel, options: dict[str, int]) -> None:
     """Also where several ways are tried first, as up to 4,096 symbols; observing changes nothing."""
     for content in (TEXT[:9000], TEXT[:500]):
-        codec = FixedCodec(tiny_model, **options)
+        codec = fixed_codec(tiny_model, **options)
         found = inspect(codec, content)
         assert codec.ledger is None
         assert b"".join(found.token(i).data for i in range(len(found))) == content
-        assert np.array_equal(found.symbols, codec._own_model().alphabet.encode(content))
+        assert np.array_equal(found.symbols, codec.blocks.models.own().alphabet.encode(content))
         assert found.held == (["coded"] if len(content) == 500 else ["xz"])  # the tiny model is no match for xz
         assert abs(8 * found.stream - found.total) <= 32 * found.lanes[0]
         archive = codec.compress(content)
         assert found.archive == len(archive)
         assert codec.decompress(archive) == content
-        account = FixedCodec(tiny_model, explain=True, **options)
+        account = fixed_codec(tiny_model, explain=True, **options)
         account.compress(content)
         assert account.ledger
         assert account.ledger.stream == found.stream  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def test_costs_are_what_the_archive_spends(tiny_model: IntegerModel, options: di
 
 
 def test_several_blocks(tiny_model: IntegerModel) -> None:
-    found = inspect(FixedCodec(tiny_model, block_bytes=2000), TEXT[:5000])
+    found = inspect(fixed_codec(tiny_model, block_bytes=2000), TEXT[:5000])
     assert len(found.held) == len(found.lanes) >= 3
     assert b"".join(found.token(i).data for i in range(len(found))) == TEXT[:5000]
     assert found.starts[-1] + len(found.token(len(found) - 1).data) == 5000
@@ -95,7 +95,7 @@ def test_guesses_are_the_largest_frequencies(seed: int, vocab: int, spread: floa
 
 def test_what_was_expected_of_a_text(codec: Codec) -> None:
     """Costs and guesses of every row under all that is learned, against the definition of frequencies."""
-    loaded = codec._own_model()
+    loaded = codec.blocks.models.own()
     symbols = loaded.alphabet.encode(TEXT[:2500])
 
     class Both(Page):

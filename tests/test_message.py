@@ -10,14 +10,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import ROOT, FixedCodec
+from conftest import ROOT, fixed_codec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmzip.entropy import frequencies
 from llmzip.errors import DamagedMessageError, ParameterError
 from llmzip.message import message_codec, text_forms
-from llmzip.message.message_codec import LENGTHS, MAX_SYMBOLS, MessageCodec, _Interval
+from llmzip.message.interval import Interval
+from llmzip.message.message_codec import LENGTHS, MAX_SYMBOLS, MessageCodec
 from llmzip.models.convert import IntegerModel
 
 TEXTS = [
@@ -27,9 +28,7 @@ TEXTS = [
 
 
 def with_model(model: IntegerModel) -> MessageCodec:
-    codec = MessageCodec()
-    codec._codec = FixedCodec(model)
-    return codec
+    return MessageCodec(models=fixed_codec(model).blocks.models)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def test_too_long(codec: MessageCodec) -> None:
 
 def test_decoder_by_the_document(codec: MessageCodec) -> None:
     """The decoder of docs/message.md, word for word and with fractions, one symbol at a time."""
-    loaded = codec._codec._own_model()
+    loaded = codec._models.own()
     config, alphabet = loaded.transformer.config, loaded.alphabet
     stated = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "message.md").read_text("utf-8"), re.S)
     assert stated == [message_codec.OPENING]
@@ -110,7 +109,7 @@ def test_decoder_by_the_document(codec: MessageCodec) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2**28 - 1), st.integers(1, 2**28)), max_size=12))
 def test_numbers_lie_inside(symbols: list[tuple[int, int]]) -> None:
-    interval, size = _Interval(), Fraction(1)
+    interval, size = Interval(), Fraction(1)
     for start, freq in symbols:
         freq = min(freq, 2**28 - start)
         interval.narrow(start, freq)

@@ -12,7 +12,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TEXT, FixedCodec
+from archives import frames_of, records_of
+from conftest import ROOT, TEXT, fixed_codec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reedsolo import RSCodec
@@ -22,7 +23,6 @@ import llmzip
 from llmzip.archive import parity
 from llmzip.archive.parity import Layout, erasure
 from llmzip.archive.parity.repair import mend, repair, restore
-from llmzip.archive.parser import read_frames
 from llmzip.archive.records import ParityRecord, StoredBlock, WholeCheck, encode_record, frame_start
 from llmzip.codec.codec import Codec
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, ParameterError
@@ -337,7 +337,7 @@ def test_wrong_fields_with_right_checks(
     """What records say may be anything: the outcome is a repair or an error of the right kind."""
     layout = Layout(size, shard, min(groups, -(-size // shard)), count)
     data = random.Random(size).randbytes(size)
-    records = [r for frame in read_frames(io.BytesIO(parity.frame(data, layout))) for r in frame]
+    records = records_of(parity.frame(data, layout))
     for number, at, byte in changes:
         record = records[number % (len(records) - 1)]
         assert isinstance(record, ParityRecord)
@@ -364,7 +364,7 @@ def test_nested_records_take_no_square_of_time() -> None:
 
 @pytest.fixture
 def keeping(tiny_model: IntegerModel) -> Codec:
-    return FixedCodec(tiny_model, parity=15, block_bytes=500)
+    return fixed_codec(tiny_model, parity=15, block_bytes=500)
 
 
 def test_coded_archive(keeping: Codec, codec: Codec) -> None:
@@ -417,7 +417,7 @@ def test_records_elsewhere_are_passed_over(codec: Codec) -> None:
     assert codec.decompress(archive[:5] + whatever + archive[5:]) == b"abc"
     with pytest.raises(DamagedArchiveError):
         codec.decompress(archive[:5] + inverted(whatever, 4, 5) + archive[5:])
-    assert len([list(frame) for frame in read_frames(io.BytesIO(stored(b"abc", 10)))]) == 2
+    assert len(frames_of(stored(b"abc", 10))) == 2
 
 
 # The commands.

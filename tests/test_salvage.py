@@ -7,9 +7,10 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import pytest
-from conftest import TEXT, FixedCodec
+from conftest import TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,9 +18,12 @@ import llmzip
 from llmzip.archive import parser
 from llmzip.archive import records as rec
 from llmzip.archive.records import Block, CodedBlock, EndRecord, ModelRecord, StoredBlock, XzBlock, encode_record, frame_start
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, OutputLimitError, UnsupportedArchiveError
 from llmzip.models.convert import IntegerModel
+from llmzip.options import Options
 from llmzip.salvaging import recovery
 from llmzip.salvaging.landmarks import Landmarks
 from llmzip.salvaging.recovery import NOT_REPRODUCED, Salvaged, recoverable
@@ -34,24 +38,29 @@ CONTENT = b"".join(CONTENTS)
 Span = tuple[int, int]
 
 
-class Remembering(FixedCodec):
+class RememberingBlocks(BlockCodec):
     """Decodes a block once, however often it is asked for."""
 
-    def __init__(self, model: IntegerModel, **options: object) -> None:
-        super().__init__(model, **options)
+    def __init__(self, models: LoadedModels) -> None:
+        super().__init__(models)
         self._known: dict[object, bytes | LLZError] = {}
 
-    def decode_block(self, record: Block, model: ModelRecord | None, progress: object = None) -> bytes:
+    def decode(self, record: Block, model: ModelRecord | None, *_: object) -> bytes:
         key = record, model
         if key not in self._known:
             try:
-                self._known[key] = super().decode_block(record, model)
+                self._known[key] = super().decode(record, model)
             except LLZError as e:
                 self._known[key] = e
         known = self._known[key]
         if isinstance(known, LLZError):
             raise known
         return known
+
+
+def remembering(model: IntegerModel, **options: Any) -> Codec:
+    made = Options(**options)
+    return Codec(made, blocks=RememberingBlocks(LoadedModels(made, LoadedModel("local:tiny", model, made))))
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ def overlap(one: Span, two: Span) -> bool:
 
 @pytest.fixture(scope="module")
 def made(tiny_model: IntegerModel) -> Made:
-    codec = Remembering(tiny_model, level=1, block_bytes=400)
+    codec = remembering(tiny_model, level=1, block_bytes=400)
     return Made(b"".join(map(codec.compress, CONTENTS)), codec)
 
 
@@ -345,7 +354,7 @@ def test_nothing_to_be_had(made: Made) -> None:
 def test_options_of_the_codec(made: Made, tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = flipped(made.data, 8 * 100)
     with pytest.raises(OutputLimitError):
-        llmzip.salvage(damaged, codec=Remembering(tiny_model, max_output=1500))
+        llmzip.salvage(damaged, codec=remembering(tiny_model, max_output=1500))
     monkeypatch.setenv("LLMZIP_CACHE", "nowhere")
     with pytest.raises(ModelUnavailableError):
         llmzip.salvage(damaged)

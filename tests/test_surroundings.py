@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TEXT, FixedCodec
+from conftest import TEXT, fixed_codec
 from surroundings import SURROUNDINGS, changed, flushing, rounding, state
 
 from llmzip.codec.codec import Codec
@@ -33,7 +33,7 @@ def archive(codec: Codec) -> bytes:
 @pytest.fixture(scope="module", params=WAYS)
 def loaded(tiny_model: IntegerModel, request: pytest.FixtureRequest) -> Codec:
     """A codec that was ready before its surroundings changed."""
-    codec = FixedCodec(tiny_model, **WAYS[request.param])
+    codec = fixed_codec(tiny_model, **WAYS[request.param])
     codec.compress(CONTENT)
     return codec
 

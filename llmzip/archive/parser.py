@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Generator, Iterator
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from llmzip.archive import forms
 from llmzip.archive.records import (
@@ -37,6 +37,7 @@ from llmzip.archive.records import (
     Record,
     StoredBlock,
     XzBlock,
+    frame_start,
     is_model_id,
 )
 from llmzip.archive.wire import DAMAGED as _DAMAGED
@@ -45,6 +46,8 @@ from llmzip.archive.wire import decode_flagged
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
 from llmzip.parameters import MAX_BLOCK, MAX_LANES
 from llmzip.system import streams
+
+_CRC_BYTES = 4
 
 
 def _decode_model(c: _Cursor) -> ModelRecord:
@@ -159,7 +162,16 @@ def _padding(part: bytes) -> Parser[None]:
 
 
 def parse_record() -> Parser[Record]:
-    """A record, whose CRC-32 and bounds hold. Raises UnsupportedArchiveError, DamagedArchiveError."""
+    """Parse one record; its CRC-32 and bounds hold.
+
+    Raises:
+        UnsupportedArchiveError, DamagedArchiveError.
+    """
+    return (yield from _parse_sized_record())[0]
+
+
+def _parse_sized_record() -> Parser[tuple[Record, int]]:
+    """A record and the number of its bytes."""
     head = yield from _exactly(2)
     while head[-1] & 0x80:
         if len(head) > 5:
@@ -167,9 +179,59 @@ def parse_record() -> Parser[Record]:
         head += yield from _exactly(1)
     length = _Cursor(head[1:]).varint(MAX_RECORD)
     body = yield from _exactly(length)
-    if struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) != (yield from _exactly(4)):
+    if struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) != (yield from _exactly(_CRC_BYTES)):
         raise DamagedArchiveError(_DAMAGED)
-    return _decode_record(head[:1], body)
+    return _decode_record(head[:1], body), len(head) + length + _CRC_BYTES
+
+
+class Placed(NamedTuple):
+    """A record, its place in the archive, and the model in force there.
+
+    Attributes:
+        record: the record.
+        span: positions of its bytes in the archive.
+        model: the latest model record of the frame, this one included; None before the first.
+        frame: number of its frame in the archive, from 0.
+    """
+
+    record: Record
+    span: range
+    model: ModelRecord | None
+    frame: int
+
+
+class ArchiveParser:
+    """Parses an archive record by record.
+
+    It keeps count of frames and positions and knows the model in force, so that nobody else has to.
+
+    Attributes:
+        position: position of the next byte to parse.
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._frames = 0
+        self._inside = False  # a frame
+        self._model: ModelRecord | None = None
+
+    def next_record(self) -> Parser[Placed | None]:
+        """Parse the next record; None at the archive's end.
+
+        Raises:
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+        """
+        if not self._inside:
+            if not (yield from parse_start(not self._frames)):
+                return None
+            self.position += len(frame_start())
+            self._frames, self._inside, self._model = self._frames + 1, True, None
+        record, size = yield from _parse_sized_record()
+        if isinstance(record, ModelRecord):
+            self._model = record
+        span = range(self.position, self.position + size)
+        self.position, self._inside = span.stop, not isinstance(record, EndRecord)
+        return Placed(record, span, self._model, self._frames - 1)
 
 
 def pull(parser: Parser[_T], source: BinaryIO) -> _T:
@@ -183,23 +245,15 @@ def pull(parser: Parser[_T], source: BinaryIO) -> _T:
         return result
 
 
-def read_frames(source: BinaryIO) -> Iterator[Iterator[Record]]:
-    """The frames of an archive, each an iterator over its records up to and including the end record.
+def read_records(source: BinaryIO) -> Iterator[Placed]:
+    """Read all records of an archive, frame after frame.
 
-    A frame must be read to its end before the next is asked for.
+    Args:
+        source: a binary file, read from where it stands; positions count from there.
 
     Raises:
         NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
     """
-    first = True
-    while pull(parse_start(first), source):
-        yield _records(source)
-        first = False
-
-
-def _records(source: BinaryIO) -> Iterator[Record]:
-    while True:
-        record = pull(parse_record(), source)
-        yield record
-        if isinstance(record, EndRecord):
-            return
+    parser = ArchiveParser()
+    while (placed := pull(parser.next_record(), source)) is not None:
+        yield placed

@@ -5,9 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
-from llmzip.archive import forms, parity, parser, records
+from llmzip.archive import forms, parity, records
 from llmzip.archive.parity import Layout
-from llmzip.archive.records import Block, CodedBlock, EndRecord, FormBlock, ModelRecord, ParityRecord, StoredBlock, XzBlock, check_size
+from llmzip.archive.parser import read_records
+from llmzip.archive.records import (
+    Block,
+    CodedBlock,
+    EndRecord,
+    FormBlock,
+    ModelRecord,
+    ParityRecord,
+    Record,
+    StoredBlock,
+    XzBlock,
+    check_size,
+)
 
 
 @dataclass
@@ -90,38 +102,35 @@ def summarise(source: BinaryIO) -> Summary:
     """
     s = Summary()
     kinds: set[int] = set()
-    models: dict[ModelRecord, None] = {}  # in order; a list would take ages for an archive of many
-    for frame in parser.read_frames(source):
-        begin, found = s.archive, set()
-        s.frames += 1
-        content = 0
-        s.archive += len(records.frame_start())
-        for record in frame:
-            s.archive += len(records.encode_record(record))
-            found.add(type(record))
-            if isinstance(record, Block):
-                content += record.size
-            if isinstance(record, ModelRecord):
-                models[record] = None
-            elif isinstance(record, CodedBlock):
-                s.coded += 1
-                s.symbols += record.symbols
-                s.lanes.append(record.lanes)
-                if isinstance(record, FormBlock):
-                    items = forms.read_side(record.side, record.packed, record.size, record.text)
-                    kinds.update(item.kind for item in items)
-            elif isinstance(record, StoredBlock):
-                s.stored += 1
-            elif isinstance(record, XzBlock):
-                s.packed += 1
-            elif isinstance(record, ParityRecord):
-                s.add_parity(record)
-            elif isinstance(record, EndRecord):
-                check_size(content, record)
-                s.content += content
-        if found == {ParityRecord, EndRecord}:
-            s.frames -= 1
-            s.parity += s.archive - begin
+    models: dict[ModelRecord, None] = {}  # in order; searching a list would take ages in an archive of many
+    content, types = 0, set[type[Record]]()  # of the present frame
+    for record, span, _, _ in read_records(source):
+        types.add(type(record))
+        if isinstance(record, Block):
+            content += record.size
+        if isinstance(record, ModelRecord):
+            models[record] = None
+        elif isinstance(record, CodedBlock):
+            s.coded += 1
+            s.symbols += record.symbols
+            s.lanes.append(record.lanes)
+            if isinstance(record, FormBlock):
+                items = forms.read_side(record.side, record.packed, record.size, record.text)
+                kinds.update(item.kind for item in items)
+        elif isinstance(record, StoredBlock):
+            s.stored += 1
+        elif isinstance(record, XzBlock):
+            s.packed += 1
+        elif isinstance(record, ParityRecord):
+            s.add_parity(record)
+        elif isinstance(record, EndRecord):
+            check_size(content, record)
+            s.content += content
+            if types == {ParityRecord, EndRecord}:
+                s.parity += span.stop - s.archive
+            else:
+                s.frames += 1
+            s.archive, content, types = span.stop, 0, set()
     s.models = list(models)
     s.forms = [forms.NAMES[kind] for kind in sorted(kinds)]
     return s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llmzip.benchmark.competitors import Code, CompetitorError, Contender
@@ -73,16 +72,9 @@ def _timed(code: Code, data: bytes) -> tuple[bytes, float]:
 
 
 def llmzip_at(codec: Codec, level: int) -> Contender:
-    """llmzip at a level; contenders of several levels share the codec, and with it the model."""
-
-    def at_level(code: Callable[[Codec], Code]) -> Code:
-        def run(data: bytes) -> bytes:
-            codec.options = replace(codec.options, level=level)
-            return code(codec)(data)
-
-        return run
-
-    return Contender(f"llmzip -{level}", "library", at_level(lambda c: c.compress), at_level(lambda c: c.decompress))
+    """llmzip at a level. Contenders of several levels share the models of `codec`."""
+    own = Codec(replace(codec.options, level=level), blocks=codec.blocks)
+    return Contender(f"llmzip -{level}", "library", own.compress, own.decompress)
 
 
 def warm_up(codec: Codec) -> float:

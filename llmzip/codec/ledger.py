@@ -32,15 +32,15 @@ class Ledger:
         self.frozen = self.biased = self.voted = 0.0
         self.content = self.symbols = self.stream = self.archive = 0
 
-    def page(self) -> Ledger:
-        """An empty one of its kind, for bits that may not count in the end."""
+    def attempt(self) -> Ledger:
+        """A fresh ledger for one coding attempt."""
         return Ledger()
 
-    def keep(self, page: Ledger, block: CodedBlock, model: LoadedModel) -> None:
-        """Adds a block and what its page says."""
-        self.frozen += page.frozen
-        self.biased += page.biased
-        self.voted += page.voted
+    def keep(self, attempt: Ledger, block: CodedBlock, model: LoadedModel) -> None:
+        """Add a block and the ledger of the attempt that coded it."""
+        self.frozen += attempt.frozen
+        self.biased += attempt.biased
+        self.voted += attempt.voted
         self.content += block.size
         self.symbols += block.symbols
         self.stream += len(block.stream)

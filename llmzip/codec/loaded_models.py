@@ -67,21 +67,88 @@ class LoadedModel:
 
 
 class LoadedModels:
-    """The models of a codec: the one its options name, and those that archives ask for."""
+    """The models of a codec: its own, and those that archives name. Each is loaded once, when it is first needed.
 
-    def __init__(self, options: Options) -> None:
+    Args:
+        options: which model is the codec's own, and how to compute.
+        given: models that are loaded already; the first is the codec's own.
+
+    Attributes:
+        options: as given.
+    """
+
+    def __init__(self, options: Options, *given: LoadedModel) -> None:
         self.options = options
-        self._loaded: dict[bytes, LoadedModel] = {}  # by digest
-        self._own: LoadedModel | None = None
+        self._own = given[0] if given else None
+        self._by_digest = {model.digest: model for model in given}
+
+    def own(self) -> LoadedModel:
+        """The codec's own model: the one that the options name, or the default.
+
+        Raises:
+            LLZError: it cannot be had, or not be run.
+        """
+        if self._own is None:
+            from llmzip.models import resolve
+            from llmzip.models.registry import DEFAULT_MODEL
+
+            name = self.options.model or DEFAULT_MODEL
+            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
+            self._by_digest[self._own.digest] = self._own
+        return self._own
+
+    def named_by(self, record: ModelRecord) -> LoadedModel:
+        """The model that an archive names, checked by its digests.
+
+        Raises:
+            ModelUnavailableError, ModelMismatchError: it is not here.
+            LLZError: it cannot be run.
+        """
+        if record.digest not in self._by_digest:
+            self._load_named(record)
+        loaded = self._by_digest.get(record.digest) or self._own
+        if loaded is None or (loaded.digest, loaded.tokenizer) != (record.digest, record.tokenizer):
+            have = "other files" if loaded is None else f"weights {loaded.digest.hex()}, tokenizer {loaded.tokenizer.hex()}"
+            raise ModelMismatchError(
+                f"the archive needs model {record.model_id} with weights {record.digest.hex()} and tokenizer {record.tokenizer.hex()}, "
+                f"but here are {have}; get the model it was made with"
+            )
+        return loaded
+
+    def ready(self, record: ModelRecord | None = None) -> LoadedModel:
+        """The model that `record` names, or the codec's own, with the present thread made ready to compute with it.
+
+        Raises:
+            LLZError: it cannot be had, or not be run.
+        """
+        loaded = self.named_by(record) if record else self.own()
+        loaded.prepare()
+        return loaded
+
+    def _load_named(self, record: ModelRecord) -> None:
+        from llmzip.models import resolve
+
+        options = self.options
+        try:
+            loaded = self._by_digest[record.digest] = self._load(
+                record.model_id,
+                lambda: resolve.load_for_archive(record.model_id, record.digest, record.tokenizer, options.quiet, options.offline),
+            )
+            if options.model and loaded.tokenizer != record.tokenizer:
+                self.own()  # it may have the same weights and the right tokenizer
+        except ModelUnavailableError:
+            if not options.model:
+                raise
+            self.own()  # the user says where the model is
 
     def _load(self, model_id: str, read: Callable[[], IntegerModel]) -> LoadedModel:
-        """Reads a model and builds its engine; logs what took how long."""
+        """Read a model and build its engine; log how long each part took."""
         times = [time.perf_counter()]
 
         def done() -> None:
             times.append(time.perf_counter())
 
-        import numba  # noqa: F401  counted apart
+        import numba  # noqa: F401  timed apart
         import torch  # noqa: F401
 
         done()
@@ -91,45 +158,4 @@ class LoadedModels:
         done()
         seconds = tuple(after - before for before, after in pairwise(times))
         _log.info(f"{model_id}: libraries imported in %.2f s, model read in %.2f s, engine ready in %.2f s", *seconds)
-        return loaded
-
-    def _own_model(self) -> LoadedModel:
-        if self._own is None:
-            from llmzip.models import resolve
-            from llmzip.models.registry import DEFAULT_MODEL
-
-            name = self.options.model or DEFAULT_MODEL
-            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
-            self._loaded[self._own.digest] = self._own
-        return self._own
-
-    def _ready(self, record: ModelRecord | None = None) -> LoadedModel:
-        """The model an archive asks for, or the codec's own, and this thread ready to compute with it."""
-        loaded = self._model_for(record) if record else self._own_model()
-        loaded.prepare()
-        return loaded
-
-    def _model_for(self, record: ModelRecord) -> LoadedModel:
-        """The model an archive asks for, checked by its digests."""
-        if record.digest not in self._loaded:
-            from llmzip.models import resolve
-
-            try:
-                how = (self.options.quiet, self.options.offline)
-                self._loaded[record.digest] = self._load(
-                    record.model_id, lambda: resolve.load_for_archive(record.model_id, record.digest, record.tokenizer, *how)
-                )
-                if self.options.model and self._loaded[record.digest].tokenizer != record.tokenizer:
-                    self._own_model()  # may have the same weights, and the right tokenizer
-            except ModelUnavailableError:
-                if not self.options.model:
-                    raise
-                self._own_model()  # the place the user points to
-        loaded = self._loaded.get(record.digest) or self._own
-        if loaded is None or (loaded.digest, loaded.tokenizer) != (record.digest, record.tokenizer):
-            have = "other files" if loaded is None else f"weights {loaded.digest.hex()}, tokenizer {loaded.tokenizer.hex()}"
-            raise ModelMismatchError(
-                f"the archive needs model {record.model_id} with weights {record.digest.hex()} and tokenizer {record.tokenizer.hex()}, "
-                f"but here are {have}; get the model it was made with"
-            )
         return loaded

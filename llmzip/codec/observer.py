@@ -1,27 +1,36 @@
-"""What may watch a codec at work. Watching takes time and changes no bit."""
+"""What may watch an encoder at work. Watching takes time and changes no bit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from llmzip.adapter.observer import Observer
 
 if TYPE_CHECKING:
     from llmzip.archive.records import CodedBlock
     from llmzip.codec.loaded_models import LoadedModel
 
+_Attempt = TypeVar("_Attempt", bound=Observer)
 
-class Account(Protocol):
-    """Watches a codec.
+
+class Account(Protocol[_Attempt]):
+    """Watches the coding of blocks.
 
     Attributes:
-        thorough: whether the model is to code even blocks that are seen at once to be better off without it.
-        archive: bytes of everything written, which the codec adds up.
+        thorough: If true, the model also codes blocks that are known to be smaller without it; the archive stays the same.
+        archive: bytes of all archives written; the encoder adds to it.
     """
 
     thorough: bool
     archive: int
 
-    def page(self) -> Any:
-        """An `Observer` for a block that may not count in the end, as several ways may be tried."""
+    def attempt(self) -> _Attempt:
+        """A fresh observer for one coding attempt; only the chosen attempt's is passed to `keep`."""
+        ...
 
-    def keep(self, page: Any, block: CodedBlock, model: LoadedModel) -> None:
-        """The page of the way that was taken, what came out, and the model that coded it."""
+    def keep(self, attempt: _Attempt, block: CodedBlock, model: LoadedModel) -> None:
+        """Take the observer of the chosen attempt, the block it gave, and the model that coded it."""
+        ...
+
+
+AnyAccount = Account[Any]

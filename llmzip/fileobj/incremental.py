@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from llmzip.archive.parser import Parser, parse_record, parse_start
-from llmzip.archive.records import Block, EndRecord, Record
-from llmzip.codec.codec import Codec, FrameReader, FrameWriter
+from llmzip.archive.parser import ArchiveParser, Placed
+from llmzip.archive.records import Block, EndRecord
+from llmzip.codec.codec import Codec
 from llmzip.codec.cutting import BlockCutter
+from llmzip.codec.frame_reader import FrameReader
+from llmzip.codec.frame_writer import FrameWriter
 from llmzip.errors import LLZError
 from llmzip.options import Options
-from llmzip.parameters import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from typing_extensions import Unpack
+
+    from llmzip.options import DecodeOptions, EncodeOptions
 
 
 class Compressor:
@@ -30,31 +34,18 @@ class Compressor:
         ready: whether it can take more: not after `flush`, nor after an error.
     """
 
-    def __init__(
-        self,
-        *,
-        level: int = DEFAULT_LEVEL,
-        model: str | None = None,
-        lanes: int | None = None,
-        threads: int | None = None,
-        device: str = "auto",
-        codec: Codec | None = None,
-    ) -> None:
-        """Nothing is loaded yet.
+    def __init__(self, *, codec: Codec | None = None, **options: Unpack[EncodeOptions]) -> None:
+        """Create a compressor; nothing is loaded yet.
 
         Args:
-            level: 1 (fast) to 9 (small).
-            model: registry ID, `hf:OWNER/NAME@REVISION` or path; the default model if None.
-            lanes: streams coded in parallel; chosen from the size and level if None.
-            threads: CPU threads; all cores if None.
-            device: "auto", "cpu" or "cuda".
             codec: a codec to use, with its options and the models it has loaded; the other arguments are not looked at then.
+            options: level, model, lanes, threads and device, as in `Options`.
 
         Raises:
             ParameterError: an argument is out of range.
         """
-        codec = codec or Codec(Options(level=level, model=model, lanes=lanes, threads=threads, device=device))
-        self._writer = FrameWriter(codec)
+        codec = codec or Codec(Options.for_encoding(**options))
+        self._writer = FrameWriter(codec.blocks, codec.options, codec.ledger)
         self._cutter = BlockCutter(self._writer.block_bytes)
         self.ready = True
 
@@ -107,21 +98,19 @@ class Decompressor:
         True
     """
 
-    def __init__(self, *, model: str | None = None, threads: int | None = None, device: str = "auto", codec: Codec | None = None) -> None:
-        """Nothing is loaded yet.
+    def __init__(self, *, codec: Codec | None = None, **options: Unpack[DecodeOptions]) -> None:
+        """Create a decompressor; nothing is loaded yet.
 
         Args:
-            model: where to look for a model that is not in the registry; its digest must match the archive's.
-            threads: CPU threads; all cores if None.
-            device: "auto", "cpu" or "cuda".
             codec: a codec to use, with its options and the models it has loaded; the other arguments are not looked at then.
+            options: model, threads and device, as in `Options`.
 
         Raises:
             ParameterError: an argument is out of range.
         """
         self._records = PushReader()
-        self._frame = FrameReader(codec or Codec(Options(model=model, threads=threads, device=device)))
-        self._next: Record | None = None  # not decoded yet
+        self._frame = FrameReader((codec or Codec(Options.for_decoding(**options))).blocks)
+        self._next: Placed | None = None  # not decoded yet
         self._content = bytearray()  # decoded, not given out yet
         self._ended = False
 
@@ -164,10 +153,10 @@ class Decompressor:
     def _advance(self, decode: bool) -> bool:
         """Goes on by a record, by a block only if `decode`; whether it did."""
         self._next = self._next or self._records.record()
-        if self._next is None or (isinstance(self._next, Block) and not decode):
+        if self._next is None or (isinstance(self._next.record, Block) and not decode):
             return False
         self._content += self._frame.content(self._next)  # where this fails it fails again when asked again
-        self._ended = isinstance(self._next, EndRecord)
+        self._ended = isinstance(self._next.record, EndRecord)
         self._next = None
         return True
 
@@ -184,14 +173,19 @@ class PushReader:
         self.ended = False
         self.rest = bytearray()
         self._error: LLZError | None = None
-        self._parser: Parser[bool] | Parser[Record] = parse_start(True)
+        self._archive = ArchiveParser()
+        self._start()
+
+    def _start(self) -> None:
+        """Begin with the next record."""
+        self._parser = self._archive.next_record()
         self._wanted = next(self._parser)
 
     def push(self, data: ReadableBuffer) -> None:
-        """Adds bytes."""
+        """Add bytes."""
         self.rest += data
 
-    def record(self) -> Record | None:
+    def record(self) -> Placed | None:
         """The next record; None if that takes more bytes, or after the end record.
 
         Raises:
@@ -205,11 +199,11 @@ class PushReader:
             try:
                 self._wanted = self._parser.send(part)
             except StopIteration as done:
-                self._parser = parse_record()
-                self._wanted = next(self._parser)
-                if isinstance(done.value, Record):
-                    self.ended = isinstance(done.value, EndRecord)
-                    return done.value
+                placed: Placed = done.value
+                self.ended = isinstance(placed.record, EndRecord)
+                if not self.ended:
+                    self._start()
+                return placed
             except LLZError as e:
                 self._error = e
                 raise

@@ -11,7 +11,7 @@ import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from llmzip.archive.parser import read_frames
+from llmzip.archive.parser import read_records
 from llmzip.codec.codec import Codec
 from llmzip.fileobj.incremental import Compressor
 from llmzip.fileobj.seeking import ArchiveBlocks
@@ -324,10 +324,8 @@ def _ready_for_more(fp: BinaryIO) -> tuple[int, int]:
         if size:
             fp.seek(0)
             reader = io.BufferedReader(fp)  # type: ignore[type-var]
-            for frame in read_frames(reader):
-                for _ in frame:
-                    pass
-                end = reader.tell()
+            for placed in read_records(reader):
+                end = placed.span.stop
             reader.detach()
         if end < size:
             fp.truncate(end)

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from llmzip.archive.parser import parse_record, parse_start, pull
+from llmzip.archive.parser import ArchiveParser, Placed, parse_record, pull
 from llmzip.archive.records import Block, EndRecord, ModelRecord, ParityRecord, WholeCheck, check_size
-from llmzip.codec.codec import Codec, check_whole
+from llmzip.codec.codec import Codec
+from llmzip.codec.frame_reader import check_whole
 from llmzip.errors import DamagedArchiveError
 
 
 @dataclass
 class _Frame:
-    first: int  # number of its first block
-    blocks: int = 0  # found so far
-    checked: int = 0  # of these, from the first one on, decoded and added to `whole`
-    size: int = 0  # of the content of the blocks found so far
-    model: ModelRecord | None = None  # the latest
+    """What is known of a frame so far.
+
+    Attributes:
+        first: number of its first block.
+        blocks: how many of its blocks were found.
+        checked: how many of these, from the first on, were decoded and added to `whole`.
+        size: bytes of content of the blocks found.
+        end: its end record, once it was read.
+    """
+
+    first: int
+    blocks: int = 0
+    checked: int = 0
+    size: int = 0
     end: EndRecord | None = None
     whole: WholeCheck = field(default_factory=WholeCheck)
 
     def check(self) -> None:
-        """Fails if what is known of the frame does not match its end."""
+        """Raise DamagedArchiveError if what is known of the frame does not match its end record."""
         if self.end:
             check_size(self.size, self.end)
             if self.checked == self.blocks:
@@ -31,39 +42,41 @@ class _Frame:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _BlockPlace:
+    """Where a block is: its frame, the model record in force, its record's offset in the source, and bytes of content."""
+
     frame: _Frame
-    model: ModelRecord | None  # that codes the block
-    offset: int  # of the record in the source
-    size: int  # of the content
+    model: ModelRecord | None
+    offset: int
+    size: int
 
 
 class ArchiveBlocks:
     """Finds and decodes the blocks of an archive's frames.
 
-    Records are read and checked in order, as far as is needed; decoded is only what is asked for. The source is read again for a
-    block that was passed over, so one that is not seekable can only be read forward. A frame's check as a whole is compared when
+    Records are read and checked in order, as far as is needed. Only the blocks asked for are decoded. A block that was passed over is
+    read from the source again, so a source that is not seekable can only be read forward. A frame's check as a whole is compared when
     its blocks were decoded in order.
     """
 
     def __init__(self, source: BinaryIO, codec: Codec) -> None:
         self._source, self._codec = source, codec
         self.seekable: bool = getattr(source, "seekable", lambda: False)()
-        self._scanned = source.tell() if self.seekable else 0  # how far records were read
-        self._places: list[_Place] = []
+        self._base = source.tell() if self.seekable else 0  # of the archive in the source
+        self._parser = ArchiveParser()
+        self._places: list[_BlockPlace] = []
         self._starts: list[int] = []  # of each block, in the content
         self._size = 0  # of the content of the blocks found so far
-        self._frame: _Frame | None = None  # the one that records are read from
-        self._first = True  # whether no frame was found yet
+        self._frames: list[_Frame] = []
         self._found: tuple[int, Block] | None = None  # number and record of the last block found, until it is decoded
         self._kept = (-1, b"")  # number and content of the last block decoded
-        self._lost = False
+        self._lost = False  # whether reading failed where it cannot be tried again
 
     def at(self, position: int) -> tuple[bytes, int]:
-        """The content of the block that holds a position of the content, and the position in it; (b"", 0) beyond the end.
+        """The block that holds a position of the content, decoded, and the position in it; (b"", 0) beyond the end.
 
         Raises:
-            LLZError: of the kind that fits what is wrong; asked for again, it is raised again.
+            LLZError: of the kind that fits what is wrong. Asked for again, it is raised again.
         """
         while position >= self._size:
             if not self._find():
@@ -72,54 +85,48 @@ class ArchiveBlocks:
         return self._content(number), position - self._starts[number]
 
     def size(self) -> int:
-        """Size of the whole content in bytes, decoding nothing. Raises LLZError."""
+        """Bytes of the whole content; nothing is decoded. Raises LLZError."""
         while self._find():
             pass
         return self._size
 
     def _find(self) -> bool:
-        """Reads records up to and including the next block; False at the archive's end."""
+        """Read records up to and including the next block; False at the archive's end."""
         found = len(self._places)
         while len(self._places) == found:
             if self._lost:
                 raise DamagedArchiveError("reading failed before, and the source cannot be read again")
             if self.seekable:
-                self._source.seek(self._scanned)
+                self._source.seek(self._base + self._parser.position)
             self._lost = not self.seekable  # unless all goes well
-            more = self._record()
-            if self.seekable:
-                self._scanned = self._source.tell()
-            self._lost = False
-            if not more:
+            parser = copy.copy(self._parser)  # takes its place only if all goes well: an error is to be met again
+            placed = pull(parser.next_record(), self._source)
+            if placed is not None:
+                self._take(placed)
+            self._parser, self._lost = parser, False
+            if placed is None:
                 return False
         return True
 
-    def _record(self) -> bool:
-        """Reads a record or the start of a frame; False at the archive's end."""
-        if self._frame is None:
-            if not pull(parse_start(self._first), self._source):
-                return False
-            self._frame, self._first = _Frame(len(self._places)), False
-            return True
-        frame, record = self._frame, pull(parse_record(), self._source)
-        if isinstance(record, ModelRecord):
-            frame.model = record
-        elif isinstance(record, EndRecord):
+    def _take(self, placed: Placed) -> None:
+        """Note what a record says."""
+        if placed.frame == len(self._frames):
+            self._frames.append(_Frame(len(self._places)))
+        frame, record = self._frames[-1], placed.record
+        if isinstance(record, EndRecord):
             frame.end = record
             frame.check()
-            self._frame = None
-        elif isinstance(record, ParityRecord):
+        elif isinstance(record, (ModelRecord, ParityRecord)):
             pass
         elif not record.size:
-            self._codec.decode_block(record, frame.model)
+            self._codec.decode_block(record, placed.model)
         else:
             self._found = len(self._places), record
             self._starts.append(self._size)
             self._size += record.size
             frame.size += record.size
             frame.blocks += 1
-            self._places.append(_Place(frame, frame.model, self._scanned, record.size))
-        return True
+            self._places.append(_BlockPlace(frame, placed.model, self._base + placed.span.start, record.size))
 
     def _content(self, number: int) -> bytes:
         if self._kept[0] == number:

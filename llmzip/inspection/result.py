@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.archive import parser
+from llmzip.archive.parser import read_records
 from llmzip.archive.records import CodedBlock, FormBlock, StoredBlock, XzBlock
 from llmzip.entropy.frequencies import TOTAL_BITS
 from llmzip.inspection import other_compressors
@@ -141,12 +141,8 @@ def inspect(codec: Codec, content: bytes, report: Callable[[int, int], None] | N
     Raises:
         LLZError: as compressing does.
     """
-    trace, before, sink = Trace(most), codec.ledger, io.BytesIO()
-    codec.ledger = trace
-    try:
-        codec.compress_stream(io.BytesIO(content), sink, report)
-    finally:
-        codec.ledger = before
+    trace, sink = Trace(most), io.BytesIO()
+    codec.compress_stream(io.BytesIO(content), sink, report, account=trace)
     rows, words, starts, text = trace.rows(), {}, np.zeros(0, np.int64), content
     if trace.model:
         alphabet = trace.model.alphabet
@@ -175,4 +171,4 @@ def inspect(codec: Codec, content: bytes, report: Callable[[int, int], None] | N
 
 def _held(archive: io.BytesIO) -> list[str]:
     names = {CodedBlock: "coded", FormBlock: "coded", XzBlock: "xz", StoredBlock: "stored"}
-    return [names[type(r)] for frame in parser.read_frames(archive) for r in frame if isinstance(r, tuple(names))]
+    return [names[type(r.record)] for r in read_records(archive) if isinstance(r.record, tuple(names))]

@@ -32,7 +32,7 @@ def joined(parts: list[Rows], most: int) -> Rows:
     return Rows(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
 
 
-class Page:
+class Attempt:
     """An `observing.Observer` of one block; its rows come by step, and by lane within it."""
 
     def __init__(self, most: int) -> None:
@@ -72,13 +72,13 @@ class Trace:
         self.stream = self.archive = 0
         self.model: LoadedModel | None = None
 
-    def page(self) -> Page:
-        """For one way of coding a block."""
-        return Page(self._most)
+    def attempt(self) -> Attempt:
+        """A fresh observer for one coding attempt."""
+        return Attempt(self._most)
 
-    def keep(self, page: Page, block: CodedBlock, model: LoadedModel) -> None:
-        """Takes the page of the way that was taken."""
-        self.blocks.append(page.in_text_order(block.lanes))
+    def keep(self, attempt: Attempt, block: CodedBlock, model: LoadedModel) -> None:
+        """Keep what the observer of the chosen attempt saw."""
+        self.blocks.append(attempt.in_text_order(block.lanes))
         self.lanes.append(block.lanes)
         self.stream += len(block.stream)
         self.model = model

@@ -12,19 +12,21 @@ from random import Random
 
 import numpy as np
 import tiny
+from archives import frames_of
 
 import llmzip
 from fuzzing import containers, mutation
-from llmzip.archive import lzma2, parser
+from llmzip.archive import lzma2
 from llmzip.archive import records as rec
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec, coded_block
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.codec.transcription import transcribe
 from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder
 from llmzip.entropy.frequencies import TOTAL
 from llmzip.entropy.range_coder import RangeDecoder
 from llmzip.errors import DamagedArchiveError, LLZError, ModelMismatchError, ModelUnavailableError, NotEnoughMemoryError, NotReproducedError
-from llmzip.message.message_codec import MAX_BYTES, MessageCodec
+from llmzip.message.message_codec import MAX_BYTES, MessageCodec, check_byte
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
@@ -42,10 +44,8 @@ def tiny_model() -> IntegerModel:
 
 def codec_of(model: IntegerModel, name: str = "local:tiny") -> Codec:
     """A codec that has this model, and fetches no other."""
-    codec = Codec(Options(offline=True))
-    loaded = LoadedModel(name, model, codec.options)
-    codec._loaded[loaded.digest] = loaded
-    return codec
+    options = Options(offline=True)
+    return Codec(options, blocks=BlockCodec(LoadedModels(options, LoadedModel(name, model, options))))
 
 
 def range_decoder(data: bytes) -> str:
@@ -113,13 +113,13 @@ class Messages:
     """Any bytes are some text with the right check, or a damaged message."""
 
     def __init__(self, model: IntegerModel) -> None:
-        self._codec = MessageCodec()
-        self._codec._codec._own = LoadedModel("local:tiny", model, Options())
+        self._model = LoadedModel("local:tiny", model, Options())
+        self._codec = MessageCodec(models=LoadedModels(Options(), self._model))
 
     def __call__(self, messages: list[bytes]) -> str:
         found = self._codec.decode(messages)
         for message, text in zip(messages, found, strict=True):
-            assert isinstance(text, llmzip.DamagedMessageError) or self._codec.check(text) == message[:1]
+            assert isinstance(text, llmzip.DamagedMessageError) or check_byte(self._model, text) == message[:1]
         return "all damaged" if all(isinstance(t, llmzip.DamagedMessageError) for t in found) else "some texts"
 
     def inputs(self, rng: Random) -> Iterator[list[bytes]]:
@@ -232,7 +232,7 @@ def _explain(data: bytes, written: list[bytes], error: LLZError | None) -> None:
     """Goes through the records as the specification says: nothing but what passed its checks may be out, and the error must fit."""
     left, frame = list(written), None
     try:
-        for frame in parser.read_frames(io.BytesIO(data)):
+        for frame in frames_of(data):
             model, whole = None, rec.WholeCheck()
             for record in frame:
                 if isinstance(record, rec.ModelRecord):

@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from archives import frames_of
+
 from fuzzing import mutation
-from llmzip.archive import parser
 from llmzip.archive import records as rec
 from llmzip.archive.summary import summarise
+from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, UnsupportedArchiveError
 from llmzip.fileobj.incremental import PushReader
+from llmzip.options import Options
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "scripts" / "reference_decoder"))
 import archive as reference
@@ -56,7 +59,7 @@ def records(data: bytes) -> str:
     """
     outcome, found = "accepted", list[list[rec.Record]]()
     try:
-        for frame in parser.read_frames(io.BytesIO(data)):
+        for frame in frames_of(data):
             found.append([])
             for record in frame:  # one by one: those before an error count as well
                 found[-1].append(record)
@@ -77,15 +80,15 @@ def records(data: bytes) -> str:
     return outcome
 
 
-class _NoModels(Codec):
-    def _model_for(self, record: rec.ModelRecord) -> LoadedModel:
+class _NoModels(LoadedModels):
+    def ready(self, record: rec.ModelRecord | None = None) -> LoadedModel:
         raise ModelUnavailableError("there are none here")
 
 
 def _agrees(data: bytes) -> None:
     found, content = "", b""
     try:
-        content = _NoModels().decompress(data)
+        content = Codec(blocks=BlockCodec(_NoModels(Options()))).decompress(data)
     except tuple(KINDS) as e:
         found = KINDS[type(e)]
 

@@ -72,7 +72,7 @@ def _sound(model: IntegerModel) -> None:
 
 def _codes(model: IntegerModel) -> None:
     codec = coding.codec_of(model)
-    loaded = next(iter(codec._loaded.values()))
+    loaded = codec.blocks.models.own()
     text = coding.TEXT[:60]
     archive = coding.archive([loaded.record(), coding.block(loaded, loaded.record(), text, 2)])
     assert codec.decompress(archive) == text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +9,10 @@ from dataclasses import fields, replace
 from random import Random
 from typing import Any
 
-from llmzip.archive import parser, wire
+from archives import frames_of
+
 from llmzip.archive import records as rec
+from llmzip.archive import wire
 from llmzip.parameters import AdapterParameters, BiasParameters, NeighbourParameters
 
 EDGES = [0, 1, 2, 3, 4, 15, 16, 17, 127, 128, 200, 201, 255, 4095, 4096, 4097, 8159, 8160, 8161]
@@ -52,7 +53,7 @@ def blind(rng: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:
 
 def frames(archive: bytes) -> Frames:
     """The records of a good archive."""
-    return [list(frame) for frame in parser.read_frames(io.BytesIO(archive))]
+    return frames_of(archive)
 
 
 def record(tag: bytes, body: bytes) -> bytes:

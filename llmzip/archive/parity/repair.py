@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from llmzip.archive import parity
 from llmzip.archive.parity import MARKER, Layout
-from llmzip.archive.parser import parse_record, pull, read_frames
-from llmzip.archive.records import MAGIC, TAG_PARITY, ParityRecord, WholeCheck, encode_record, frame_start
+from llmzip.archive.parser import parse_record, pull, read_records
+from llmzip.archive.records import MAGIC, TAG_PARITY, EndRecord, ParityRecord, WholeCheck, encode_record, frame_start
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, UnsupportedArchiveError
 
 _NO_PARITY = "the archive is damaged, and has no parity to repair it with; get another copy"
@@ -79,9 +79,8 @@ def mend(archive: bytes) -> Mended | None:
 
 def check_records(archive: bytes) -> None:
     """Reads all records. Raises LLZError."""
-    for frame in read_frames(io.BytesIO(archive)):
-        for _ in frame:
-            pass
+    for _ in read_records(io.BytesIO(archive)):
+        pass
 
 
 def restore(data: bytes) -> Mended | None:
@@ -107,12 +106,11 @@ def restore(data: bytes) -> Mended | None:
 
 def _without_lost_parity(archive: bytes) -> Mended | None:
     """The archive up to a parity frame at its end that is beyond use, if it is whole up to there."""
-    source, whole = io.BytesIO(archive), 0
+    whole = 0
     try:
-        for frame in read_frames(source):
-            for _ in frame:
-                pass
-            whole = source.tell()
+        for placed in read_records(io.BytesIO(archive)):
+            if isinstance(placed.record, EndRecord):
+                whole = placed.span.stop
     except LLZError:
         if whole and 0 <= archive.find(MARKER, whole) < whole + 32 and archive.find(MAGIC, whole + 1) < 0:
             return Mended(archive[:whole], lost=True)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from llmzip.archive import parser
+from llmzip.archive.parser import read_records
 from llmzip.archive.records import CodedBlock, EndRecord, ModelRecord
 from llmzip.errors import LLZError
 
@@ -32,16 +32,13 @@ class Contents:
 
 def contents(archive: BinaryIO) -> Contents | None:
     """Reads an archive to its end; None if it is damaged, as decoding will tell."""
-    found, model = Contents(), None
+    found = Contents()
     try:
-        for frame in parser.read_frames(archive):
-            for record in frame:
-                if isinstance(record, ModelRecord):
-                    model = record
-                elif isinstance(record, CodedBlock) and model:
-                    found.coded.append((model, CodedBlock(record.size, record.symbols, record.lanes, record.check, b"")))
-                elif isinstance(record, EndRecord):
-                    found.size += record.size
+        for record, _, model, _ in read_records(archive):
+            if isinstance(record, CodedBlock) and model:
+                found.coded.append((model, CodedBlock(record.size, record.symbols, record.lanes, record.check, b"")))
+            elif isinstance(record, EndRecord):
+                found.size += record.size
     except (OSError, LLZError):
         return None
     return found

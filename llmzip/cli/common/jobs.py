@@ -183,8 +183,8 @@ class _Runner:
     def _decoder(self, name: str, found: Contents | None) -> Callable[..., None]:
         """What decodes an archive, and says if that will take long."""
         codec = self._make_codec()
-        codec.announce = None if self._job.settings.get("quiet") else Forecaster(shown(name), found)
-        return codec.decompress_stream
+        announce = None if self._job.settings.get("quiet") else Forecaster(shown(name), found)
+        return functools.partial(codec.decompress_stream, announce=announce)
 
     def file(self, name: str) -> None:
         """Does one file."""

@@ -115,9 +115,9 @@ def answer() -> None:
         found = contents(archive)
         archive.seek(0)
         codec = Codec(Options(**settings))
-        codec.announce = None if quiet else Forecaster(task["name"], found)
+        announce = None if quiet else Forecaster(task["name"], found)
         with progress(task["name"], task["size"], quiet) as report:
-            codec.decompress_stream(archive, back, report)  # type: ignore[arg-type]  # all it needs
+            codec.decompress_stream(archive, back, report, announce)  # type: ignore[arg-type]  # all it needs
     except (LLZError, OSError) as e:
         sys.exit(report_error(task["name"], e))
     print(json.dumps(back.stated()))

@@ -1,0 +1,240 @@
+"""One block to a record and back, with the models that a process has loaded.
+
+A `BlockCodec` knows nothing of frames: whoever cuts content into blocks, or finds records, holds one. Threads that share it take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from llmzip.archive import forms, lzma2
+from llmzip.archive.forms import Transcript
+from llmzip.archive.records import (
+    Block,
+    CodedBlock,
+    FormBlock,
+    ModelRecord,
+    StoredBlock,
+    XzBlock,
+    content_check,
+    encode_record,
+)  # fmt: skip
+from llmzip.codec.cutting import is_enough, skip_model, smallest_classic
+from llmzip.codec.density import is_dense
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.observer import AnyAccount
+from llmzip.codec.policy import Policy
+from llmzip.codec.sampling import pays
+from llmzip.codec.transcription import transcribe
+from llmzip.coding.lanes import default_lanes
+from llmzip.errors import DamagedArchiveError, NotReproducedError
+from llmzip.options import Options
+from llmzip.system import exact_threads
+
+Progress = Callable[[float, int], None]  # share of a block that is done, from 0 to 1; bytes of its bitstream so far
+Announce = Callable[[LoadedModel, ModelRecord, CodedBlock], None]  # is told of a coded block before it is decoded
+
+_MISMATCH = "a block's content does not match its check: the archive is damaged; get another copy"
+_NO_MODEL = "a coded block comes before its model is named; get another copy"
+_NOT_REPRODUCED = "noticed at the end of a block"
+_FEW_SYMBOLS = 4096  # for so few the encoder tries every combination of the adapter's parts
+
+
+class EncodedBlock(NamedTuple):
+    """A block's record, and the model record that must come before it; None if the block needs no model."""
+
+    block: CodedBlock | StoredBlock | XzBlock
+    model: ModelRecord | None
+
+
+def ignore_progress(share: float, stream: int) -> None:
+    """Report progress to nobody."""
+
+
+class BlockCodec:
+    """Encodes and decodes single blocks.
+
+    Args:
+        models: loads the models that are needed.
+        policy: how the encoder decides whether the model codes a block.
+    """
+
+    def __init__(self, models: LoadedModels, policy: Policy = Policy.SMALLEST) -> None:
+        self.models, self._policy = models, policy
+        self._turn = exact_threads.Turn()
+
+    def encode(
+        self,
+        content: bytes,
+        options: Options,
+        model: ModelRecord | None = None,
+        *,
+        added: Callable[[bytes], int | None] = lambda content: None,
+        progress: Progress = ignore_progress,
+        account: AnyAccount | None = None,
+    ) -> EncodedBlock:
+        """Encode a block the way that takes fewest bytes.
+
+        Args:
+            content: the block's content.
+            options: how to encode it.
+            model: the model record that is in force; a coded block keeps to it. If None, a coded block brings its own.
+            added: gives about how many bytes the content adds to blocks that are packed together with it; None if that does not apply.
+            progress: is told how far coding is, now and then.
+            account: watches the coding.
+
+        Raises:
+            LLZError: the model cannot be had, or not be run.
+        """
+        transcript = transcribe(content)
+        text = transcript.text if transcript else content
+        plain = smallest_classic(content)
+        limit = self._most_bytes(content, text, plain, options, added)
+        if limit or (account and account.thorough):
+            coded, own = self._encode_coded(content, transcript, options, model, progress, account)
+            if len(encode_record(coded)) + (0 if model else len(encode_record(own))) < limit:
+                return EncodedBlock(coded, own)
+        return EncodedBlock(plain, None)
+
+    def _most_bytes(
+        self, content: bytes, text: bytes, plain: StoredBlock | XzBlock, options: Options, added: Callable[[bytes], int | None]
+    ) -> float:  # fmt: skip
+        """Bytes that a coded block's records must stay below to be taken; 0 if the model need not be tried."""
+        if self._policy is not Policy.SMALLEST:
+            return float("inf") if self._policy is Policy.MODEL else 0
+        if skip_model(text, plain):
+            return 0
+        limit, more = len(encode_record(plain)), added(content)
+        if more is not None:
+            if is_enough(more, text):
+                return 0
+            limit = min(limit, more)
+        return limit if self._promises(text, len(plain.body()), options) else 0
+
+    def _promises(self, text: bytes, packed: int, options: Options) -> bool:
+        """Whether the model may take less than `packed` bytes for `text`. A sample is coded only where that is doubtful."""
+
+        def sample(_: exact_threads.Tell) -> bool:
+            with self._turn:
+                return pays(self.models.ready(), options.level_settings(), text, packed)
+
+        return not is_dense(text) or exact_threads.run(sample)
+
+    def _encode_coded(
+        self,
+        content: bytes,
+        transcript: Transcript | None,
+        options: Options,
+        model: ModelRecord | None,
+        progress: Progress,
+        account: AnyAccount | None,
+    ) -> tuple[CodedBlock, ModelRecord]:
+        def encode(tell: exact_threads.Tell) -> tuple[CodedBlock, ModelRecord]:
+            with self._turn:
+                return _encode(self.models.ready(), content, transcript, options, model, tell, account)
+
+        return exact_threads.run(encode, progress)
+
+    def decode(
+        self, record: Block, model: ModelRecord | None, progress: Progress = ignore_progress, announce: Announce | None = None
+    ) -> bytes:
+        """Decode a block. Its content matches the block's own check.
+
+        Args:
+            record: the block.
+            model: the model record in force; None if there is none.
+            progress: is told how far decoding is, now and then.
+            announce: is told of a coded block before it is decoded.
+
+        Raises:
+            DamagedArchiveError: the content does not match the check.
+            NotReproducedError: the content does not match the check, although the coded record is intact.
+            LLZError: the model cannot be had, or not be run.
+        """
+        if isinstance(record, StoredBlock):
+            return record.content
+        if isinstance(record, XzBlock):
+            content = lzma2.unpack(record.stream, record.size)
+            if len(content) != record.size or content_check(content) != record.check:
+                raise DamagedArchiveError(_MISMATCH)
+            return content
+        if model is None:
+            raise DamagedArchiveError(_NO_MODEL)
+        return self._decode_coded(record, model, progress, announce)
+
+    def _decode_coded(self, record: CodedBlock, model: ModelRecord, progress: Progress, announce: Announce | None) -> bytes:
+        def decode(tell: exact_threads.Tell) -> bytes:
+            with self._turn:
+                loaded = self.models.ready(model)
+                if announce:
+                    announce(loaded, model, record)
+                return _decode(loaded, record, model, tell)
+
+        content = exact_threads.run(decode, progress)
+        if content_check(content) != record.check:
+            raise NotReproducedError(_NOT_REPRODUCED)
+        return content
+
+
+def _encode(
+    loaded: LoadedModel,
+    content: bytes,
+    transcript: Transcript | None,
+    options: Options,
+    model: ModelRecord | None,
+    progress: Progress,
+    account: AnyAccount | None,
+) -> tuple[CodedBlock, ModelRecord]:
+    level = options.level_settings()
+    symbols = loaded.alphabet.encode(transcript.text if transcript else content)
+    lanes = min(options.lanes or default_lanes(len(symbols), level.lane_symbols), len(symbols))
+    candidates = [model or loaded.record(level)]
+    if model is None and options.adapter is None and len(symbols) <= _FEW_SYMBOLS:  # learning may not pay on a short text
+        candidates = [replace(candidates[0], adapter=adapter) for adapter in level.adapter.subsets()]
+    attempts = {m.adapter: account.attempt() if account else None for m in candidates}
+    streams = loaded.coder(candidates[0]).encode_variants(symbols, lanes, attempts, _share(len(symbols), progress))
+    chosen, stream = min(zip(candidates, streams, strict=True), key=lambda c: len(encode_record(c[0])) + len(c[1]))
+    block = coded_block(content, transcript, len(symbols), lanes, stream)
+    if account:
+        account.keep(attempts[chosen.adapter], block, loaded)
+    return block, chosen
+
+
+def coded_block(content: bytes, transcript: Transcript | None, symbols: int, lanes: int, stream: bytes) -> CodedBlock:
+    """The coded block of `content`.
+
+    Args:
+        content: any bytes.
+        transcript: the text that the symbols stand for, and its items; None if they stand for the content itself.
+        symbols: how many there are.
+        lanes: how many lanes they lie in.
+        stream: the symbols' bitstream.
+    """
+    if transcript is None:
+        return CodedBlock(len(content), symbols, lanes, content_check(content), stream)
+    side, packed = transcript.side()
+    return FormBlock(len(content), symbols, lanes, content_check(content), stream, len(transcript.text), packed, side)
+
+
+def _decode(loaded: LoadedModel, record: CodedBlock, model: ModelRecord, progress: Progress) -> bytes:
+    symbols = loaded.coder(model).decode(record.stream, record.symbols, record.lanes, _share(record.symbols, progress))
+    if int(loaded.alphabet.lengths()[symbols].sum()) != (record.text if isinstance(record, FormBlock) else record.size):
+        raise NotReproducedError(_NOT_REPRODUCED)
+    content = loaded.alphabet.decode(symbols)
+    if isinstance(record, FormBlock):
+        content = forms.restore(forms.read_side(record.side, record.packed, record.size, record.text), content, record.size)
+    return content
+
+
+def _share(symbols: int, progress: Progress) -> Callable[[int, int], None]:
+    """Turn counts of coded symbols into shares of the block."""
+    done = 0
+
+    def add(n: int, stream: int) -> None:
+        nonlocal done
+        done += n
+        progress(done / symbols, stream)
+
+    return add

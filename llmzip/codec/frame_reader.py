@@ -1,0 +1,46 @@
+"""Turns the records of an archive, in order, into its content."""
+
+from __future__ import annotations
+
+from llmzip.archive.parser import Placed
+from llmzip.archive.records import EndRecord, ModelRecord, ParityRecord, WholeCheck
+from llmzip.codec.block_codec import Announce, BlockCodec, Progress, ignore_progress
+from llmzip.errors import DamagedArchiveError
+
+_WHOLE_MISMATCH = "the content as a whole does not match its check; get another copy"
+
+
+class FrameReader:
+    """Decodes the records of one frame after another and checks each frame as a whole.
+
+    Args:
+        blocks: decodes each block.
+        announce: is told of each coded block before it is decoded.
+    """
+
+    def __init__(self, blocks: BlockCodec, announce: Announce | None = None) -> None:
+        self._blocks, self._announce = blocks, announce
+        self._whole = WholeCheck()
+
+    def content(self, placed: Placed, progress: Progress = ignore_progress) -> bytes:
+        """The content of a block; nothing for a record of another kind.
+
+        Raises:
+            DamagedArchiveError: the block, or with the end record the whole, does not match its check.
+            LLZError: the model cannot be had, or not be run.
+        """
+        record = placed.record
+        if isinstance(record, EndRecord):
+            check_whole(self._whole, record)
+            self._whole = WholeCheck()
+        elif not isinstance(record, (ModelRecord, ParityRecord)):
+            content = self._blocks.decode(record, placed.model, progress, self._announce)
+            self._whole.update(content)
+            return content
+        return b""
+
+
+def check_whole(whole: WholeCheck, end: EndRecord) -> None:
+    """Raise DamagedArchiveError if a frame's content is not what its end record says."""
+    if whole.record() != end:
+        raise DamagedArchiveError(_WHOLE_MISMATCH)

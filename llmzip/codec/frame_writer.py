@@ -1,0 +1,84 @@
+"""Makes one frame of an archive, block after block."""
+
+from __future__ import annotations
+
+from llmzip.archive import parity
+from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record, frame_start
+from llmzip.codec.block_codec import BlockCodec, Progress, ignore_progress
+from llmzip.codec.held_back import Run
+from llmzip.codec.observer import AnyAccount
+from llmzip.options import Options
+
+
+class FrameWriter:
+    """Makes one frame, block after block.
+
+    Blocks that need no model are held back, up to MAX_BLOCK bytes of content, so that repetition across them is found. The bytes that
+    are given out depend on the blocks alone, and are in their order.
+
+    Args:
+        blocks: encodes each block.
+        options: how to encode.
+        account: watches the coding.
+
+    Attributes:
+        block_bytes: content of one block at most.
+        archive_bytes: bytes given out so far.
+    """
+
+    def __init__(self, blocks: BlockCodec, options: Options, account: AnyAccount | None = None) -> None:
+        self._blocks, self._options, self._account = blocks, options, account
+        self._whole = WholeCheck()
+        self._model: ModelRecord | None = None  # as written
+        self._coded = 0  # blocks
+        self._held = Run(options.block_bytes)
+        self._start = frame_start()  # goes out with the first record: if the model is missing, nothing does
+        self._kept: list[bytes] = []  # what was given out, if parity is to be made of it
+        self.block_bytes = options.level_settings().block_bytes
+        self.archive_bytes = 0
+
+    @property
+    def content_bytes(self) -> int:
+        """Content of the blocks so far."""
+        return self._whole.size
+
+    def block(self, content: bytes, progress: Progress = ignore_progress) -> bytes:
+        """Take a block; return the records that can be given out now: its own, those held back before it, or none.
+
+        Raises:
+            LLZError: the model cannot be had, or not be run. The frame cannot go on then.
+        """
+        self._whole.update(content)
+        encoded = self._blocks.encode(
+            content, self._options, self._model, added=self._held.more, progress=progress, account=self._account
+        )  # fmt: skip
+        if not isinstance(encoded.block, CodedBlock):
+            return self._out(self._held.add(content, encoded.block))
+        assert encoded.model is not None
+        named = b"" if self._model else encode_record(encoded.model)
+        self._model = encoded.model
+        self._coded += 1
+        return self._out(self._held.take() + named + encode_record(encoded.block))
+
+    def end(self) -> bytes:
+        """The end record, and the parity frame if there is to be one.
+
+        The model record stands once more before it if several blocks depend on it: damage to the first must not cost all of them.
+        """
+        again = encode_record(self._model) if self._model and self._coded > 1 else b""
+        last = self._out(self._held.take() + again + encode_record(self._whole.record()))
+        if percent := self._options.parity:
+            protected = b"".join(self._kept)
+            last += self._out(parity.frame(protected, parity.choose(len(protected), percent)))
+        if self._account:
+            self._account.archive += self.archive_bytes
+        return last
+
+    def _out(self, records: bytes) -> bytes:
+        if not records:
+            return b""
+        out, self._start = self._start + records, b""
+        self.archive_bytes += len(out)
+        if self._options.parity:
+            self._kept.append(out)
+        return out

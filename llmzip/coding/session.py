@@ -1,0 +1,129 @@
+"""The loop through the model that encoder and decoder share, for blocks and for messages.
+
+Step t codes symbol t of every lane. A session feeds the transformer as many steps as the direction knows the symbols of: all of them when
+encoding, one when decoding. It hands each step's logits to the direction, which codes them. After every round of steps the direction's
+adapters are updated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip.adapter.neighbours import State
+from llmzip.coding.lanes import LaneLayout
+
+if TYPE_CHECKING:
+    from llmzip.engine.transformer import Transformer
+
+Progress = Callable[[int, int], None]  # called with the number of symbols just coded, and the bytes of bitstream so far
+LOGIT_ROWS = 64  # tokens whose logits are held at once, where no round ends before
+
+
+class Direction(Protocol):
+    """What a session does with logits: encoding or decoding.
+
+    Attributes:
+        grid: symbols known so far, int32 [lanes, steps].
+        learns: whether an adapter learns, and so needs hidden states.
+        round_steps: steps between two calls of `update`, if an adapter learns.
+    """
+
+    grid: NDArray[np.int32]
+    learns: bool
+    round_steps: int
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of the bitstream so far."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further step is needed."""
+        ...
+
+    def known(self, step: int) -> int:
+        """Number of steps from `step` whose input tokens are already known."""
+        ...
+
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: State | None) -> None:
+        """Code consecutive steps from `step` on; logits float32 [steps * lanes, vocab], rows in step order."""
+        ...
+
+    def update(self) -> None:
+        """End a round."""
+        ...
+
+
+class PredictionSession:
+    """A transformer that predicts the symbols of lanes which advance together.
+
+    Args:
+        transformer: the model on its device.
+        opening: tokens that every lane begins with, int32 [n], n >= 1.
+        layout: lanes and steps.
+        window, sinks, near: see `engine.cache.KVCache`; they affect every probability.
+        chunk: steps fed at once, at most; any number gives the same bits.
+    """
+
+    def __init__(
+        self, transformer: Transformer, opening: NDArray[np.int32], layout: LaneLayout, window: int, sinks: int, near: bool, chunk: int
+    ) -> None:
+        self._transformer, self._layout, self._chunk = transformer, layout, chunk
+        self._last = int(opening[-1])
+        most = max(min(chunk, layout.steps), len(opening))
+        self._cache = transformer.cache(layout.lanes, window, sinks, positions(layout, len(opening)), most, near)
+        if len(opening) > 1:
+            transformer.advance(opening[None, :-1].astype(np.int32), self._cache)  # once, and not for every lane
+            if layout.lanes > 1:
+                self._cache.copy_first_lane()
+
+    def run(self, direction: Direction, progress: Progress | None = None) -> None:
+        """Code all steps, or as many as the direction needs."""
+        layout, transformer = self._layout, self._transformer
+        step = 0
+        while step < layout.steps and not direction.finished:
+            lanes = layout.active(step)
+            last = layout.full_steps if step < layout.full_steps else layout.steps
+            steps = min(direction.known(step), self._chunk, last - step)
+            hidden = transformer.advance(self._inputs(direction.grid[:lanes], step, steps), self._cache)
+            rows = np.arange(lanes * steps).reshape(lanes, steps).T  # step order, from lane-major order
+            first = 0
+            while first < steps:
+                some = min(_until_update(direction, step + first, lanes), steps - first)
+                part = hidden.at(np.ascontiguousarray(rows[first : first + some]).reshape(-1))
+                state = State(part.q.cpu().numpy(), part.scale.cpu().numpy()) if direction.learns else None
+                direction.code(step + first, lanes, transformer.logits(part), state)
+                first += some
+                if direction.learns and (step + first) % direction.round_steps == 0:
+                    direction.update()
+            step += steps
+            if progress:
+                progress(lanes * steps, direction.stream_bytes)
+
+    def _inputs(self, grid: NDArray[np.int32], step: int, steps: int) -> NDArray[np.int32]:
+        """The tokens before the symbols of `steps` steps, int32 [lanes, steps]."""
+        before = (
+            grid[:, step - 1 : step + steps - 1] if step else np.pad(grid[:, : steps - 1], ((0, 0), (1, 0)), constant_values=self._last)
+        )
+        return tokens(self._transformer, before)
+
+
+def positions(layout: LaneLayout, opening: int) -> int:
+    """Tokens that a lane is fed, with an opening of so many tokens."""
+    return layout.steps + opening - 1
+
+
+def tokens(transformer: Transformer, symbols: NDArray[np.int32]) -> NDArray[np.int32]:
+    """What the model sees of symbols, any shape: raw bytes look like `bos`."""
+    config = transformer.config
+    return np.where(symbols < config.vocab, symbols, config.bos).astype(np.int32)
+
+
+def _until_update(direction: Direction, step: int, lanes: int) -> int:
+    """Steps from `step` on to code together."""
+    return direction.round_steps - step % direction.round_steps if direction.learns else max(1, LOGIT_ROWS // lanes)
