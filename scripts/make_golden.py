@@ -27,12 +27,12 @@ from bad_archives import START, Refused, refused  # noqa: E402
 
 from llmzip.archive import records  # noqa: E402
 from llmzip.archive.forms import RUN, UTF_16BE, Item, Transcript  # noqa: E402
-from llmzip.codec.block_codec import BlockCodec  # noqa: E402
-from llmzip.codec.codec import Codec, coded_block  # noqa: E402
-from llmzip.codec.loaded_models import (  # noqa: E402
-    LoadedModel,
-    LoadedModels,
+from llmzip.codec.block_codec import (  # noqa: E402
+    BlockCodec,
+    coded_block,
 )
+from llmzip.codec.codec import Codec  # noqa: E402
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels  # noqa: E402
 from llmzip.codec.policy import Policy  # noqa: E402
 from llmzip.models import resolve  # noqa: E402
 from llmzip.models.convert import IntegerModel, convert  # noqa: E402

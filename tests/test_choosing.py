@@ -8,6 +8,7 @@ import lzma
 import string
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -26,6 +27,7 @@ from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.codec.sampling import pays
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options
+from llmzip.parameters import Level
 
 RNG = Random(1)
 LETTERS = bytes(RNG.choices(string.ascii_lowercase.encode(), k=60_000))
@@ -157,10 +159,8 @@ def mixed(tiny_model: IntegerModel) -> tuple[Codec, bytes]:
 
 
 class Small(Options):
-    def how(self):  # type: ignore[no-untyped-def]
-        from dataclasses import replace
-
-        return replace(super().how(), block_bytes=1 << 16)
+    def level_settings(self) -> Level:
+        return replace(super().level_settings(), block_bytes=1 << 16)
 
 
 def test_pieces_make_no_difference(mixed: tuple[Codec, bytes]) -> None:

@@ -17,7 +17,7 @@ from conftest import TEXT, fixed_codec
 from numpy.typing import NDArray
 
 from llmzip import parameters
-from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record
+from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record, frame_start
 from llmzip.cli.common import forecast
 from llmzip.cli.common.forecast import Forecaster, contents, duration
 from llmzip.codec.forecast import Forecast, Shape
@@ -103,7 +103,7 @@ def bomb(loaded: LoadedModel, blocks: int = 1) -> bytes:
     whole = WholeCheck()
     whole.size = blocks * BOMB
     records = [loaded.record(LEVELS[9]), *[record] * blocks, whole.record()]
-    return records.frame_start() + b"".join(map(encode_record, records))
+    return frame_start() + b"".join(map(encode_record, records))
 
 
 @pytest.fixture

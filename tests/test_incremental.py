@@ -10,7 +10,7 @@ from conftest import TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_codec import eager_codec, records
-from test_file import plain
+from test_file import decoded, plain
 
 from llmzip import Compressor, Decompressor
 from llmzip.archive import records as rec
@@ -149,10 +149,10 @@ def test_max_length() -> None:
     d = Decompressor(codec=codec)
     archive = codec.compress(data)
     assert d.decompress(archive, 0) == b""
-    assert codec.decoded == []
+    assert decoded(codec) == []
     assert not d.needs_input
     assert d.decompress(b"", 30) == data[:30]
-    assert len(codec.decoded) == 1  # no more than is asked for
+    assert len(decoded(codec)) == 1  # no more than is asked for
     assert d.decompress(b"", 220) == data[30:]
     assert (d.eof, d.needs_input) == (True, False)
 
@@ -233,11 +233,11 @@ def test_both_readers_find_the_same_records(contents: list[bytes], longest: int,
     for piece in pieces(data + b"rest", seed, longest):
         reader.push(piece)
         while record := reader.record():
-            found.append(record)
+            found.append(record.record)
     assert found == wanted == records(data)
     assert (reader.ended, bytes(reader.rest)) == (True, b"rest")
 
 
 def test_options_shape_the_bytes(eager: Codec) -> None:
     assert compressed(eager, [TEXT[:300]]) == eager.compress(TEXT[:300])
-    assert Options(level=3).how().window == 1024
+    assert Options(level=3).level_settings().window == 1024
