@@ -83,7 +83,7 @@ _MODULES = {  # of what is imported only when it is asked for
     "Compressor": "fileobj.incremental",
     "Decompressor": "fileobj.incremental",
     "LLZFile": "fileobj.llzfile",
-    "MessageCodec": "message.codec",
+    "MessageCodec": "message.message_codec",
     "Options": "options",
     "open": "fileobj.opening",
     "register_fsspec": "fileobj.fsspec_support",

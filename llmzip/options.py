@@ -35,20 +35,22 @@ class Options:
     Only `model`, `level`, `lanes`, `block_bytes`, `adapter` and `parity` shape an archive, and decoding needs none of them repeated.
 
     Attributes:
+        model: registry ID, `hf:OWNER/NAME@REVISION` or path; the default model if None. For decoding it is only a place to look for a model
+            that is not in the registry, and its digests must match the archive's.
         level: 1 (fast) to 9 (small).
-        model: registry ID, `hf:OWNER/NAME@REVISION` or path; for decoding only a place to look, checked by digest.
-        lanes: streams coded in parallel; chosen from the size and level if None.
-        block_bytes: content of one block at most, however it is held; chosen by the level if None, and then blocks without the model may be larger.
-        threads: CPU threads; all cores if None.
-        device: "auto", "cpu" or "cuda".
-        kernel, ops: insist on a matrix product or on the operations between (see `engine.build`).
-        rows: tokens the encoder feeds at once, default if None.
-        quiet: no progress bars for downloads and conversion.
+        lanes: streams coded in parallel: more decode faster and make the archive larger. Chosen from the size and level if None.
+        block_bytes: content of one block at most, however it is held. Chosen by the level if None, and then blocks without the model may be
+            larger.
+        threads: CPU threads; all cores if None. The archive does not depend on them.
+        device: "auto", "cpu" or "cuda". The archive does not depend on it.
+        kernel, ops: insist on a matrix product, or on the operations between products (see `engine.build`).
+        rows: tokens that the encoder feeds at once; chosen if None.
+        quiet: If true, show no progress bars for downloads and conversion.
         adapter: what learns while coding, for experiments; chosen by the level if None.
         max_output: refuse archives that hold more bytes, before decoding what is beyond; no limit if None.
-        offline: never use the network, not even for a model that is not cached; so does the environment's LLMZIP_OFFLINE.
         explain: keep account of where the bits of coded blocks go, in `Codec.ledger`.
-        parity: percent of the archive that can be lost in one piece and restored by `repair`, 1 to 50; it grows by somewhat more than
+        offline: never use the network, not even for a model that is not cached. The environment's LLMZIP_OFFLINE does the same.
+        parity: percent of the archive that can be lost in one piece and restored by `repair`, 1 to 50. The archive grows by somewhat more than
             that, and is kept in memory until it is complete. No parity if None.
     """
 

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import llmzip
+from llmzip.options import DecodeOptions, EncodeOptions
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 SECTIONS = {
@@ -27,10 +28,11 @@ SECTIONS = {
 INTERNAL = {  # for other modules of the package
     "Codec.decode_block",
     "Compressor.pieces",
-    "MessageCodec.check",
-    "MessageCodec.text",
+    "Options.for_decoding",
+    "Options.for_encoding",
     "Options.level_settings",
 }
+KEYWORDS = {"EncodeOptions": EncodeOptions, "DecodeOptions": DecodeOptions}
 INTRODUCTION = """# Python API
 
 Made by `scripts/make_api.py` from the docstrings; do not edit.
@@ -43,9 +45,18 @@ Everything below is found in `llmzip`; what is not named here may change. Argume
 """
 
 
+def keywords(kind: str) -> str:
+    """The options of a TypedDict, with the defaults of `Options`."""
+    defaults = {f.name: f.default for f in dataclasses.fields(llmzip.Options)}
+    types = {f.name: f.type for f in dataclasses.fields(llmzip.Options)}
+    names = [name for name in defaults if name in KEYWORDS[kind].__optional_keys__]
+    return ", ".join(f"{name}: {types[name]} = {defaults[name]!r}" for name in names)
+
+
 def signature(name: str, call: object) -> str:
     """A definition's first line; on several where it is long."""
     text = str(inspect.signature(call)) if callable(call) else ""
+    text = re.sub(r"\*\*options: 'Unpack\[(\w+)\]'", lambda m: ("" if "*, " in text else "*, ") + keywords(m[1]), text)
     text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text).replace("'", '"')  # annotations come quoted, like defaults
     text = re.sub(r"^\(self(, )?", "(", text).removesuffix(" -> None")
     if len(name) + len(text) > 100:

@@ -16,11 +16,13 @@ from llmzip.codec.codec import Codec
 from llmzip.fileobj.incremental import Compressor
 from llmzip.fileobj.seeking import ArchiveBlocks
 from llmzip.options import Options
-from llmzip.parameters import DEFAULT_LEVEL
 from llmzip.system import streams
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from typing_extensions import Unpack
+
+    from llmzip.options import EncodeOptions
 
     FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -57,12 +59,8 @@ class LLZFile(io.BufferedIOBase):
         filename: FileName | BinaryIO,
         mode: str = "r",
         *,
-        level: int = DEFAULT_LEVEL,
-        model: str | None = None,
-        lanes: int | None = None,
-        threads: int | None = None,
-        device: str = "auto",
         codec: Codec | None = None,
+        **options: Unpack[EncodeOptions],
     ) -> None:
         """Opens the file; the model is loaded when it is first needed.
 
@@ -71,13 +69,9 @@ class LLZFile(io.BufferedIOBase):
                 it is asked to, or nothing for the moment, which is waited out.
             mode: "r" to read, "w" to write, "x" to write a file that is not there yet, "a" to add a frame to an archive, in place of zeros
                 that follow it, or to write one where nothing is; with or without "b".
-            level: 1 (fast) to 9 (small); for writing.
-            model: registry ID, `hf:OWNER/NAME@REVISION` or path, the default model if None; for reading only a place to look for a
-                model that is not in the registry.
-            lanes: streams coded in parallel, for writing; chosen from the size and level if None.
-            threads: CPU threads; all cores if None.
-            device: "auto", "cpu" or "cuda".
-            codec: a codec to use, with its options and the models it has loaded; the arguments before are not looked at then.
+            codec: a codec to use, with its options and the models it has loaded; the other options are not looked at then.
+            options: level, model, lanes, threads and device, as in `Options`. For reading, level and lanes mean nothing, and model is only
+                a place to look for a model that is not in the registry.
 
         Raises:
             ParameterError: an argument is out of range.
@@ -92,7 +86,7 @@ class LLZFile(io.BufferedIOBase):
         if letter not in _MODES:
             raise ValueError(f"the mode must be one of r, w, x, a, with or without b, not {mode!r}")
         self.mode = "rb" if letter == "r" else "wb"
-        codec = codec or Codec(Options(level=level, model=model, lanes=lanes, threads=threads, device=device))
+        codec = codec or Codec(Options.for_encoding(**options))
         self._own = isinstance(filename, (str, bytes, os.PathLike))
         if isinstance(filename, (str, bytes, os.PathLike)):
             # Without a buffer to write: what failed to be written once must not be written again when the file is closed.

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
 
 from llmzip.codec.codec import Codec
 from llmzip.fileobj.llzfile import LLZFile
-from llmzip.parameters import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from llmzip.fileobj.llzfile import FileName
+    from llmzip.options import EncodeOptions
 
 _BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
 _TextMode = Literal["rt", "wt", "xt", "at"]
@@ -29,25 +31,22 @@ class _TextFile(io.TextIOWrapper):
 
 @overload
 def open(
-    filename: FileName | BinaryIO, mode: _BinaryMode = ..., *, level: int = ..., model: str | None = ..., lanes: int | None = ...,
-    threads: int | None = ..., device: str = ..., codec: Codec | None = ...,
-    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ...,
+    filename: FileName | BinaryIO, mode: _BinaryMode = ..., *, codec: Codec | None = ...,
+    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ..., **options: Unpack[EncodeOptions],
 ) -> LLZFile: ...  # fmt: skip
 
 
 @overload
 def open(
-    filename: FileName | BinaryIO, mode: _TextMode, *, level: int = ..., model: str | None = ..., lanes: int | None = ...,
-    threads: int | None = ..., device: str = ..., codec: Codec | None = ...,
-    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ...,
+    filename: FileName | BinaryIO, mode: _TextMode, *, codec: Codec | None = ...,
+    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ..., **options: Unpack[EncodeOptions],
 ) -> io.TextIOWrapper: ...  # fmt: skip
 
 
 @overload
 def open(
-    filename: FileName | BinaryIO, mode: str, *, level: int = ..., model: str | None = ..., lanes: int | None = ...,
-    threads: int | None = ..., device: str = ..., codec: Codec | None = ...,
-    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ...,
+    filename: FileName | BinaryIO, mode: str, *, codec: Codec | None = ...,
+    encoding: str | None = ..., errors: str | None = ..., newline: str | None = ..., **options: Unpack[EncodeOptions],
 ) -> LLZFile | io.TextIOWrapper: ...  # fmt: skip
 
 
@@ -55,15 +54,11 @@ def open(
     filename: FileName | BinaryIO,
     mode: str = "rb",
     *,
-    level: int = DEFAULT_LEVEL,
-    model: str | None = None,
-    lanes: int | None = None,
-    threads: int | None = None,
-    device: str = "auto",
     codec: Codec | None = None,
     encoding: str | None = None,
     errors: str | None = None,
     newline: str | None = None,
+    **options: Unpack[EncodeOptions],
 ) -> LLZFile | io.TextIOWrapper:
     r"""Opens an archive in binary or text mode.
 
@@ -75,7 +70,7 @@ def open(
     Args:
         filename: a path; or a binary file object, which is used from where it stands and not closed.
         mode: "r", "w", "x" or "a", as for `LLZFile`; with "t" for text, else, with or without "b", for bytes.
-        level, model, lanes, threads, device, codec: as for `LLZFile`.
+        codec, options: as for `LLZFile`.
         encoding, errors, newline: of the text, as for `io.TextIOWrapper`; only with "t".
 
     Returns:
@@ -92,7 +87,7 @@ def open(
         raise ValueError(f"a file is opened as text or as bytes, not as both: {mode!r}")
     if not text and (encoding, errors, newline) != (None, None, None):
         raise ValueError('encoding, errors and newline are for text, with "t" in the mode')
-    file = LLZFile(filename, mode.replace("t", "", 1), level=level, model=model, lanes=lanes, threads=threads, device=device, codec=codec)
+    file = LLZFile(filename, mode.replace("t", "", 1), codec=codec, **options)
     if not text:
         return file
     try:

@@ -14,7 +14,10 @@ from llmzip.salvaging.place import Frame, Part, frames
 from llmzip.salvaging.scan import CUT, DAMAGED, Found, Lost, Start, scan
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from llmzip.codec.codec import Codec
+    from llmzip.options import DecodeOptions
 
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
 
@@ -99,9 +102,7 @@ class Salvaged:
         return all(gap.harmless for gap in self.gaps)
 
 
-def salvage(
-    archive: bytes, *, model: str | None = None, threads: int | None = None, device: str = "auto", codec: Codec | None = None
-) -> Salvaged:
+def salvage(archive: bytes, *, codec: Codec | None = None, **options: Unpack[DecodeOptions]) -> Salvaged:
     """Recovers every undamaged block of a damaged archive, and blocks of which only a bit was flipped or the record's head was destroyed.
 
         >>> result = llmzip.salvage(damaged)
@@ -114,10 +115,8 @@ def salvage(
 
     Args:
         archive: one or more archives, one after another, or what is left of them.
-        model: where to look for a model that is not in the registry; its digest must match the archive's.
-        threads: CPU threads; all cores if None.
-        device: "auto", "cpu" or "cuda".
-        codec: a codec to use, with its options and the models it has loaded; the other arguments are not looked at then.
+        codec: a codec to use, with its options and the models it has loaded; the other options are not looked at then.
+        options: model, threads and device, as in `Options`.
 
     Raises:
         NotAnArchiveError, DamagedArchiveError, UnsupportedArchiveError: not one record is left.
@@ -128,7 +127,7 @@ def salvage(
         from llmzip.codec.codec import Codec
         from llmzip.options import Options
 
-        codec = Codec(Options(model=model, threads=threads, device=device))
+        codec = Codec(Options.for_decoding(**options))
     result = Salvaged([], [])
     for part in recover(codec, archive):
         if isinstance(part, Gap):
