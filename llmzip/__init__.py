@@ -115,6 +115,8 @@ def compress(data: bytes, **options: Unpack[EncodeOptions]) -> bytes:
 def decompress(archive: bytes, **options: Unpack[DecodeOptions]) -> bytes:
     """The content of `archive`.
 
+    A damaged archive that has parity is repaired first, and a warning says so.
+
     Args:
         archive: one or more archives, one after another.
         options: model, threads and device, as in `Options`.

@@ -11,7 +11,8 @@ import argparse
 import time
 from random import Random
 
-from llmzip.archive import parity
+from llmzip.archive.parity import frame as parity_frame
+from llmzip.archive.parity import layout as parity_layout
 from llmzip.archive.parity.repair import restore
 from llmzip.errors import DamagedArchiveError
 
@@ -23,7 +24,7 @@ TRIED = (1_000, 20_000, 130_000)  # sizes of which many are damaged
 def protected(size: int, percent: int, rng: Random) -> bytes:
     """An archive with parity."""
     data = rng.randbytes(size)
-    return data + parity.frame(data, parity.choose(size, percent))
+    return data + parity_frame.frame(data, parity_layout.choose(size, percent))
 
 
 def comes_back(archive: bytes, damaged: bytes) -> bool:
@@ -55,7 +56,7 @@ def cost() -> None:
     print("| archive, bytes |" + "".join(f" {p}% |" for p in PERCENTAGES))
     print("|---|" + "---|" * len(PERCENTAGES))
     for size in SIZES:
-        added = (100 * parity.choose(size, p).frame_size / size for p in PERCENTAGES)
+        added = (100 * parity_layout.choose(size, p).frame_size / size for p in PERCENTAGES)
         print(f"| {size:,} |" + "".join(f" {a:.1f} |" if a < 100 else f" {a:.0f} |" for a in added))
 
 
@@ -68,7 +69,7 @@ def repaired(trials: int, seed: int, sizes: tuple[int, ...] = TRIED) -> None:
     for size in sizes:
         for percent in (5, 10, 20):
             rng = Random(f"{seed} {size} {percent}")
-            archive, layout = protected(size, percent, rng), parity.choose(size, percent)
+            archive, layout = protected(size, percent, rng), parity_layout.choose(size, percent)
             piece, parts = len(archive) * percent // 100, layout.groups * layout.parity
             shares = [sum(comes_back(archive, with_piece(archive, piece, rng)) for _ in range(trials)) / trials]
             for hits in (parts, 3 * parts // 4, parts // 2):

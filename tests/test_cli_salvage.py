@@ -13,7 +13,8 @@ from conftest import TEXT, fixed_codec
 from test_cli_files import here, llmzip, refused  # noqa: F401  a fixture
 from test_salvage import frame
 
-from llmzip.archive import parity
+from llmzip.archive.parity import frame as parity_frame
+from llmzip.archive.parity import layout as parity_layout
 from llmzip.archive.records import CodedBlock
 from llmzip.models.convert import IntegerModel
 
@@ -157,7 +158,7 @@ def test_test_checks_the_whole() -> None:
 def test_parity_comes_first() -> None:
     """What it can restore is not missing; where it cannot, the rest is salvaged."""
     plain = frame(*ONE)
-    archive = plain + parity.frame(plain, parity.choose(len(plain), 10))
+    archive = plain + parity_frame.frame(plain, parity_layout.choose(len(plain), 10))
     Path("a.llz").write_bytes(damaged(SECOND + 100, data=archive))
     result = llmzip("-d", "--salvage", "a.llz")
     assert (result.exit_code, Path("a").read_bytes()) == (0, b"".join(ONE))

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from conftest import ROOT
 
 from llmzip import parameters
-from llmzip.archive import parity
 from llmzip.archive import records as rec
+from llmzip.archive.parity import layout as parity_layout
 from llmzip.cli import main
 from llmzip.cli.classic import classic
 from llmzip.codec.codec import Codec
@@ -44,8 +44,13 @@ def test_format_states_the_constants() -> None:
 
 
 def test_format_states_parity() -> None:
-    assert f"| marker | 4 | | `{parity.MARKER.hex(' ')}`" in FORMAT
-    assert (parity.MAX_SIZE, parity.MAX_SHARDS, parity.SHARD_SIZES[0], parity.SHARD_SIZES[-1]) == (2**36, 2**20, 16, 2**16)
+    assert f"| marker | 4 | | `{parity_layout.MARKER.hex(' ')}`" in FORMAT
+    assert (parity_layout.MAX_SIZE, parity_layout.MAX_SHARDS, parity_layout.SHARD_SIZES[0], parity_layout.SHARD_SIZES[-1]) == (
+        2**36,
+        2**20,
+        16,
+        2**16,
+    )
     for words in ("N | varint | 1 to 2^36 |", "s | varint | 16 to 2^16 |", "at most 2^20, is the number of data shards", "(`0x11D`)"):
         assert words in FORMAT, words
 
@@ -55,7 +60,7 @@ def test_performance_states_what_parity_costs() -> None:
     assert len(rows) >= 5
     for size, cells in rows.items():
         for percent, cell in zip((1, 5, 10, 20, 30, 50), cells, strict=True):
-            assert abs(float(cell) - 100 * parity.choose(size, percent).frame_size / size) <= 0.5, (size, percent)
+            assert abs(float(cell) - 100 * parity_layout.choose(size, percent).frame_size / size) <= 0.5, (size, percent)
 
 
 def table(heading: str, text: str) -> list[list[str]]:

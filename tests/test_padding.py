@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import llmzip
-from llmzip.archive.parity import MARKER
+from llmzip.archive.parity.layout import MARKER
 from llmzip.archive.parity.repair import mend, repair
 from llmzip.archive.summary import summarise
 from llmzip.cli import main

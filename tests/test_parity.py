@@ -20,9 +20,10 @@ from reedsolo import RSCodec
 from test_cli import Run, fails, run, work  # noqa: F401  fixtures
 
 import llmzip
-from llmzip.archive import parity
-from llmzip.archive.parity import Layout, erasure
-from llmzip.archive.parity.repair import mend, repair, restore
+from llmzip.archive.parity import frame as parity_frame
+from llmzip.archive.parity import layout as parity_layout
+from llmzip.archive.parity.layout import Layout, erasure
+from llmzip.archive.parity.repair import repair, repair_archive, repair_frames
 from llmzip.archive.records import ParityRecord, StoredBlock, WholeCheck, encode_record, frame_start
 from llmzip.codec.codec import Codec
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, ParameterError
@@ -30,6 +31,7 @@ from llmzip.fileobj.incremental import Compressor, Decompressor
 from llmzip.fileobj.llzfile import LLZFile
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options
+from llmzip.parameters import PERCENTAGES
 
 FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 
@@ -37,8 +39,8 @@ FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 def protected(size: int, percent: int = 10, seed: int = 1) -> tuple[bytes, Layout]:
     """Any bytes and their parity frame."""
     data = random.Random(seed).randbytes(size)
-    layout = parity.choose(size, percent)
-    return data + parity.frame(data, layout), layout
+    layout = parity_layout.choose(size, percent)
+    return data + parity_frame.frame(data, layout), layout
 
 
 def inverted(data: bytes, begin: int, end: int) -> bytes:
@@ -47,7 +49,7 @@ def inverted(data: bytes, begin: int, end: int) -> bytes:
 
 
 def restored(data: bytes) -> bytes | None:
-    mended = restore(data)
+    mended = repair_frames(data)
     return mended and mended.archive
 
 
@@ -56,7 +58,7 @@ def stored(content: bytes, percent: int | None = None) -> bytes:
     whole = WholeCheck()
     whole.update(content)
     archive = frame_start() + encode_record(StoredBlock(content)) + encode_record(whole.record())
-    return archive + (parity.frame(archive, parity.choose(len(archive), percent)) if percent else b"")
+    return archive + (parity_frame.frame(archive, parity_layout.choose(len(archive), percent)) if percent else b"")
 
 
 # The code and the layout.
@@ -76,10 +78,10 @@ def test_literal_frame() -> None:
     shards = erasure.parity([data + bytes(3)], 2)
     bodies[1] += shards[0]
     bodies[2] += shards[1]
-    assert parity.frame(data, layout) == frame_start() + b"".join(encode_record(ParityRecord(b)) for b in bodies) + encode_record(
+    assert parity_frame.frame(data, layout) == frame_start() + b"".join(encode_record(ParityRecord(b)) for b in bodies) + encode_record(
         WholeCheck().record()
     )
-    assert parity.MARKER.hex(" ") in FORMAT
+    assert parity_layout.MARKER.hex(" ") in FORMAT
 
 
 @pytest.mark.parametrize(("data", "count"), [(1, 2), (3, 1), (79, 11), (200, 23), (110, 140)])
@@ -98,12 +100,12 @@ def test_any_erasures(size: int, count: int, data: st.DataObject) -> None:
     assert erasure.restore(all_shards[:size], all_shards[size:]) == shards
 
 
-@given(st.one_of(st.integers(1, 5000), st.integers(1, 1 << 32)), st.sampled_from(parity.PERCENTAGES))
+@given(st.one_of(st.integers(1, 5000), st.integers(1, 1 << 32)), st.sampled_from(PERCENTAGES))
 def test_layouts_keep_the_promise(size: int, percent: int) -> None:
-    layout = parity.choose(size, percent)
+    layout = parity_layout.choose(size, percent)
     assert layout.percent >= percent
     assert layout.group + layout.parity <= 255
-    found = parity.read(layout.body(1, bytes(layout.shard)))
+    found = parity_frame.read(layout.body(1, bytes(layout.shard)))
     assert found == (layout, 1, bytes(layout.shard))
 
 
@@ -111,7 +113,7 @@ def test_layouts_keep_the_promise(size: int, percent: int) -> None:
     ("size", "percent", "allowed"), [(1000, 10, 0.55), (20_000, 10, 0.20), (130_000, 10, 0.15), (2_000_000, 10, 0.135)]
 )
 def test_cost(size: int, percent: int, allowed: float) -> None:
-    layout = parity.choose(size, percent)
+    layout = parity_layout.choose(size, percent)
     assert layout.frame_size < allowed * size
 
 
@@ -127,10 +129,10 @@ def test_refused_layouts() -> None:
         with pytest.raises(ParameterError):
             Options(parity=percent)
         with pytest.raises(ParameterError):
-            parity.choose(1000, percent)
+            parity_layout.choose(1000, percent)
     good = Layout(950, 64, 2, 4)
     body = good.body(1, bytes(64))
-    assert parity.read(body) == (good, 1, bytes(64))
+    assert parity_frame.read(body) == (good, 1, bytes(64))
     for bad in (
         body[:-1], body + b"\0", b"\xf4" + body[1:], body[:6],
         Layout(0, 64, 1, 4).body(1, bytes(64)), Layout(1000, 15, 1, 4).body(1, bytes(15)), Layout(1000, 64, 17, 4).body(1, bytes(64)),
@@ -138,7 +140,7 @@ def test_refused_layouts() -> None:
         Layout(1 << 36, 16, 1 << 20, 4).body(1, bytes(16)), Layout((1 << 36) + 1, 1 << 16, 1 << 20, 4).body(1, bytes(1 << 16)),
         good.body(10, bytes(60)), good.body(9, bytes(64)),
     ):  # fmt: skip
-        assert parity.read(bad) is None
+        assert parity_frame.read(bad) is None
 
 
 # Repair.
@@ -183,7 +185,7 @@ def test_scattered_damage_up_to_capacity(size: int, percent: int, data: st.DataO
     damaged = bytearray(archive)
     for at in hits:
         damaged[at] ^= rng.randrange(1, 256)
-    mended = restore(bytes(damaged))
+    mended = repair_frames(bytes(damaged))
     assert mended
     assert mended.archive == archive
     assert mended.damaged == layout.groups * layout.parity + 1
@@ -224,14 +226,14 @@ def test_beyond_repair() -> None:
     archive, layout = protected(20_000)
     begin = 1000 - 1000 % layout.shard
     with pytest.raises(DamagedArchiveError, match=rf"beyond repair: {layout.parity + 1} of \d+ parts are damaged, and {layout.parity} of"):
-        restore(inverted(archive, begin, begin + (layout.parity + 1) * layout.shard))
+        repair_frames(inverted(archive, begin, begin + (layout.parity + 1) * layout.shard))
     with pytest.raises(DamagedArchiveError, match="beyond repair: of 23,754 bytes only"):
-        restore(archive[-layout.record_size(0) - 30 :])
-    assert restore(archive[: 20_000 + 30]) is None
-    assert restore(b"") is None
+        repair_frames(archive[-layout.record_size(0) - 30 :])
+    assert repair_frames(archive[: 20_000 + 30]) is None
+    assert repair_frames(b"") is None
     large, layout = protected(261_001)
     with pytest.raises(DamagedArchiveError, match="of them in one group"):
-        restore(inverted(large, 1000, 1000 + layout.groups * (layout.parity + 1) * layout.shard))
+        repair_frames(inverted(large, 1000, 1000 + layout.groups * (layout.parity + 1) * layout.shard))
 
 
 @settings(deadline=None, max_examples=60)
@@ -257,7 +259,7 @@ def test_several_archives_in_one() -> None:
             if part not in (plain, bare):
                 damaged = inverted(damaged, at + 10, at + 60)
             at += len(part)
-        mended = mend(damaged)
+        mended = repair_archive(damaged)
         assert mended
         assert mended.archive == archive
         assert Codec().decompress(archive) == b"".join(Codec().decompress(p) for p in parts)
@@ -276,12 +278,12 @@ def test_an_archive_in_another() -> None:
 
 def test_lost_parity_is_not_lost_content() -> None:
     archive = stored(b"content" * 100)
-    whole = archive + parity.frame(archive, parity.choose(len(archive), 10))
-    mended = mend(whole[: len(archive) + 40])
+    whole = archive + parity_frame.frame(archive, parity_layout.choose(len(archive), 10))
+    mended = repair_archive(whole[: len(archive) + 40])
     assert mended
     assert mended.lost
     assert mended.archive == archive
-    assert mend(archive) is None
+    assert repair_archive(archive) is None
     assert repair(archive) == archive
     assert repair(whole) == whole
     with pytest.raises(DamagedArchiveError, match="no parity"):
@@ -295,7 +297,7 @@ def test_lost_parity_is_not_lost_content() -> None:
 @pytest.mark.parametrize(
     "hostile",
     [
-        (b"P\xff\xff\xff\x07" + parity.MARKER) * 60_000,  # records that claim 16 MB each
+        (b"P\xff\xff\xff\x07" + parity_layout.MARKER) * 60_000,  # records that claim 16 MB each
         b"".join(encode_record(ParityRecord(Layout(1 << 36, 1 << 16, 1 << 20, 254).body(i, bytes(1 << 16)))) for i in (1, 2)),
         b"".join(encode_record(ParityRecord(Layout(1 << 20, 16, 1 << 16, 254).body(1 + i, bytes(16)))) for i in range(2000)),
         b"".join(encode_record(ParityRecord(Layout(1 + i, 16, 1, 254).body(1, bytes(16)))) for i in range(16)) * 500,
@@ -306,7 +308,7 @@ def test_hostile_records(hostile: bytes) -> None:
     tracemalloc.start()
     began = time.monotonic()
     with contextlib.suppress(DamagedArchiveError):
-        restore(hostile)
+        repair_frames(hostile)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30 * len(hostile) + (1 << 20)
@@ -318,9 +320,9 @@ def test_costly_records() -> None:
     rng, parts = random.Random(2), []
     for i in range(12):
         layout = Layout(16 * (120 - i), 16, 1, 120 + i)
-        parts.append(parity.frame(rng.randbytes(layout.size), layout))
+        parts.append(parity_frame.frame(rng.randbytes(layout.size), layout))
     began = time.monotonic()
-    mended = restore(b"".join(parts))
+    mended = repair_frames(b"".join(parts))
     assert mended
     assert all(part in mended.archive for part in parts)
     assert time.monotonic() - began < 20  # one where nothing else runs
@@ -337,7 +339,7 @@ def test_wrong_fields_with_right_checks(
     """What records say may be anything: the outcome is a repair or an error of the right kind."""
     layout = Layout(size, shard, min(groups, -(-size // shard)), count)
     data = random.Random(size).randbytes(size)
-    records = records_of(parity.frame(data, layout))
+    records = records_of(parity_frame.frame(data, layout))
     for number, at, byte in changes:
         record = records[number % (len(records) - 1)]
         assert isinstance(record, ParityRecord)
@@ -346,16 +348,16 @@ def test_wrong_fields_with_right_checks(
         records[number % (len(records) - 1)] = ParityRecord(bytes(body))
     changed = frame_start() + b"".join(map(encode_record, records))
     with contextlib.suppress(DamagedArchiveError):
-        mended = restore(inverted(data, 0, lost % (size + 1)) + changed)
+        mended = repair_frames(inverted(data, 0, lost % (size + 1)) + changed)
         assert mended is None or changes or mended.archive == data + changed
 
 
 def test_nested_records_take_no_square_of_time() -> None:
-    body = parity.MARKER
+    body = parity_layout.MARKER
     for _ in range(3000):
-        body = parity.MARKER + encode_record(ParityRecord(body))
+        body = parity_layout.MARKER + encode_record(ParityRecord(body))
     began = time.monotonic()
-    assert restore(encode_record(ParityRecord(body))) is None
+    assert repair_frames(encode_record(ParityRecord(body))) is None
     assert time.monotonic() - began < 20
 
 
@@ -503,7 +505,7 @@ def test_commands_and_damaged_parity(run: Run, work: Path) -> None:  # noqa: F81
 
 def test_list_and_info(run: Run, work: Path) -> None:  # noqa: F811
     archive = stored(CONTENT, 10)
-    layout = parity.choose(len(stored(CONTENT)), 10)
+    layout = parity_layout.choose(len(stored(CONTENT)), 10)
     (work / "a.llz").write_bytes(archive)
     (work / "b.llz").write_bytes(stored(CONTENT))
     heading, *rows = run("list", "a.llz", "b.llz").stdout.decode().splitlines()
@@ -514,3 +516,57 @@ def test_list_and_info(run: Run, work: Path) -> None:  # noqa: F811
     assert f"{layout.frame_size} bytes" in told
     assert f"{layout.burst} bytes in one piece, {layout.percent}% of {len(archive)}" in told
     assert "parity" not in run("info", "b.llz").stdout.decode()
+
+
+def read_back(archive: bytes, codec: Codec, tmp_path: Path) -> dict[str, bytes]:
+    """The content by every way to decode a source that can be read twice; each must warn."""
+    path = tmp_path / "damaged.llz"
+    path.write_bytes(archive)
+
+    def opened() -> bytes:
+        with llmzip.open(path, codec=codec) as f:
+            return f.read()
+
+    def sought() -> bytes:
+        source = io.BytesIO(b"before" + archive)
+        source.seek(6)
+        with LLZFile(source, codec=codec) as f:
+            f.seek(-200, io.SEEK_END)
+            last = f.read()
+            f.seek(0)
+            return f.read()[:-200] + last
+
+    def streamed() -> bytes:
+        sink = io.BytesIO()
+        with path.open("rb") as source:
+            codec.decompress_stream(source, sink)
+        return sink.getvalue()
+
+    found = {}
+    for name, way in {"bytes": lambda: codec.decompress(archive), "open": opened, "seek": sought, "stream": streamed}.items():
+        with pytest.warns(UserWarning, match=r"parts were restored from its parity; repair it with llmzip\.repair"):
+            found[name] = way()
+    return found
+
+
+def test_damage_is_repaired_on_the_way_to_any_decoder(keeping: Codec, codec: Codec, tmp_path: Path) -> None:
+    archive = keeping.compress(TEXT[:1200])
+    for at in (0, 2, len(archive) // 3, len(archive) // 2):  # in magic, in the model record, in blocks
+        damaged = inverted(archive, at, at + 9)
+        assert set(read_back(damaged, codec, tmp_path).values()) == {TEXT[:1200]}
+    inserted = archive[:200] + b"some bytes" + archive[200:]
+    assert set(read_back(inserted, codec, tmp_path).values()) == {TEXT[:1200]}
+
+
+def test_damage_beyond_repair_is_refused_by_all(keeping: Codec, codec: Codec) -> None:
+    archive = inverted(keeping.compress(TEXT[:1200]), 10, 400)
+    for way in (codec.decompress, lambda a: LLZFile(io.BytesIO(a), codec=codec).read(), repair):
+        with pytest.raises(DamagedArchiveError, match="beyond repair"):
+            way(archive)
+
+
+def test_what_can_be_read_once_is_not_repaired(keeping: Codec, codec: Codec) -> None:
+    archive = inverted(keeping.compress(TEXT[:1200]), 300, 310)
+    with pytest.raises(DamagedArchiveError, match="damaged"):
+        d = Decompressor(codec=codec)
+        d.decompress(archive)

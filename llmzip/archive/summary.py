@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
-from llmzip.archive import forms, parity, records
-from llmzip.archive.parity import Layout
+from llmzip.archive import forms, records
+from llmzip.archive.parity import frame as parity_frame
+from llmzip.archive.parity.layout import Layout
 from llmzip.archive.parser import read_records
 from llmzip.archive.records import (
     Block,
@@ -76,7 +77,7 @@ class Summary:
 
     def add_parity(self, record: ParityRecord) -> None:
         """Takes note of a parity frame's first record."""
-        found = parity.read(record.content)
+        found = parity_frame.read(record.content)
         if found and not found.number:
             self.protected.append(found.layout)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import io
-import mmap
-import os
 import shlex
 import sys
 from typing import BinaryIO
 
 import click
 
-from llmzip.archive.parity import MARKER
-from llmzip.archive.parity.repair import Mended, mend
+from llmzip.archive import damage
+from llmzip.archive.parity.repair import RepairResult, repair_archive
 from llmzip.archive.parity.repair import repair as repaired_archive
 from llmzip.cli.common import options as opt
 from llmzip.cli.common.jobs import SUFFIX, attempt, say
@@ -21,8 +19,6 @@ from llmzip.system import streams
 from llmzip.system.file_names import STDIO, FileError, shown
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import writing
-
-_LOST = "its parity is damaged beyond use"
 
 
 @click.command(short_help="Repair archives that were made with --parity.")
@@ -50,7 +46,7 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
         raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
     with reading(name) as source:
         archive = streams.read_all(source)
-        mended = mend(archive)
+        mended = repair_archive(archive)
         repaired = mended.archive if mended else repaired_archive(archive)
         changed = repaired != archive
         if out is None and changed:
@@ -62,11 +58,11 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
         say(name, _done(mended, changed, out))
 
 
-def _done(mended: Mended | None, changed: bool, out: str | None) -> str:
+def _done(mended: RepairResult | None, changed: bool, out: str | None) -> str:
     if mended is None or not changed:
         return "is whole" + ("" if mended else ", and has no parity")
     where = "" if out == STDIO else f"; the repaired archive is {shown(str(out))}"
-    return (f"{_LOST}, and is left out" if mended.lost else f"was damaged; {_extent(mended)}") + where
+    return (f"{damage.LOST}, and is left out" if mended.lost else f"was damaged; {damage.extent(mended)}") + where
 
 
 def mended(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
@@ -79,27 +75,8 @@ def mended(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
     Raises:
         LLZError: too much is damaged.
     """
-    if not _has_parity(source):
+    found = damage.repaired(source)
+    if found is None:
         return source, ""
-    archive = streams.read_all(source)
-    source.seek(0)
-    mended = mend(archive)
-    if mended is None or mended.archive == archive:
-        return source, ""
-    what = f"{_LOST}; the rest is whole" if mended.lost else f"is damaged; {_extent(mended)}"
-    return io.BytesIO(mended.archive), f"{what}; run: llmzip repair {shown(shlex.quote(name))}"
-
-
-def _has_parity(source: BinaryIO) -> bool:
-    """Whether a mark of parity is anywhere in a file, of which not more than that is read: it may be any file, of any size."""
-    if not os.fstat(source.fileno()).st_size:
-        return False
-    try:
-        with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return view.find(MARKER) >= 0
-    except OSError:  # not a file that can be looked at in this way
-        return False
-
-
-def _extent(mended: Mended) -> str:
-    return f"{max(mended.damaged, 1):,} of its {mended.parts:,} parts were restored from its parity"
+    what = f"{damage.LOST}; the rest is whole" if found.lost else f"is damaged; {damage.extent(found)}"
+    return io.BytesIO(found.archive), f"{what}; run: llmzip repair {shown(shlex.quote(name))}"

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from typing import BinaryIO
 
+from llmzip.archive import damage
 from llmzip.archive.parser import read_records
 from llmzip.archive.records import Block, ModelRecord, Record
 from llmzip.codec.block_codec import Announce, BlockCodec, Progress, ignore_progress
@@ -55,6 +56,8 @@ class Codec:
     def decompress(self, archive: bytes) -> bytes:
         """The content of `archive`: one frame or several, one after another.
 
+        A damaged archive that has parity is repaired first, and a warning says so.
+
         Raises:
             LLZError: of the kind that fits what is wrong.
         """
@@ -95,6 +98,8 @@ class Codec:
     ) -> None:  # fmt: skip
         """Decode every frame of `source`. A block is written only once its check has passed.
 
+        A damaged archive that has parity is repaired first, and a warning says so, if the source is seekable.
+
         Args:
             source: where the archive is read.
             sink: where the content is written; flushed after every block.
@@ -105,7 +110,7 @@ class Codec:
             LLZError: of the kind that fits what is wrong.
         """
         total, reader = 0, FrameReader(self.blocks, announce)
-        for placed in read_records(source):
+        for placed in read_records(damage.sound(source)):
             record, span = placed.record, placed.span
             size = record.size if isinstance(record, Block) else 0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llmzip.archive import parity
+from llmzip.archive.parity import frame as parity_frame
+from llmzip.archive.parity import layout as parity_layout
 from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record, frame_start
 from llmzip.codec.block_codec import BlockCodec, Progress, ignore_progress
 from llmzip.codec.held_back import Run
@@ -69,7 +70,7 @@ class FrameWriter:
         last = self._out(self._held.take() + again + encode_record(self._whole.record()))
         if percent := self._options.parity:
             protected = b"".join(self._kept)
-            last += self._out(parity.frame(protected, parity.choose(len(protected), percent)))
+            last += self._out(parity_frame.frame(protected, parity_layout.choose(len(protected), percent)))
         if self._account:
             self._account.archive += self.archive_bytes
         return last

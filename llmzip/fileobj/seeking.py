@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import io
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from llmzip.archive import damage
 from llmzip.archive.parser import ArchiveParser, Placed, parse_record, pull
 from llmzip.archive.records import Block, EndRecord, ModelRecord, ParityRecord, WholeCheck, check_size
 from llmzip.codec.codec import Codec
 from llmzip.codec.frame_reader import check_whole
-from llmzip.errors import DamagedArchiveError
+from llmzip.errors import DamagedArchiveError, LLZError
+from llmzip.system import streams
 
 
 @dataclass
@@ -43,7 +46,7 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _BlockPlace:
-    """Where a block is: its frame, the model record in force, its record's offset in the source, and bytes of content."""
+    """Where a block is: its frame, the model record in force, its record's offset in the archive, and bytes of content."""
 
     frame: _Frame
     model: ModelRecord | None
@@ -56,7 +59,7 @@ class ArchiveBlocks:
 
     Records are read and checked in order, as far as is needed. Only the blocks asked for are decoded. A block that was passed over is
     read from the source again, so a source that is not seekable can only be read forward. A frame's check as a whole is compared when
-    its blocks were decoded in order.
+    its blocks were decoded in order. Where a record is damaged and the archive has parity, reading goes on in the repaired archive.
     """
 
     def __init__(self, source: BinaryIO, codec: Codec) -> None:
@@ -100,12 +103,32 @@ class ArchiveBlocks:
                 self._source.seek(self._base + self._parser.position)
             self._lost = not self.seekable  # unless all goes well
             parser = copy.copy(self._parser)  # takes its place only if all goes well: an error is to be met again
-            placed = pull(parser.next_record(), self._source)
+            try:
+                placed = pull(parser.next_record(), self._source)
+            except LLZError:
+                if self._repair():
+                    continue
+                raise
             if placed is not None:
                 self._take(placed)
             self._parser, self._lost = parser, False
             if placed is None:
                 return False
+        return True
+
+    def _repair(self) -> bool:
+        """Go on in the repaired archive, where what was read so far is the same; False if there is none."""
+        if not self.seekable:
+            return False
+        self._source.seek(self._base)
+        repair = damage.repaired(self._source)
+        if repair is None:
+            return False
+        self._source.seek(self._base)
+        if not repair.archive.startswith(streams.read_all(self._source, self._parser.position)):
+            return False
+        damage.warn(repair)
+        self._source, self._base = io.BytesIO(repair.archive), 0
         return True
 
     def _take(self, placed: Placed) -> None:
@@ -126,7 +149,7 @@ class ArchiveBlocks:
             self._size += record.size
             frame.size += record.size
             frame.blocks += 1
-            self._places.append(_BlockPlace(frame, placed.model, self._base + placed.span.start, record.size))
+            self._places.append(_BlockPlace(frame, placed.model, placed.span.start, record.size))
 
     def _content(self, number: int) -> bytes:
         if self._kept[0] == number:
@@ -135,7 +158,7 @@ class ArchiveBlocks:
         if self._found and self._found[0] == number:
             record = self._found[1]
         else:
-            self._source.seek(place.offset)
+            self._source.seek(self._base + place.offset)
             again = pull(parse_record(), self._source)
             if not isinstance(again, Block) or again.size != place.size:
                 raise DamagedArchiveError("the archive changed while it was read; open it again")

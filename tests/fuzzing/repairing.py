@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from random import Random
 
 from fuzzing import containers, mutation
-from llmzip.archive import parity, wire
 from llmzip.archive import records as rec
+from llmzip.archive import wire
+from llmzip.archive.parity import frame as parity_frame
+from llmzip.archive.parity import layout as parity_layout
 from llmzip.archive.parity.repair import repair
 from llmzip.errors import LLZError
 
@@ -33,7 +35,7 @@ def repaired(data: bytes) -> str:
 def inputs(rng: Random) -> Iterator[bytes]:
     """Archives with parity, damaged; and with parity records that say something else, their checks right."""
     plain = [a for a in containers.corpus() if containers.records(a + a) == "accepted"]  # no zeros follow it: another frame is to
-    good = [a + parity.frame(a, parity.choose(len(a), percent)) for a in plain for percent in (1, 10, 50)]
+    good = [a + parity_frame.frame(a, parity_layout.choose(len(a), percent)) for a in plain for percent in (1, 10, 50)]
     good += [a + b for a in good[:4] for b in good[-2:]]
     while True:
         archive = rng.choice(good)
@@ -46,7 +48,7 @@ def inputs(rng: Random) -> Iterator[bytes]:
 
 
 def _change(rng: Random, old: rec.Record) -> bytes:
-    content = parity.read(old.content) if isinstance(old, rec.ParityRecord) else None
+    content = parity_frame.read(old.content) if isinstance(old, rec.ParityRecord) else None
     if content is None or rng.random() < 0.2:
         return rng.choice((mutation.other_body, mutation.other_field))(rng, old)
     layout, number, payload = content
@@ -59,4 +61,4 @@ def _change(rng: Random, old: rec.Record) -> bytes:
     )
     number = rng.choice((number, number, number + 1, *mutation.EDGES)) % 2**32
     payload = rng.choice((payload, payload, b"", bytes(n["shard"] % 70_000), rng.randbytes(len(payload))))
-    return mutation.record(b"P", parity.MARKER + numbers + number.to_bytes(4, "little") + payload)
+    return mutation.record(b"P", parity_layout.MARKER + numbers + number.to_bytes(4, "little") + payload)

@@ -9,8 +9,8 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmzip.archive import parity
-from llmzip.archive.parity import MARKER, Layout
+from llmzip.archive.parity import frame as parity_frame
+from llmzip.archive.parity.layout import MARKER, Layout
 from llmzip.archive.parser import parse_record, pull, read_records
 from llmzip.archive.records import MAGIC, TAG_PARITY, EndRecord, ParityRecord, WholeCheck, encode_record, frame_start
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, UnsupportedArchiveError
@@ -25,7 +25,7 @@ _SMALLEST = len(frame_start() + encode_record(WholeCheck().record()))  # bytes o
 
 
 @dataclass(frozen=True)
-class Mended:
+class RepairResult:
     """An archive, repaired.
 
     Attributes:
@@ -50,31 +50,31 @@ def repair(archive: bytes) -> bytes:
         DamagedArchiveError: too much is damaged, or there is no parity.
         NotAnArchiveError, UnsupportedArchiveError: of the archive.
     """
-    mended = mend(archive)
-    if mended is None:
+    repaired = repair_archive(archive)
+    if repaired is None:
         try:
             check_records(archive)
         except DamagedArchiveError as e:
             raise DamagedArchiveError(_NO_PARITY) from e
         return archive
-    return mended.archive
+    return repaired.archive
 
 
-def mend(archive: bytes) -> Mended | None:
+def repair_archive(archive: bytes) -> RepairResult | None:
     """What can be made of an archive with its parity; None if it has none.
 
     Raises:
         LLZError: as for `repair`.
     """
-    mended = restore(archive) or _without_lost_parity(archive)
-    if mended is not None:
+    repaired = repair_frames(archive) or _without_lost_parity(archive)
+    if repaired is not None:
         try:
-            check_records(mended.archive)
+            check_records(repaired.archive)
         except UnsupportedArchiveError:
             pass  # parity knows nothing of what it protects
         except (DamagedArchiveError, NotAnArchiveError) as e:
             raise DamagedArchiveError(_NOT_ALL) from e
-    return mended
+    return repaired
 
 
 def check_records(archive: bytes) -> None:
@@ -83,7 +83,7 @@ def check_records(archive: bytes) -> None:
         pass
 
 
-def restore(data: bytes) -> Mended | None:
+def repair_frames(data: bytes) -> RepairResult | None:
     """Any bytes with parity frames after what they protect, repaired; None if no parity is found.
 
     Raises:
@@ -94,17 +94,17 @@ def restore(data: bytes) -> Mended | None:
         return None
     out, at, parts, damaged = [], 0, 0, 0
     for frame in frames:
-        begin, end, content, lost = frame.restore(data, at)
+        begin, end, content, lost = frame.repair(data, at)
         out += [data[at:begin] if begin - at >= _SMALLEST else b"", content]  # less than a frame between two was added
         at = end
         parts += frame.layout.shards + frame.layout.records
         damaged += lost
     rest = data[at:]
     added = len(rest) < _SMALLEST and rest.strip(b"\0") and not rest.startswith(MAGIC[: len(rest)])
-    return Mended(b"".join(out) if added else b"".join([*out, rest]), parts, damaged)
+    return RepairResult(b"".join(out) if added else b"".join([*out, rest]), parts, damaged)
 
 
-def _without_lost_parity(archive: bytes) -> Mended | None:
+def _without_lost_parity(archive: bytes) -> RepairResult | None:
     """The archive up to a parity frame at its end that is beyond use, if it is whole up to there."""
     whole = 0
     try:
@@ -113,7 +113,7 @@ def _without_lost_parity(archive: bytes) -> Mended | None:
                 whole = placed.span.stop
     except LLZError:
         if whole and 0 <= archive.find(MARKER, whole) < whole + 32 and archive.find(MAGIC, whole + 1) < 0:
-            return Mended(archive[:whole], lost=True)
+            return RepairResult(archive[:whole], lost=True)
     return None
 
 
@@ -137,7 +137,7 @@ class _Frame:
         """Whether a record further on can be of this frame."""
         return layout == self.layout and number > max(self.payloads) and abs(place - self.places[-1]) < layout.frame_size
 
-    def restore(self, data: bytes, at: int) -> tuple[int, int, bytes, int]:
+    def repair(self, data: bytes, at: int) -> tuple[int, int, bytes, int]:
         """What it protects and itself, whole.
 
         Args:
@@ -158,9 +158,9 @@ class _Frame:
             raise DamagedArchiveError(f"beyond repair: of {size:,} bytes only {end - begin:,} are there; get another copy")
         starts = [place - layout.size for place in self.places[:_PLACES]]
         shards = self._shards(data, at, [*starts, at])
-        whole = parity.restore([*shards, *(self.payloads.get(number) for number in range(1, last))], layout)
+        whole = parity_frame.missing_shards_computed([*shards, *(self.payloads.get(number) for number in range(1, last))], layout)
         content = b"".join(whole)[: layout.size]
-        frame = parity.frame(content, layout)
+        frame = parity_frame.frame(content, layout)
         for number, payload in self.payloads.items():
             if not frame.startswith(payload, layout.payload_offset(number)):
                 raise DamagedArchiveError("beyond repair: the archive's parity contradicts itself; get another copy")
@@ -174,7 +174,7 @@ class _Frame:
             begins = [start + j * layout.shard for start in starts]
             size = min(layout.shard, layout.size - j * layout.shard)
             there = (data[b : b + size].ljust(layout.shard, b"\0") for b in begins if at <= b <= self.begin - size)
-            shards.append(next((shard for shard in there if parity.check(shard) in wanted), None))
+            shards.append(next((shard for shard in there if parity_frame.check(shard) in wanted), None))
         return shards
 
     def _checks(self, data: bytes) -> list[bytes]:
@@ -209,7 +209,7 @@ def _find_records(data: bytes) -> Iterator[tuple[int, int, Layout, int, bytes]]:
         end = at + 1
         for begin in range(max(at - 1 - _LENGTH_BYTES, 0), at - 1):
             record, read = _record(data, begin)
-            if record and read - 4 - len(record.content) == at and (found := parity.read(record.content)):
+            if record and read - 4 - len(record.content) == at and (found := parity_frame.read(record.content)):
                 yield begin, read, *found
                 end = read
                 break
