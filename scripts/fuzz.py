@@ -25,12 +25,11 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 for _name in ("LLMZIP_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-sys.path[:0] = [str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "reference_decoder")]
 
-from fuzzing import campaign, coding, containers, modelfiles, mutation, repairing  # noqa: E402
-
-from llmzip.models import resolve  # noqa: E402
-from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
+from llmzip.models import resolve
+from llmzip.models.registry import DEFAULT_MODEL
+from tests.support.fuzzing import campaign, coding, containers, modelfiles, mutation, repairing
 
 BROKEN = Path("fuzz-broken")
 Run = tuple[str, Callable[[Any], str], Iterable[Any]]  # name, target, inputs
@@ -118,7 +117,7 @@ def guided(name: str, rest: list[str], work: Path) -> None:
         del sys.modules[module]
     compiled = ["llmzip.entropy.compiled_frequencies", "llmzip.entropy.compiled_range_coder", "llmzip.engine", "llmzip.adapter"]
     with atheris.instrument_imports(include=traced, exclude=compiled):
-        from fuzzing import containers, modelfiles
+        from tests.support.fuzzing import containers, modelfiles
     files = modelfiles.Files(work, every=0)
     seeds = work.parent / "seeds"
     seeds.mkdir()

@@ -18,28 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT)]
 
-from typing import Any  # noqa: E402
+from typing import Any
 
-import tiny  # noqa: E402
-from bad_archives import START, Refused, refused  # noqa: E402
-
-from llmzip.archive import records  # noqa: E402
-from llmzip.archive.forms import RUN, UTF_16BE, Item, Transcript  # noqa: E402
-from llmzip.codec.block_codec import (  # noqa: E402
+from llmzip.archive import records
+from llmzip.archive.forms import RUN, UTF_16BE, Item, Transcript
+from llmzip.codec.block_codec import (
     BlockCodec,
     coded_block,
 )
-from llmzip.codec.codec import Codec  # noqa: E402
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels  # noqa: E402
-from llmzip.codec.policy import Policy  # noqa: E402
-from llmzip.models import resolve  # noqa: E402
-from llmzip.models.convert import IntegerModel, convert  # noqa: E402
-from llmzip.models.registry import DEFAULT_MODEL  # noqa: E402
-from llmzip.models.sources import load_float_model  # noqa: E402
-from llmzip.options import Options  # noqa: E402
-from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters  # noqa: E402
+from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.policy import Policy
+from llmzip.models import resolve
+from llmzip.models.convert import IntegerModel, convert
+from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.models.sources import load_float_model
+from llmzip.options import Options
+from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters
+from scripts.bad_archives import START, Refused, refused
+from tests.support import tiny
 
 FOLDER = ROOT / "tests" / "golden"
 PACKAGED = ROOT / "llmzip" / "models" / "golden"

@@ -32,14 +32,14 @@ from typing import Any
 
 import llvmlite.binding
 import torch
-from environments import NEWEST, ROOT, Environment, between, ends
 from numpy._core._multiarray_umath import __cpu_dispatch__ as NUMPY_DISPATCH
 
 from llmzip.models.registry import DEFAULT_MODEL
 
-sys.path.insert(0, str(ROOT / "tests"))
-import tiny
-from surroundings import SURROUNDINGS
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from scripts.environments import NEWEST, ROOT, Environment, between, ends
+from tests.support import tiny
+from tests.support.surroundings import SURROUNDINGS
 
 INSTRUCTIONS = "instruction sets"
 REFERENCE = "as it is"
@@ -167,7 +167,7 @@ def code(place: Place, setting: Setting, given: Input, decode: Path | None = Non
     """Compresses and decompresses an input in a process of its own, and decodes another archive of it if asked to."""
     more = [f"--decode={decode}"] if decode else []
     first = [] if any(o.startswith("--threads") for o in setting.options) else ["--threads=1"]
-    command = [str(ROOT / "tests" / "exactness_worker.py"), given.model, str(given.text), *given.options, *first, *setting.options, *more]
+    command = ["-m", "tests.support.exactness_worker", given.model, str(given.text), *given.options, *first, *setting.options, *more]
     result = place.run(command, setting.variables)
     if result.returncode:
         return Outcome(place, setting, trouble="failed: " + (result.stderr.strip().splitlines() or ["no message"])[-1][:200])
@@ -243,7 +243,7 @@ class Matrix:
 
     def compiled_only(self, place: Place, group: str) -> None:
         """Compiles products for VNNI, which takes no such processor."""
-        result = place.run([str(ROOT / "tests" / "compile_worker.py")], CASCADE_LAKE)
+        result = place.run(["-m", "tests.support.compile_worker"], CASCADE_LAKE)
         good = result.stdout.strip() == "True"
         if not good:
             self.trouble(group, "for AVX-512 VNNI", (result.stderr.strip().splitlines() or ["no such instruction"])[-1][:200])

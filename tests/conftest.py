@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the program does; read when torch is imported
 
-import tiny
-
-from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
-from llmzip.codec.policy import Policy
 from llmzip.models import resolve
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
-from llmzip.options import Options
-
-ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "examples" / "harbour.txt").read_bytes()
+from tests.support import tiny
+from tests.support.codecs import fixed_codec
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,17 +38,6 @@ def tiny_model(tiny_folder: Path) -> IntegerModel:
 def real_model() -> IntegerModel:
     """The default model, fetched and converted on first use."""
     return resolve.load(DEFAULT_MODEL)
-
-
-def fixed_codec(model: IntegerModel, model_id: str = "local:tiny", policy: Policy = Policy.SMALLEST, **options: Any) -> Codec:
-    """A codec with a model in hand instead of one looked up by name."""
-    made = Options(**options)
-    return Codec(made, blocks=BlockCodec(LoadedModels(made, LoadedModel(model_id, model, made)), policy))
-
-
-def eager_codec(model: IntegerModel, **options: Any) -> Codec:
-    """A codec that codes everything with the model, however badly it predicts."""
-    return fixed_codec(model, policy=Policy.MODEL, **options)
 
 
 @pytest.fixture(scope="session")

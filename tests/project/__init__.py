@@ -1,0 +1,1 @@
+"""Tests of the project as a whole: its API, documents, golden archives, exactness, hostile input."""

@@ -1,0 +1,56 @@
+"""The golden archives: good ones decode and are reproduced, the others are refused with the right error."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmzip.archive.parity.repair import repair
+from llmzip.codec.block_codec import BlockCodec
+from llmzip.codec.codec import Codec
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.models.convert import IntegerModel
+from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import Options
+from scripts import make_golden
+from tests.support.codecs import ROOT
+
+FILES = sorted((ROOT / "tests" / "golden").glob("*.llz"))
+
+
+@pytest.fixture(scope="module")
+def golden_codec(tiny_model: IntegerModel, real_model: IntegerModel) -> Codec:
+    models = [("local:tiny", tiny_model), ("local:tiny", make_golden.with_opening(tiny_model)), (DEFAULT_MODEL, real_model)]
+    loaded = [LoadedModel(name, model, Options()) for name, model in models]
+    return Codec(blocks=BlockCodec(LoadedModels(Options(), *loaded)))
+
+
+@pytest.fixture(scope="module")
+def refused() -> dict[str, make_golden.Refused]:
+    return make_golden.refused(*((make_golden.FOLDER / f"{name}.llz").read_bytes() for name in ("good-tiny", "good-parity")))
+
+
+def test_all_kinds_are_there(refused: dict[str, make_golden.Refused]) -> None:
+    assert {f.stem for f in FILES} == set(make_golden.contents()) | set(refused)
+    assert (make_golden.FOLDER / "README.md").read_text("utf-8") == make_golden.readme(refused)
+
+
+@pytest.mark.parametrize("name", make_golden.contents())
+def test_good(golden_codec: Codec, name: str) -> None:
+    archive = (make_golden.FOLDER / f"{name}.llz").read_bytes()
+    assert golden_codec.decompress(archive) == make_golden.contents()[name]
+
+
+def test_good_ones_are_reproduced(real_model: IntegerModel) -> None:
+    for name, archive in make_golden.good().items():
+        assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name
+
+
+def test_refused(golden_codec: Codec, refused: dict[str, make_golden.Refused]) -> None:
+    protected = (make_golden.FOLDER / "good-parity.llz").read_bytes()
+    for name, (_, error, archive) in refused.items():
+        assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name
+        with pytest.raises(error) as caught:
+            golden_codec.decompress(archive)
+        assert type(caught.value) is error, name
+        if name.startswith("bad-parity"):
+            assert repair(archive) == protected

@@ -1,0 +1,326 @@
+"""The decoder in scripts/reference_decoder, written from the documents alone, agrees with the package and with the documents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import llmzip
+from llmzip.archive import forms, wire
+from llmzip.archive import records as rec
+from llmzip.cli import main as llmzip_command
+from llmzip.message.message_codec import MessageCodec
+from llmzip.models import store
+from llmzip.models.convert import IntegerModel
+from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import Options
+from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters
+from scripts import float_reference, make_golden
+from tests.support.codecs import ROOT, TEXT
+
+DECODER = ROOT / "scripts" / "reference_decoder"
+FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
+GOLDEN = {path.stem: path.read_bytes() for path in sorted((ROOT / "tests" / "golden").glob("*.llz"))}
+CONTENTS = make_golden.contents()
+TINY = [name for name in GOLDEN if "real" not in name and name != "good-tiny-opening"]
+MESSAGES = ["Meet me at eight", "Zürich, 14:30 – ok? 🙂"]
+CLASSES = {
+    llmzip.NotAnArchiveError: "not an archive",
+    llmzip.DamagedArchiveError: "damaged",
+    llmzip.UnsupportedArchiveError: "unsupported",
+    llmzip.ModelUnavailableError: "model",
+    llmzip.ModelMismatchError: "model",
+    llmzip.NotReproducedError: "not reproduced",
+}
+
+
+def decode(model: Path | None, archives: dict[str, bytes] | None = None, **job: object) -> dict[str, Any]:
+    """What the reference decoder makes of archives and messages, in a process without llmzip."""
+    job |= {"model": model and str(model), "archives": {name: data.hex() for name, data in (archives or {}).items()}}
+    worker = [sys.executable, ROOT / "tests" / "support" / "reference_worker.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts" / "reference_decoder")}
+    return json.loads(subprocess.run(worker, input=json.dumps(job).encode(), env=environment, stdout=subprocess.PIPE, check=True).stdout)  # type: ignore[no-any-return]
+
+
+def kind(archive: bytes) -> str:
+    """The class of error that llmzip reports, by the document's name."""
+    with pytest.raises(llmzip.LLZError) as caught:
+        llmzip.decompress(archive)
+    return CLASSES[type(caught.value)]
+
+
+def test_golden_archives(tiny_folder: Path) -> None:
+    results = decode(tiny_folder, {name: GOLDEN[name] for name in TINY})
+    expected = {name: content.hex() for name, content in CONTENTS.items()}
+    refused = make_golden.refused(GOLDEN["good-tiny"], GOLDEN["good-parity"])
+    expected |= {name: CLASSES[case.error] for name, case in refused.items()}
+    for name in TINY:
+        assert results[name][0] == expected[name], name
+
+
+def test_golden_archive_with_an_opening(tiny_folder: Path) -> None:
+    archives = {name: GOLDEN[name] for name in ("good-tiny-opening", "good-tiny")}
+    results = decode(tiny_folder, archives, chosen={"opening": [5, 80, 3]})
+    assert results["good-tiny-opening"][0] == CONTENTS["good-tiny-opening"].hex()
+    assert results["good-tiny"][0] == "model"
+
+
+def test_fresh_archives(tiny_model: IntegerModel, tiny_folder: Path) -> None:
+    """Everything at once: lanes longer than the window, both parts that learn, neighbours that are replaced, heads that look near."""
+    near = {"near_heads": [1, 2], "near_window": 40}
+    model = replace(tiny_model, config=replace(tiny_model.config, near_heads=(1, 2), near_window=40))
+    adapter = AdapterParameters(20, BiasParameters(46, 3), NeighbourParameters(9, 60))
+    archives = {
+        "level 1": make_golden._Coding("local:tiny", model, level=1, lanes=3, adapter=adapter).compress(TEXT[:3000]),
+        "level 9": make_golden._Coding("local:tiny", model, level=9, adapter=FROZEN).compress(TEXT[:500]),
+    }
+    results = decode(tiny_folder, archives, chosen=near)
+    symbols = len(results["level 1"][1])
+    assert symbols > 3 * LEVELS[1].window
+    assert symbols > 2**adapter.neighbours.capacity_bits  # type: ignore[union-attr]
+    assert results["level 1"][0] == TEXT[:3000].hex()
+    assert results["level 9"][0] == TEXT[:500].hex()
+
+
+def record(tag: bytes, body: bytes) -> bytes:
+    framed = tag + wire.varint(len(body)) + body
+    return framed + zlib.crc32(framed).to_bytes(4, "little")
+
+
+def rejected() -> dict[str, tuple[str, bytes]]:
+    """For each line of the table in section 1.6 archives, with the class it states."""
+    start, end = rec.frame_start(), record(b"E", b"\0" + hashlib.sha256(b"").digest()[:8])
+    model = rec.ModelRecord("local:tiny", b"0" * 10, b"0" * 6, 1280, 4, FROZEN).body()
+    learning = model[:4] + b"\3" + wire.varint(32) + bytes([46, 3, 15, 86]) + model[5:]
+    block = rec.CodedBlock(9, 5, 1, 0, b"").body()
+
+    def with_model(at: int, *values: int) -> bytes:
+        return start + record(b"M", learning[:at] + bytes(values) + learning[at + len(values) :]) + end
+
+    def coded(*fields: int) -> bytes:
+        return start + record(b"M", model) + record(b"C", b"".join(map(wire.varint, fields)) + bytes(4)) + end
+
+    return {
+        "empty": ("not an archive", b""),
+        "part of the magic": ("not an archive", start[:3]),
+        "another magic": ("not an archive", b"PK" + start),
+        "no version": ("damaged", start[:4]),
+        "no record": ("damaged", start),
+        "part of a second magic": ("damaged", start + end + start[:3]),
+        "a second frame of another version": ("unsupported", start + end + start[:4] + b"\2"),
+        "length of 6 bytes": ("damaged", start + b"S\x81\x80\x80\x80\x80\0"),
+        "length in a long form": ("damaged", start + b"S\x80\0" + zlib.crc32(b"S\x80\0").to_bytes(4, "little") + end),
+        "length above the limit": ("damaged", start + b"S" + wire.varint(2**24 + 2**16 + 1)),
+        "CRC before tag": ("damaged", start + record(b"Z", b"")[:-1] + b"\0" + end),
+        "no model record's body": ("damaged", start + record(b"M", b"") + end),
+        "model record with a byte too many": ("damaged", start + record(b"M", model + b"\0") + end),
+        "model record with a byte too few": ("damaged", start + record(b"M", model[:-1]) + end),
+        "arithmetic 5 and nothing else": ("unsupported", start + record(b"M", b"\5") + end),
+        "window 0": ("damaged", with_model(1, 0x80, 0x00)),
+        "window 8161": ("damaged", with_model(1, *wire.varint(8161))),
+        "sinks": ("damaged", with_model(3, 17)),
+        "flags, and nothing else": ("unsupported", start + record(b"M", model[:4] + b"\x08") + end),
+        "round": ("damaged", with_model(5, 0)),
+        "rate": ("damaged", with_model(6, 0)),
+        "prior": ("damaged", with_model(7, 0)),
+        "capacity 3": ("damaged", with_model(8, 3)),
+        "capacity 21": ("damaged", with_model(8, 21)),
+        "sharpness": ("damaged", with_model(9, 0)),
+        "no ID": ("damaged", with_model(10, 0)),
+        "ID": ("damaged", with_model(11, 0x7F)),
+        "size 0": ("damaged", coded(0, 0, 0)),
+        "size": ("damaged", coded(2**24 + 1, 5, 1)),
+        "no symbols": ("damaged", coded(9, 0, 0)),
+        "more symbols than bytes": ("damaged", coded(9, 10, 1)),
+        "no lanes": ("damaged", coded(9, 5, 0)),
+        "lanes": ("damaged", coded(9000, 9000, 4097)),
+        "check cut off": ("damaged", start + record(b"M", model) + record(b"C", block[:-1]) + end),
+        "form block without a model": ("damaged", start + record(b"F", b"\x09\0\0\x09\5\1" + bytes(4)) + end),
+        "a form of the future, and nothing else": ("unsupported", start + record(b"F", b"\x09\2") + end),
+        "a form of the future, and a size of 0": ("unsupported", start + record(b"F", b"\0\2") + end),
+        "side information that does not fit": (
+            "damaged",
+            start + record(b"M", model) + record(b"F", b"\x09\0\2\1\x09\x09\5\1" + bytes(4)) + end,
+        ),
+        "form block, model not to be had": ("model", start + record(b"M", model) + record(b"F", b"\x09\0\2\1\3\6\5\1" + bytes(4)) + end),
+        "model in another frame": ("damaged", start + record(b"M", model) + end + start + record(b"C", block) + end),
+        "model not to be had": ("model", start + record(b"M", model) + record(b"C", block) + end),
+        "stored block": ("damaged", start + record(b"S", bytes(2**24 + 1))),
+        "end with a byte too many": ("damaged", start + record(b"E", b"\0" + hashlib.sha256(b"").digest()[:9])),
+        "end of another size": ("damaged", start + record(b"E", b"\1" + hashlib.sha256(b"").digest()[:8])),
+        "end of another hash": ("damaged", start + record(b"E", b"\0" + bytes(8))),
+        "end of a size above 2^63": ("damaged", start + record(b"E", wire.varint(2**63 + 1) + hashlib.sha256(b"").digest()[:8])),
+        **{f"xz {name}": ("damaged", archive) for name, archive in xz_blocks(start, end).items()},
+    }
+
+
+def xz_blocks(start: bytes, end: bytes) -> dict[str, bytes]:
+    """Frames with an xz block that is wrong in one way."""
+    content = b"again and again " * 9
+    # One chunk of LZMA2 that is not compressed, with a reset of the dictionary, and the end.
+    stream = b"\x01" + (len(content) - 1).to_bytes(2, "big") + content + b"\0"
+    crc = zlib.crc32(content).to_bytes(4, "little")
+    size = len(content)
+    bodies = {
+        "without its end": wire.varint(size) + crc + stream[:-1],
+        "that goes on": wire.varint(size) + crc + stream + b"\0",
+        "of another size": wire.varint(size - 1) + crc + stream,
+        "shorter than stated": wire.varint(size + 1) + crc + stream,
+        "of another CRC": wire.varint(size) + bytes(4) + stream,
+        "that is rubbish": wire.varint(size) + crc + b"\x77" * 30,
+        "without a stream": wire.varint(0) + bytes(4),
+    }
+    good = start + record(b"X", wire.varint(size) + crc + stream) + record(b"E", wire.varint(size) + hashlib.sha256(content).digest()[:8])
+    assert llmzip.decompress(good) == content
+    return {name: start + record(b"X", body) + end for name, body in bodies.items()}
+
+
+def test_rejections() -> None:
+    cases = rejected()
+    results = decode(None, {name: archive for name, (_, archive) in cases.items()})
+    for name, (stated, archive) in cases.items():
+        assert (results[name][0], kind(archive)) == (stated, stated), name
+
+
+def test_not_reproduced(tiny_folder: Path) -> None:
+    """Records that are intact, with bits no encoder would write."""
+    base = GOLDEN["good-tiny"]
+    at = 7 + base[6] + 4  # the coded block begins after the model record; the length of its body has two bytes
+    body = base[at + 3 : at + 3 + (base[at + 1] & 0x7F) + 128 * base[at + 2]]
+    assert base[at:].startswith(record(b"C", body))
+    head, tail = base[:at], base[at + 7 + len(body) :]
+    archives = {
+        "a target of no symbol": head + record(b"C", body[:9] + b"\xff" * 200) + tail,
+        "other symbols": head + record(b"C", body[:-9] + bytes(9)) + tail,
+    }
+    results = decode(tiny_folder, archives)
+    assert [result[0] for result in results.values()] == ["not reproduced"] * 2
+    assert len(results["a target of no symbol"][1]) < len(results["other symbols"][1])
+
+
+def test_messages(tiny_folder: Path) -> None:
+    codec = MessageCodec(Options(model=str(tiny_folder)))
+    made = [*codec.encode([text.encode() for text in MESSAGES]), b"", bytes([7, 200, 1, 99])]
+    results = decode(tiny_folder, messages={str(i): data.hex() for i, data in enumerate(made)})
+    assert list(results.values()) == [*(text.encode().hex() for text in MESSAGES), "damaged", "damaged"]
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """Cells of the first table after `heading` in docs/format.md, without its head."""
+    lines = FORMAT[FORMAT.index(heading) :].split("\n")
+    first = next(i for i, line in enumerate(lines) if line.startswith("|---")) + 1
+    last = next(i for i, line in enumerate(lines) if i > first and not line.startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:last]]
+
+
+def test_registered_model(real_model: IntegerModel) -> None:
+    """Its archives, two messages, the check values of section 10 and the example of section 12.2, from the weights as published."""
+    float_reference.float_model(DEFAULT_MODEL)
+    (published,) = (store.cache_dir() / "float").glob("SmolLM2*.gguf")
+    runner = CliRunner()
+    messages = {text: runner.invoke(llmzip_command, ["message", "--format", "hex", text]).output.strip() for text in MESSAGES}
+    archives = {name: GOLDEN[name] for name in ("good-real-message", "good-real-lanes", "good-real-form")}
+    results = decode(published, archives, messages=messages, checks=True)
+    for name in archives:
+        assert results[name][0] == CONTENTS[name].hex()
+    for text in MESSAGES:
+        assert bytes.fromhex(results[text]).decode() == text
+
+    checks = results["checks"]
+    stated = [*rows_of("*Conversion.*"), *rows_of("*Predictor.*")]
+    assert len(stated) == 10
+    for name, *crcs in stated:
+        assert checks[name].split() == [crc.strip("`") for crc in crcs], name
+    assert f"`{checks['logits']}`" in FORMAT
+    assert f"`{checks['frequencies']}`" in FORMAT
+    (tokens,) = re.findall(r"```tokens\n(.*?)```", (ROOT / "docs" / "message.md").read_text("utf-8"), re.S)
+    assert [int(n) for n in tokens.split(",")] == json.loads(checks["tokens"])
+
+    rows = rows_of("In each row R and D are those before the symbol")
+    for step, _, _, target, low, f, s, _ in rows:
+        coded = results["good-real-message"][1][int(step)]
+        assert coded[:6] == [int(step), 0, int(target), int(low), int(f), int(s)]
+
+
+def test_worked_example() -> None:
+    """The dump of section 12.2 is the golden archive, its fields are where the table says, and R and D follow from the numbers stated."""
+    section = FORMAT[FORMAT.index("### 12.2") :]
+    archive = bytes.fromhex(re.findall(r"```hex\n(.*?)```", section, re.S)[0])
+    assert archive == GOLDEN["good-real-message"]
+    assert re.findall(r"```text\n(.*?)```", section, re.S)[0].encode() == CONTENTS["good-real-message"]
+    at = 0
+    for offset, data, field in rows_of("### 12.2"):
+        assert int(offset) == at, field
+        field_bytes = bytes.fromhex(data.strip("`"))
+        assert archive[at : at + len(field_bytes)] == field_bytes
+        at += len(field_bytes)
+        for first, last, crc in re.findall(r"CRC-32 of the bytes at (\d+) to (\d+), 0x(\w+)", field):
+            assert zlib.crc32(archive[int(first) : int(last) + 1]) == int(crc, 16)
+    assert at == len(archive)
+
+    rows = [[int(cell) for cell in row[:7]] for row in rows_of("In each row R and D are those before the symbol")]
+    bits = int.from_bytes(archive[63:84], "big") << 64
+    taken, r = 32, 2**32 - 1
+    d = bits >> (168 + 64 - taken)
+    for i, (step, stated_r, stated_d, target, low, f, _) in enumerate(rows[:5]):
+        assert (step, stated_r, stated_d) == (i, r, d)
+        assert target == ((d + 1) * 2**28 - 1) // r
+        below = r * low // 2**28
+        width = r * (low + f) // 2**28 - below
+        m = 32 - width.bit_length()
+        taken += m
+        r, d = width << m, ((d - below) << m) + ((bits >> (168 + 64 - taken)) & (2**m - 1))
+
+
+def test_worked_example_of_a_form() -> None:
+    """The dump of section 12.3 is the golden archive, and its fields are where the table says."""
+    section = FORMAT[FORMAT.index("### 12.3") :]
+    archive = bytes.fromhex(re.findall(r"```hex\n(.*?)```", section, re.S)[0])
+    assert archive == GOLDEN["good-real-form"]
+    assert CONTENTS["good-real-form"] == (b"\xef\xbb\xbf" + CONTENTS["good-real-message"]).decode().encode("utf-16-le")
+    at = 54
+    for offset, data, field in rows_of("### 12.3"):
+        assert int(offset) == at, field
+        field_bytes = bytes.fromhex(data.strip("`"))
+        assert archive[at : at + len(field_bytes)] == field_bytes
+        at += len(field_bytes)
+    (first, last, crc) = re.findall(r"CRC-32 of the bytes at (\d+) to (\d+), 0x(\w+)", section)[0]
+    assert zlib.crc32(archive[int(first) : int(last) + 1]) == int(crc, 16)
+
+
+def test_form_of_section_10() -> None:
+    text, side, content = (
+        bytes.fromhex(h) for h in re.findall(r"\*Form blocks\.\* Text `(.*?)` and items `(.*?)` give the 16 bytes\n`(.*?)`", FORMAT)[0]
+    )
+    assert forms.restore(forms.read_side(side, False, 16, len(text)), text, 16) == content
+
+
+def test_command(tiny_folder: Path, tmp_path: Path) -> None:
+    def run(*args: object) -> tuple[int, str]:
+        done = subprocess.run([sys.executable, DECODER, *map(str, args)], cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    for name in ("good-tiny", "bad-cut", "unsupported-version", "good-tiny-opening"):
+        (tmp_path / f"{name}.llz").write_bytes(GOLDEN[name])
+    out = tmp_path / "out"
+    for code, name, *more in (
+        (1, "bad-cut"), (1, "unsupported-version"), (1, "missing"), (3, "good-tiny"), (3, "good-tiny", "--model", "nowhere"),
+        (3, "good-tiny-opening", "--model", tiny_folder), (3, "good-tiny", "--model", "bad-cut.llz"),
+    ):  # fmt: skip
+        returned, said = run(f"{name}.llz", "-o", out, *more)
+        assert (returned, said.count("\n"), out.exists()) == (code, 1, False), said
+        assert said.startswith("reference_decoder: ")
+    assert run("good-tiny.llz", "--model", tiny_folder)[0] == 2
+    assert run("good-tiny-opening.llz", "-o", out, "--model", tiny_folder, "--opening", "5,80,3", "--trace")[1].count("\n") > 400
+    assert out.read_bytes() == CONTENTS["good-tiny-opening"]
