@@ -63,22 +63,35 @@ FROZEN = AdapterParameters()
 
 
 @dataclass(frozen=True)
-class Level:
-    """How the encoder cuts and predicts.
+class AttentionSpan:
+    """Which positions attention sees.
 
     Attributes:
-        window: positions attention looks back on.
-        lane_symbols: about how many symbols go to a lane; one lane for a block if None.
-        adapter: what learns.
-        block_bytes: content of one block at most.
-        near: whether heads of the model that look near do; else they see the window like the others.
+        window: how many of the latest positions, the present one included.
+        sinks: how many of the first positions, always.
+        local: If true, local-attention heads keep their short window; otherwise every head uses the full one.
     """
 
     window: int
+    sinks: int = SINKS
+    local: bool = True
+
+
+@dataclass(frozen=True)
+class Level:
+    """Settings of a level: how the encoder cuts and predicts.
+
+    Attributes:
+        span: which positions attention sees.
+        lane_symbols: about how many symbols go to a lane; if None, a block has one lane.
+        adapter: what learns while coding.
+        block_bytes: content of one block at most.
+    """
+
+    span: AttentionSpan
     lane_symbols: int | None
     adapter: AdapterParameters
     block_bytes: int = 1 << 20
-    near: bool = True
 
 
 _BIAS = BiasParameters(rate=46, prior=3)
@@ -90,13 +103,13 @@ def _learning(capacity_bits: int | None) -> AdapterParameters:
 
 
 LEVELS: dict[int, Level] = {
-    1: Level(512, 1024, FROZEN),
-    2: Level(768, 1024, _learning(None)),
-    3: Level(1024, 2048, _learning(None)),
-    4: Level(1280, 2048, _learning(14)),
-    5: Level(1280, 4096, _learning(14)),
-    6: Level(1280, 4096, _learning(15)),
-    7: Level(2048, 8192, _learning(16)),
-    8: Level(4096, 16384, _learning(17)),
-    9: Level(8156, None, _learning(18), block_bytes=1 << 22, near=False),
+    1: Level(AttentionSpan(512), 1024, FROZEN),
+    2: Level(AttentionSpan(768), 1024, _learning(None)),
+    3: Level(AttentionSpan(1024), 2048, _learning(None)),
+    4: Level(AttentionSpan(1280), 2048, _learning(14)),
+    5: Level(AttentionSpan(1280), 4096, _learning(14)),
+    6: Level(AttentionSpan(1280), 4096, _learning(15)),
+    7: Level(AttentionSpan(2048), 8192, _learning(16)),
+    8: Level(AttentionSpan(4096), 16384, _learning(17)),
+    9: Level(AttentionSpan(8156, local=False), None, _learning(18), block_bytes=1 << 22),
 }

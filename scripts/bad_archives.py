@@ -21,7 +21,7 @@ from llmzip.errors import (
     NotReproducedError,
     UnsupportedArchiveError,
 )
-from llmzip.parameters import FROZEN
+from llmzip.parameters import FROZEN, AttentionSpan
 
 
 class Refused(NamedTuple):
@@ -111,9 +111,9 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
     return {
         "bad-model-short": with_body("a model record with a byte too few", model.body()[:-1]),
         "bad-model-long": with_body("a model record with a byte too many", model.body() + b"\0"),
-        "bad-window-0": with_fields("a window of 0", window=0),
-        "bad-window-8161": with_fields("a window of 8161", window=records.MAX_WINDOW + 1),
-        "bad-sinks": with_fields("17 sinks", sinks=records.MAX_SINKS + 1),
+        "bad-window-0": with_fields("a window of 0", span=replace(model.span, window=0)),
+        "bad-window-8161": with_fields("a window of 8161", span=replace(model.span, window=records.MAX_WINDOW + 1)),
+        "bad-sinks": with_fields("17 sinks", span=replace(model.span, sinks=records.MAX_SINKS + 1)),
         "bad-round-0": with_fields("rounds of 0 symbols", adapter=replace(a, round_symbols=0)),
         "bad-round-4097": with_fields("rounds of 4097 symbols", adapter=replace(a, round_symbols=4097)),
         "bad-rate": learning("a rate of 0", "bias", rate=0),
@@ -131,7 +131,7 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
 def _coded_blocks() -> dict[str, Refused]:
     """Behind a model record of a model that nobody has: what is wrong is so without it."""
     model = records.encode_record(
-        records.ModelRecord("nobody's", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, 1280, 4, FROZEN)
+        records.ModelRecord("nobody's", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, AttentionSpan(1280, 4), FROZEN)
     )
 
     def with_body(what: str, body: bytes) -> Refused:
@@ -160,7 +160,7 @@ def _coded_blocks() -> dict[str, Refused]:
 def _form_blocks() -> dict[str, Refused]:
     """Behind a model record of a model that nobody has: what is wrong is so without it."""
     model = records.encode_record(
-        records.ModelRecord("nobody's", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, 1280, 4, FROZEN)
+        records.ModelRecord("nobody's", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, AttentionSpan(1280, 4), FROZEN)
     )
     good = records.FormBlock(100, 5, 1, 0, b"", 9, False, Item(4, RUN, 91).written())
 
@@ -265,7 +265,9 @@ def _parity(protected: bytes) -> dict[str, Refused]:
 
 
 def _unsupported(tiny: bytes) -> dict[str, Refused]:
-    model = records.ModelRecord("local:tiny", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, 1280, 4, FROZEN).body()
+    model = records.ModelRecord(
+        "local:tiny", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, AttentionSpan(1280, 4), FROZEN
+    ).body()
 
     def unsupported(what: str, archive: bytes) -> Refused:
         return Refused(what, UnsupportedArchiveError, archive)

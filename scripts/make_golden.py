@@ -36,7 +36,7 @@ from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
-from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters
+from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
 from scripts.bad_archives import START, Refused, refused
 from tests.support import tiny
 
@@ -148,11 +148,13 @@ def good() -> dict[str, bytes]:
 def _by_hand(loaded: LoadedModel) -> dict[str, bytes]:
     """What the encoder would not write."""
     want, plain = contents(), loaded.record(LEVELS[1])
-    other = replace(plain, window=20, adapter=LEVELS[DEFAULT_LEVEL].adapter)
+    other = replace(plain, span=AttentionSpan(20), adapter=LEVELS[DEFAULT_LEVEL].adapter)
     nobody = replace(plain, model_id="nobody's", digest=bytes(records.DIGEST_BYTES))
-    low = replace(plain, model_id=" ", window=1, sinks=0, adapter=AdapterParameters(1, BiasParameters(1, 1), NeighbourParameters(4, 1)))
+    low = replace(
+        plain, model_id=" ", span=AttentionSpan(1, 0), adapter=AdapterParameters(1, BiasParameters(1, 1), NeighbourParameters(4, 1))
+    )
     high = replace(
-        plain, model_id="~" * records.MAX_ID, window=records.MAX_WINDOW, sinks=records.MAX_SINKS, near=False,
+        plain, model_id="~" * records.MAX_ID, span=AttentionSpan(records.MAX_WINDOW, records.MAX_SINKS, False),
         adapter=AdapterParameters(4096, BiasParameters(255, 255), NeighbourParameters(20, 255)),
     )  # fmt: skip
     text = want["good-tiny-models"]

@@ -37,9 +37,9 @@ from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder, CompiledRa
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
-WINDOW = LEVELS[DEFAULT_LEVEL].window
+SPAN = LEVELS[DEFAULT_LEVEL].span
 _POSITION = 3000  # windows are full
 _KV_HEAD_BYTES = 2 * (64 + 4)  # a key and a value with their scales
 
@@ -126,7 +126,7 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
     transformer, threads = loaded.transformer, loaded.transformer.threads
     fused, c = transformer.fused, transformer.config
     assert fused
-    cache = transformer.cache(lanes, WINDOW, SINKS, 1 << 20, steps)
+    cache = transformer.cache(lanes, SPAN, 1 << 20, steps)
     cache.k.random_(0, 255)
     cache.v.random_(-127, 128)
     for scales in (cache.ks, cache.vs):
@@ -155,7 +155,7 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
             attend_kernel(
                 *fused._sizes, acc, weights[1][i], row, cs, cs, c.heads, f32(nm.score_scale(c.head_dim)), cache.k.numpy(),
                 cache.ks.numpy(), cache.v.numpy(), cache.vs.numpy(), cache.base[i], cache.slots[i], cache.windows[i], slot[i],
-                SINKS, out, threads,
+                SPAN.sinks, out, threads,
             )  # fmt: skip
 
     inputs = [np.zeros((n, w.shape[2] * QUAD), np.int8) for w in weights[::2]]
@@ -166,7 +166,7 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
             for q, w, o in zip(inputs, weights[::2], outputs, strict=True):
                 shared_product(q, w[i], o, threads)
 
-    keys = int(cache.windows.sum()) + SINKS * cache.windows.size  # of all layers and key heads
+    keys = int(cache.windows.sum()) + SPAN.sinks * cache.windows.size  # of all layers and key heads
     group = c.heads // c.kv_heads
     matrix_bytes, head_bytes = sum(w.nbytes for w in weights[::2]), fused._head.nbytes
     head_rows = min(n, 64)

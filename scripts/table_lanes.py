@@ -18,7 +18,7 @@ from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
-WINDOW = LEVELS[DEFAULT_LEVEL].window
+SPAN = LEVELS[DEFAULT_LEVEL].span
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
                 if not (coder.decode(stream, len(symbols), n) == symbols).all():
                     raise SystemExit("decoding gave other symbols")
             decoded = time.perf_counter()
-            memory = loaded.transformer.memory(max(lanes), WINDOW, -(-len(blocks[0]) // lanes[0]), 1)[0]
+            memory = loaded.transformer.memory(max(lanes), SPAN, -(-len(blocks[0]) // lanes[0]), 1)[0]
             cells = (size, share, max(lanes), sum(map(len, streams)), total / (encoded - start), total / (decoded - encoded), memory / 1e6)
             print("| " + " | ".join(f"{x:,.0f}" for x in cells) + " |", flush=True)
 

@@ -44,7 +44,7 @@ from llmzip.archive.wire import DAMAGED as _DAMAGED
 from llmzip.archive.wire import Cursor as _Cursor
 from llmzip.archive.wire import decode_flagged
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
-from llmzip.parameters import MAX_BLOCK, MAX_LANES
+from llmzip.parameters import MAX_BLOCK, MAX_LANES, AttentionSpan
 from llmzip.system import streams
 
 _CRC_BYTES = 4
@@ -59,11 +59,11 @@ def _decode_model(c: _Cursor) -> ModelRecord:
     window, sinks = c.varint(MAX_WINDOW), c.take(1)[0]
     if window < 1 or sinks > MAX_SINKS:
         raise DamagedArchiveError(_DAMAGED)
-    adapter, near = decode_flagged(c)
+    adapter, local = decode_flagged(c)
     model_id = c.take(c.take(1)[0]).decode("latin-1")
     if not is_model_id(model_id):
         raise DamagedArchiveError(_DAMAGED)
-    record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), window, sinks, adapter, near, arithmetic)
+    record = ModelRecord(model_id, c.take(DIGEST_BYTES), c.take(TOKENIZER_BYTES), AttentionSpan(window, sinks, local), adapter, arithmetic)
     c.end()
     return record
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from llmzip.archive.wire import encode_flagged, varint
 from llmzip.errors import DamagedArchiveError
-from llmzip.parameters import MAX_BLOCK, AdapterParameters
+from llmzip.parameters import MAX_BLOCK, AdapterParameters, AttentionSpan
 
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
@@ -35,16 +35,16 @@ class ModelRecord:
     model_id: str
     digest: bytes
     tokenizer: bytes
-    window: int
-    sinks: int
+    span: AttentionSpan
     adapter: AdapterParameters
-    near: bool = True  # whether the heads that look near do
     arithmetic: int = ARITHMETIC_VERSION
 
     def body(self) -> bytes:
         """The record's bytes."""
         name = self.model_id.encode("ascii")
-        head = bytes([self.arithmetic]) + varint(self.window) + bytes([self.sinks]) + encode_flagged(self.adapter, self.near)
+        head = (
+            bytes([self.arithmetic]) + varint(self.span.window) + bytes([self.span.sinks]) + encode_flagged(self.adapter, self.span.local)
+        )
         return head + bytes([len(name)]) + name + self.digest + self.tokenizer
 
 

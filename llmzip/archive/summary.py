@@ -83,7 +83,7 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        models = [asdict(m) | {"digest": m.digest.hex(), "tokenizer": m.tokenizer.hex()} for m in self.models]
+        models = [_model_values(m) for m in self.models]
         protected = [asdict(p) | {"percent": p.percent, "burst": p.burst} for p in self.protected]
         more = {
             "protected": protected,
@@ -135,3 +135,10 @@ def summarise(source: BinaryIO) -> Summary:
     s.models = list(models)
     s.forms = [forms.NAMES[kind] for kind in sorted(kinds)]
     return s
+
+
+def _model_values(m: ModelRecord) -> dict[str, Any]:
+    """A model record's fields as JSON has them."""
+    values = asdict(m) | {"digest": m.digest.hex(), "tokenizer": m.tokenizer.hex()}
+    del values["span"]
+    return values | {"window": m.span.window, "sinks": m.span.sinks, "near": m.span.local}

@@ -76,9 +76,9 @@ class Cursor:
             raise DamagedArchiveError(DAMAGED)
 
 
-def encode_flagged(a: AdapterParameters, near: bool) -> bytes:
+def encode_flagged(a: AdapterParameters, local: bool) -> bytes:
     """Flags, then the parameters of the parts that are switched on."""
-    out = bytes([(FLAG_BIAS if a.bias else 0) | (FLAG_NEIGHBOURS if a.neighbours else 0) | (0 if near else FLAG_FAR)])
+    out = bytes([(FLAG_BIAS if a.bias else 0) | (FLAG_NEIGHBOURS if a.neighbours else 0) | (0 if local else FLAG_FAR)])
     if a.bias or a.neighbours:
         out += varint(a.round_symbols)
     if a.bias:
@@ -89,13 +89,17 @@ def encode_flagged(a: AdapterParameters, near: bool) -> bytes:
 
 
 def decode_flagged(c: Cursor) -> tuple[AdapterParameters, bool]:
-    """What learns, and whether the heads that look near do. Raises UnsupportedArchiveError, DamagedArchiveError."""
+    """The adapter's parameters, and whether local-attention heads keep their short window.
+
+    Raises:
+        UnsupportedArchiveError, DamagedArchiveError.
+    """
     flags = c.take(1)[0]
     if flags & ~(FLAG_BIAS | FLAG_NEIGHBOURS | FLAG_FAR):
         raise UnsupportedArchiveError("the archive was made in a way of predicting this llmzip does not know; use a newer llmzip")
-    near = not flags & FLAG_FAR
+    local = not flags & FLAG_FAR
     if not flags & (FLAG_BIAS | FLAG_NEIGHBOURS):
-        return FROZEN, near
+        return FROZEN, local
     symbols = c.varint(MAX_ROUND)
     bias = neighbours = None
     if flags & FLAG_BIAS:
@@ -108,4 +112,4 @@ def decode_flagged(c: Cursor) -> tuple[AdapterParameters, bool]:
             raise DamagedArchiveError(DAMAGED)
     if not symbols:
         raise DamagedArchiveError(DAMAGED)
-    return AdapterParameters(symbols, bias, neighbours), near
+    return AdapterParameters(symbols, bias, neighbours), local

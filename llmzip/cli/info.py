@@ -35,7 +35,10 @@ def _details(s: Summary) -> list[tuple[str, str]]:
             ("model", m.model_id),
             ("weights", m.digest.hex()),
             ("tokenizer", m.tokenizer.hex()),
-            ("parameters", f"arithmetic {m.arithmetic}, window {m.window}{'' if m.near else ' for all heads'}, sinks {m.sinks}"),
+            (
+                "parameters",
+                f"arithmetic {m.arithmetic}, window {m.span.window}{'' if m.span.local else ' for all heads'}, sinks {m.span.sinks}",
+            ),
             ("learned", _learned(m.adapter)),
         ]
     lines += [

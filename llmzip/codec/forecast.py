@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import LaneLayout
 from llmzip.engine.transformer import Hidden
 from llmzip.entropy.frequencies import TOTAL
+from llmzip.parameters import AttentionSpan
 
 _STEPS, _MOST_STEPS = 2, 48  # that are timed, after one that is not, ...
 _SECONDS = 0.08  # ... until they took so long, so that what else the machine does has its share
@@ -79,28 +81,29 @@ class Forecast:
         flat = self._times(first, 0, 0)
         last = self._lanes_in_memory(first)
         before = flat if last == first else self._times(last, 0, 0)
-        positions, capacity = min(steps, model.window), 1 << model.adapter.neighbours.capacity_bits if model.adapter.neighbours else 0
+        positions, capacity = min(steps, model.span.window), 1 << model.adapter.neighbours.capacity_bits if model.adapter.neighbours else 0
         kept = min(symbols, capacity)
         after = self._times(last, min(positions, _POSITIONS), min(kept, _KEPT))
         attention = max(0.0, after.advance - before.advance) * positions / min(positions, _POSITIONS)
         votes = max(0.0, after.code - before.code) * kept / max(1, min(kept, _KEPT))
-        growth = attention * _mean(steps, model.window) + votes * _mean(steps, capacity / lanes)
+        growth = attention * _mean(steps, model.span.window) + votes * _mean(steps, capacity / lanes)
         return steps * lanes * (sum(flat) / first + growth / last)
 
     def _lanes_in_memory(self, lanes: int) -> int:
         """How many of the lanes are timed with caches that are full."""
-        needed = self._transformer.memory(1, *self._extent(_POSITIONS), 1, self._model.near)[0]
+        needed = self._transformer.memory(1, *self._extent(_POSITIONS), 1)[0]
         return max(1, min(lanes, _FULL_LANES, _BYTES // needed))
 
-    def _extent(self, position: int) -> tuple[int, int]:
-        """Window and steps of a cache for timing steps from a position on."""
-        return min(self._model.window, _POSITIONS), position + _SPARE
+    def _extent(self, position: int) -> tuple[AttentionSpan, int]:
+        """Attention span and steps of a cache for timing steps from a position on."""
+        span = self._model.span
+        return replace(span, window=min(span.window, _POSITIONS)), position + _SPARE
 
     def _times(self, lanes: int, position: int, kept: int) -> _Times:
         """Of steps of so many lanes after so many positions, and symbols of the block."""
         model, transformer, config = self._model, self._transformer, self._transformer.config
-        window, positions = self._extent(position)
-        cache = transformer.cache(lanes, window, model.sinks, positions, 1, model.near)
+        span, positions = self._extent(position)
+        cache = transformer.cache(lanes, span, positions, 1)
         total = kept + lanes * (_MOST_STEPS + 1)
         adapter = Adapter(model.adapter, Sizes(config.vocab, self._alphabet, config.width, lanes, total), transformer.threads)
         if position:
@@ -124,7 +127,7 @@ class Forecast:
     def _states(self) -> State:
         """What random tokens lead to: as near to each other as this model's states are, which is what votes' time depends on."""
         transformer = self._transformer
-        cache = transformer.cache(1, _STATES, self._model.sinks, _STATES, _STATES, self._model.near)
+        cache = transformer.cache(1, replace(self._model.span, window=_STATES), _STATES, _STATES)
         tokens = np.random.default_rng(1).integers(transformer.config.vocab, size=(1, _STATES), dtype=np.int32)
         return _state(transformer.advance(tokens, cache))
 

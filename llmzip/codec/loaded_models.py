@@ -12,7 +12,7 @@ from llmzip.archive import records
 from llmzip.archive.records import ModelRecord
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
 from llmzip.options import Options
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS, SINKS, Level
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, Level
 from llmzip.system import exact_threads
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class LoadedModel:
 
     def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
         """The archive's record of this model, predicting as `level` says."""
-        return ModelRecord(self.model_id, self.digest, self.tokenizer, level.window, SINKS, level.adapter, level.near)
+        return ModelRecord(self.model_id, self.digest, self.tokenizer, level.span, level.adapter)
 
     def coder(self, record: ModelRecord) -> BlockCoder:
         """A coder with the parameters of `record`."""
@@ -57,10 +57,8 @@ class LoadedModel:
         return BlockCoder(
             self.transformer,
             self.alphabet.size,
-            record.window,
-            record.sinks,
+            record.span,
             record.adapter,
-            record.near,
             threads=self.transformer.threads,
             rows=self._options.rows,
         )

@@ -20,7 +20,7 @@ from llmzip.coding.lanes import LaneLayout
 from llmzip.coding.session import Direction, PredictionSession, Progress, positions
 from llmzip.entropy.compiled_range_coder import CompiledRangeEncoder
 from llmzip.errors import NotEnoughMemoryError
-from llmzip.parameters import AdapterParameters
+from llmzip.parameters import AdapterParameters, AttentionSpan
 
 if TYPE_CHECKING:
     from llmzip.engine.transformer import Transformer
@@ -47,17 +47,17 @@ class BlockCoder:
     Args:
         transformer: the model on its device.
         alphabet: number of symbols; those from the model's vocabulary on are raw bytes.
-        window, sinks: see `engine.cache.KVCache`; both affect every probability.
-        adapter, near: see `parameters.Level`; these, too.
+        span: which positions attention sees; it affects every probability.
+        adapter: what learns; it does, too.
         rows: tokens the encoder feeds at once, chosen if None; any number gives the same bits.
     """
 
     def __init__(
-        self, transformer: Transformer, alphabet: int, window: int, sinks: int, adapter: AdapterParameters, near: bool = True,
+        self, transformer: Transformer, alphabet: int, span: AttentionSpan, adapter: AdapterParameters,
         threads: int = 1, rows: int | None = None,
     ) -> None:  # fmt: skip
         self._transformer, self._alphabet, self._adapter = transformer, alphabet, adapter
-        self._window, self._sinks, self._near, self._threads, self._rows = window, sinks, near, threads, rows
+        self._span, self._threads, self._rows = span, threads, rows
 
     def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Progress | None = None, ledger: Observer | None = None) -> bytes:
         """The bitstream of `symbols`, int32 [n], n >= lanes >= 1; what the bits are spent on goes to `ledger`, any observer.
@@ -124,7 +124,7 @@ class BlockCoder:
 
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
         steps = positions(layout, len(self._opening()))
-        needed, free = self._transformer.memory(layout.lanes, self._window, steps, min(chunk, steps), self._near)
+        needed, free = self._transformer.memory(layout.lanes, self._span, steps, min(chunk, steps))
         fixed = Adapter.memory(self._adapter, self._sizes(layout)) + _SYMBOL_BYTES * layout.symbols
         if free is not None and needed + fixed > free:
             fitting = layout.lanes * (free - fixed) // needed
@@ -135,5 +135,5 @@ class BlockCoder:
 
     def _run(self, layout: LaneLayout, direction: Direction, chunk: int, progress: Progress | None) -> None:
         opening = np.array(self._opening(), np.int32)
-        session = PredictionSession(self._transformer, opening, layout, self._window, self._sinks, self._near, chunk)
+        session = PredictionSession(self._transformer, opening, layout, self._span, chunk)
         session.run(direction, progress)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmzip.adapter.neighbours import State
 from llmzip.coding.lanes import LaneLayout
+from llmzip.parameters import AttentionSpan
 
 if TYPE_CHECKING:
     from llmzip.engine.transformer import Transformer
@@ -66,17 +67,15 @@ class PredictionSession:
         transformer: the model on its device.
         opening: tokens that every lane begins with, int32 [n], n >= 1.
         layout: lanes and steps.
-        window, sinks, near: see `engine.cache.KVCache`; they affect every probability.
+        span: which positions attention sees; it affects every probability.
         chunk: steps fed at once, at most; any number gives the same bits.
     """
 
-    def __init__(
-        self, transformer: Transformer, opening: NDArray[np.int32], layout: LaneLayout, window: int, sinks: int, near: bool, chunk: int
-    ) -> None:
+    def __init__(self, transformer: Transformer, opening: NDArray[np.int32], layout: LaneLayout, span: AttentionSpan, chunk: int) -> None:
         self._transformer, self._layout, self._chunk = transformer, layout, chunk
         self._last = int(opening[-1])
         most = max(min(chunk, layout.steps), len(opening))
-        self._cache = transformer.cache(layout.lanes, window, sinks, positions(layout, len(opening)), most, near)
+        self._cache = transformer.cache(layout.lanes, span, positions(layout, len(opening)), most)
         if len(opening) > 1:
             transformer.advance(opening[None, :-1].astype(np.int32), self._cache)  # once, and not for every lane
             if layout.lanes > 1:

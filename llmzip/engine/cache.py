@@ -9,6 +9,7 @@ from torch import Tensor
 
 from llmzip.engine.rope import Rotations
 from llmzip.models.config import LlamaConfig
+from llmzip.parameters import AttentionSpan
 
 OFFSET = 128  # added to keys, which are stored unsigned
 KEY_BLOCK = 16  # keys that lie together in `k`; buffers slide by whole blocks
@@ -21,7 +22,7 @@ Table = NDArray[np.int64]  # [layers, kv_heads]
 class KVCache:
     """Keys and values of all lanes, which advance in lockstep.
 
-    Heads that look near have a smaller window, and so smaller buffers. All heads' buffers lie one after another in flat
+    Local-attention heads have a smaller window, and so smaller buffers. All heads' buffers lie one after another in flat
     tensors, a head's lanes in a row: lane i of layer l, head h begins at slot base[l, h] + i * slots[l, h]. Slot of
     position p in it: p until the buffer is full, then p - offset[l, h]. The first block keeps the sinks for ever; sliding moves
     the last window - 1 positions to where the second block starts. The layouts let one vector instruction multiply and
@@ -37,11 +38,11 @@ class KVCache:
             are seen from no further than window + sinks - 1.
     """
 
-    def __init__(self, config: LlamaConfig, lanes: int, window: int, sinks: int, steps: int, chunk: int, device: torch.device) -> None:
-        self.window, self.sinks, self.lanes, self.position, self.head_dim = window, sinks, lanes, 0, config.head_dim
+    def __init__(self, config: LlamaConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, device: torch.device) -> None:
+        self.window, self.sinks, self.lanes, self.position, self.head_dim = span.window, span.sinks, lanes, 0, config.head_dim
         self.rotations = Rotations(config.rope_base, config.head_dim)
-        self.pinned_rotations = Rotations(config.rope_base, config.head_dim, last=window + sinks - 1)
-        self.windows, self.slots, self.base = _layout(config, lanes, window, steps, chunk)
+        self.pinned_rotations = Rotations(config.rope_base, config.head_dim, last=span.window + span.sinks - 1)
+        self.windows, self.slots, self.base = _layout(config, lanes, span, steps, chunk)
         self.offset: Table = np.zeros_like(self.windows)
         total = int(lanes * self.slots.sum())
         self.k = torch.zeros(total * self.head_dim, dtype=torch.uint8, device=device)
@@ -49,9 +50,9 @@ class KVCache:
         self.ks, self.vs = (torch.zeros(total, dtype=torch.float32, device=device) for _ in range(2))
 
     @staticmethod
-    def bytes_needed(config: LlamaConfig, lanes: int, window: int, steps: int, chunk: int) -> int:
+    def bytes_needed(config: LlamaConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> int:
         """Memory of a cache, in bytes."""
-        slots = _layout(config, lanes, window, steps, chunk)[1]
+        slots = _layout(config, lanes, span, steps, chunk)[1]
         return int(lanes * slots.sum()) * 2 * (config.head_dim + 4)
 
     def make_room(self, steps: int) -> Table:
@@ -116,10 +117,11 @@ class KVCache:
         self._of(self.vs, layer, head)[:lanes, slot : slot + t] = vs
 
 
-def _layout(config: LlamaConfig, lanes: int, window: int, steps: int, chunk: int) -> tuple[Table, Table, Table]:
+def _layout(config: LlamaConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[Table, Table, Table]:
     """Each head's window, slots a lane, and first slot."""
-    windows = np.full(config.layers * config.kv_heads, window, dtype=np.int64)
-    windows[list(config.near_heads)] = min(window, config.near_window)
+    windows = np.full(config.layers * config.kv_heads, span.window, dtype=np.int64)
+    if span.local:
+        windows[list(config.local_heads)] = min(span.window, config.local_window)
     slots = np.minimum(2 * KEY_BLOCK + windows + max(chunk, _SLACK), max(steps, chunk))
     slots = -(-slots // _ALIGN) * _ALIGN
     base = lanes * (np.cumsum(slots) - slots)

@@ -27,8 +27,9 @@ from llmzip.errors import InexactMachineError
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.models.tokenizer import TokenizerSpec
+from llmzip.parameters import AttentionSpan
 
-_WINDOW, _NEAR_WINDOW, _SINKS, _LANES = 100, 20, 3, 2
+_SPAN, _LOCAL_WINDOW, _LANES = AttentionSpan(window=100, sinks=3), 20, 2
 _KNOWN = LlamaConfig(
     layers=2, width=64, heads=4, kv_heads=2, head_dim=32, ffn=128, vocab=90, rope_base=10000.0, norm_eps=float(np.float32(1e-5)), bos=0
 )  # fmt: skip
@@ -41,7 +42,7 @@ def small_model(config: LlamaConfig) -> IntegerModel:
     group, kv = config.heads // config.kv_heads, min(config.kv_heads, 2)
     c = replace(
         config, layers=2, width=64, heads=group * kv, kv_heads=kv, ffn=128, vocab=90, bos=0, opening=(),
-        near_heads=(0,), near_window=_NEAR_WINDOW,
+        local_heads=(0,), local_window=_LOCAL_WINDOW,
     )  # fmt: skip
     rng = np.random.RandomState(1)  # gives the same numbers in every version of numpy
     rows = {
@@ -67,7 +68,7 @@ def agree(a: Transformer, b: Transformer, many: int) -> bool:
 def _answers(transformer: Transformer, calls: tuple[int, ...]) -> Iterator[NDArray[Any]]:
     """Hidden states, their scales and logits of random tokens, so many steps a call."""
     rng = np.random.RandomState(2)
-    cache = transformer.cache(_LANES, _WINDOW, _SINKS, 1 << 20, 64)
+    cache = transformer.cache(_LANES, _SPAN, 1 << 20, 64)
     for steps in calls:
         tokens = rng.randint(0, transformer.config.vocab, (_LANES, steps)).astype(np.int32)
         hidden = transformer.advance(tokens, cache)

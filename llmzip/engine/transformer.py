@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from llmzip.engine.memory import available
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.models.rotate import block_size
+from llmzip.parameters import AttentionSpan
 
 if TYPE_CHECKING:
     from llmzip.engine.fused import FusedLayers
@@ -86,21 +87,14 @@ class Transformer:
     def _layers(self) -> list[dict[str, Matrix]]:
         return [{part: self._matrix(f"{i}.{part}") for part in MATRICES} for i in range(self.config.layers)]
 
-    def _seeing(self, near: bool) -> LlamaConfig:
-        """The configuration, with the heads that look near, or with all heads alike."""
-        return self.config if near else replace(self.config, near_heads=(), near_window=0)
+    def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> KVCache:
+        """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time."""
+        return KVCache(self.config, lanes, span, steps, chunk, self.device)
 
-    def cache(self, lanes: int, window: int, sinks: int, steps: int, chunk: int, near: bool = True) -> KVCache:
-        """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time.
-
-        Unless `near`, the heads that look near see as much as the others.
-        """
-        return KVCache(self._seeing(near), lanes, window, sinks, steps, chunk, self.device)
-
-    def memory(self, lanes: int, window: int, steps: int, chunk: int, near: bool = True) -> tuple[int, int | None]:
-        """Bytes that `cache` would take, with what lies between layers, about; and those that are free, if known."""
+    def memory(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[int, int | None]:
+        """About how many bytes `cache` and what lies between layers would take, and how many are free; None if that is not known."""
         between = 8 * (self.config.width + self.config.ffn) * lanes * chunk
-        return KVCache.bytes_needed(self._seeing(near), lanes, window, steps, chunk) + between, available(self.device)
+        return KVCache.bytes_needed(self.config, lanes, span, steps, chunk) + between, available(self.device)
 
     @torch.inference_mode()
     def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> Hidden:

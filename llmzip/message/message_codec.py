@@ -22,14 +22,14 @@ from llmzip.entropy.frequencies import TOTAL, TOTAL_BITS, Integers
 from llmzip.errors import DamagedMessageError, ParameterError
 from llmzip.message.interval import LENGTHS, Interval
 from llmzip.options import Options
-from llmzip.parameters import FROZEN
+from llmzip.parameters import FROZEN, AttentionSpan
 from llmzip.system import exact_threads
 
 if TYPE_CHECKING:
     from llmzip.adapter.neighbours import State
 
 VERSION = 2
-WINDOW, SINKS = 1280, 4
+SPAN = AttentionSpan(window=1280, sinks=4)
 MAX_SYMBOLS = 4096
 MAX_BYTES = 1 + MAX_SYMBOLS * (TOTAL_BITS + 1) // 8 + max(LENGTHS)  # no message is longer
 LANES = 32  # messages coded together
@@ -143,7 +143,7 @@ class _Coding:
         opening = self._loaded.alphabet.encode(OPENING.encode())
         if not transformer.config.opening:
             opening = np.concatenate([np.array([transformer.config.bos], np.int32), opening])
-        PredictionSession(transformer, tokens(transformer, opening), layout, WINDOW, SINKS, True, CHUNK).run(direction)
+        PredictionSession(transformer, tokens(transformer, opening), layout, SPAN, CHUNK).run(direction)
 
     def _write(self, text: bytes, symbols: list[int], start: list[int], freq: list[int]) -> bytes:
         interval, check, prefixes = Interval(), self.check(text), []

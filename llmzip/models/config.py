@@ -13,6 +13,8 @@ from llmzip.errors import ModelFormatError, quoted
 MAX_OPENING = 64
 MAX_HEAD_DIM = 1024  # products of so many int8s sum exactly in float32
 
+_JSON_NAMES = {"local_heads": "near_heads", "local_window": "near_window"}  # by field, where they differ
+
 
 @dataclass(frozen=True)
 class LlamaConfig:
@@ -29,14 +31,14 @@ class LlamaConfig:
     norm_eps: float
     bos: int  # what the model sees in place of a raw byte, and before a text if there is no opening
     opening: tuple[int, ...] = ()  # tokens every lane is fed before its first symbol; bos if empty
-    near_heads: tuple[int, ...] = ()  # key heads, as layer * kv_heads + head, that look only near
-    near_window: int = 0  # how many positions those see, sinks apart
+    local_heads: tuple[int, ...] = ()  # local-attention key heads, as layer * kv_heads + head
+    local_window: int = 0  # how many positions those see, sinks apart
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "near_heads", tuple(self.near_heads))
+        object.__setattr__(self, "local_heads", tuple(self.local_heads))
         object.__setattr__(self, "opening", tuple(self.opening))
         sizes = (self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.ffn, self.vocab)
-        integers = (*sizes, self.bos, *self.opening, *self.near_heads, self.near_window)
+        integers = (*sizes, self.bos, *self.opening, *self.local_heads, self.local_window)
         if not all(type(n) is int for n in integers) or not all(type(x) is float for x in (self.rope_base, self.norm_eps)):
             raise ModelFormatError("the configuration's values are not of the types they should be; the file is damaged")
         # 2^17 products of int8 still sum exactly in int32
@@ -46,8 +48,8 @@ class LlamaConfig:
         if self.heads % self.kv_heads or self.head_dim % 2 or self.width % 4 or self.ffn % 4 or self.head_dim % 4:
             raise ModelFormatError("heads, widths or head size do not fit llmzip's engine (multiples of 4, grouped heads)")
         known = range(self.layers * self.kv_heads)
-        if any(h not in known for h in self.near_heads) or (self.near_heads and self.near_window < 1):
-            raise ModelFormatError("heads that look near are not among the model's, or see nothing")
+        if any(h not in known for h in self.local_heads) or (self.local_heads and self.local_window < 1):
+            raise ModelFormatError("local-attention heads are not among the model's, or see nothing")
         if any(not 0 <= token < self.vocab for token in (self.bos, *self.opening)):
             start = quoted(f"start token {self.bos} or opening {self.opening}")
             raise ModelFormatError(f"{start} lies outside the vocabulary of {self.vocab}")
@@ -67,5 +69,15 @@ class LlamaConfig:
         return self.kv_heads * self.head_dim
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, in field order, for JSON; optional ones that are empty are left out."""
-        return {k: v for k, v in asdict(self).items() if v or k not in ("opening", "near_heads", "near_window")}
+        """Plain values for JSON, which digests of models depend on: in field order, without optional ones that are empty."""
+        return {_JSON_NAMES.get(k, k): v for k, v in asdict(self).items() if v or k not in ("opening", *_JSON_NAMES)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LlamaConfig:
+        """The inverse of `as_dict`.
+
+        Raises:
+            ModelFormatError, TypeError: these are no such values.
+        """
+        fields = {name: field for field, name in _JSON_NAMES.items()}
+        return cls(**{fields.get(k, k): v for k, v in values.items()})

@@ -21,8 +21,8 @@ class RegisteredModel:
     licence: str
     download: int  # bytes of the wheel, about
     opening: tuple[int, ...] = ()  # see `LlamaConfig`
-    near_heads: tuple[int, ...] = ()  # see `LlamaConfig`: those that lose nothing by looking only near
-    near_window: int = 0
+    local_heads: tuple[int, ...] = ()  # see `LlamaConfig`: heads that lose nothing by a short window
+    local_window: int = 0
 
 
 REGISTRY = {
@@ -39,8 +39,8 @@ REGISTRY = {
             licence="Apache-2.0",
             download=92_871_040,
             opening=(2031, 45, 198),  # a line of "=====": costs less at the start of a text than the chat's start token
-            near_heads=(2, 4, 27, 32, 33, 35, 36, 37, 38, 39, 40, 41, 44, 45, 48, 49, 53, 54, 55, 59, 66, 73, 75, 76, 77, 82, 83, 87),
-            near_window=256,
+            local_heads=(2, 4, 27, 32, 33, 35, 36, 37, 38, 39, 40, 41, 44, 45, 48, 49, 53, 54, 55, 59, 66, 73, 75, 76, 77, 82, 83, 87),
+            local_window=256,
         )
     ]
 }

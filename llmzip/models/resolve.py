@@ -167,7 +167,7 @@ def _convert(source: Path, known: RegisteredModel | None, quiet: bool) -> Intege
 
     model = load_float_model(source)
     if known is not None:
-        chosen = {k: getattr(known, k) for k in ("opening", "near_heads", "near_window")}
+        chosen = {k: getattr(known, k) for k in ("opening", "local_heads", "local_window")}
         model = replace(model, config=replace(model.config, **chosen))
 
     with tqdm(desc="converting", unit="layer", disable=None if not quiet else True, file=sys.stderr) as bar:

@@ -195,7 +195,7 @@ def load(cached: CachedModel) -> IntegerModel:
     advice = f"remove {cached.folder} and pull the model again"
     try:
         with safe_open(cached.folder / WEIGHTS, framework="pt") as f, ThreadPoolExecutor(1) as beside:
-            config = LlamaConfig(**json.loads(f.metadata()["config"]))
+            config = LlamaConfig.from_dict(json.loads(f.metadata()["config"]))
             tensors = {name: f.get_tensor(name).numpy() for name in tensor_names(config)}
             digest = beside.submit(weights_digest, config, tensors)
             tokenizer = TokenizerSpec.from_json((cached.folder / TOKENIZER).read_text("ascii"))

@@ -192,7 +192,7 @@ def test_every_level_comes_back(tiny_model: IntegerModel, level: int) -> None:
     codec = fixed_codec(tiny_model, level=level)
     loaded = codec.blocks.models.own()
     record = loaded.record(codec.options.level_settings())
-    assert (record.window, record.adapter) == (LEVELS[level].window, LEVELS[level].adapter)
+    assert (record.span, record.adapter) == (LEVELS[level].span, LEVELS[level].adapter)
     assert fixed_codec(tiny_model).decompress(codec.compress(TEXT)) == TEXT
 
 

@@ -13,11 +13,11 @@ from llmzip import parameters
 from llmzip.archive import records as rec
 from llmzip.archive import wire
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
-from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
+from llmzip.parameters import FROZEN, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
 from tests.support.archives import frames_of
 
 ADAPTER = AdapterParameters(32, BiasParameters(46, 3), NeighbourParameters(15, 86))
-MODEL = rec.ModelRecord("some-model", b"0123456789", b"abcdef", 1280, 4, ADAPTER)
+MODEL = rec.ModelRecord("some-model", b"0123456789", b"abcdef", AttentionSpan(1280, 4), ADAPTER)
 BLOCK = rec.CodedBlock(1000, 300, 2, 0xDEADBEEF, b"stream")
 NAME = b"\x01m" + b"0" * 10 + b"1" * 6  # the rest of a model record
 END = rec.EndRecord(1000, b"8 bytes!")
@@ -49,13 +49,13 @@ def test_round_trip_of_every_record() -> None:
     ],
 )
 def test_literal_parameters(adapter: AdapterParameters, fields: bytes) -> None:
-    model = rec.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, adapter)
+    model = rec.ModelRecord("m", b"0" * 10, b"1" * 6, AttentionSpan(64, 4), adapter)
     assert model.body() == b"\x04\x40\x04" + fields + NAME
     assert read(rec.frame_start() + rec.encode_record(model) + rec.encode_record(END)) == [[model, END]]
 
 
 def test_literal_flags() -> None:
-    far = rec.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, FROZEN, near=False)
+    far = rec.ModelRecord("m", b"0" * 10, b"1" * 6, AttentionSpan(64, 4, False), FROZEN)
     assert far.body() == b"\x04\x40\x04\x04" + NAME
     assert read(rec.frame_start() + rec.encode_record(far) + rec.encode_record(END)) == [[far, END]]
 
@@ -96,11 +96,11 @@ def test_unsupported() -> None:
     [
         (b"M", MODEL.body()[:-1]),
         (b"M", MODEL.body() + b"x"),
-        (b"M", rec.ModelRecord("", b"0" * 10, b"1" * 6, 1, 0, FROZEN).body()),
-        (b"M", rec.ModelRecord("a\nb", b"0" * 10, b"1" * 6, 1, 0, FROZEN).body()),
-        (b"M", rec.ModelRecord("m", b"0" * 10, b"1" * 6, 0, 4, FROZEN).body()),
-        (b"M", rec.ModelRecord("m", b"0" * 10, b"1" * 6, 1 << 20, 4, FROZEN).body()),
-        (b"M", rec.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 200, FROZEN).body()),
+        (b"M", rec.ModelRecord("", b"0" * 10, b"1" * 6, AttentionSpan(1, 0), FROZEN).body()),
+        (b"M", rec.ModelRecord("a\nb", b"0" * 10, b"1" * 6, AttentionSpan(1, 0), FROZEN).body()),
+        (b"M", rec.ModelRecord("m", b"0" * 10, b"1" * 6, AttentionSpan(0, 4), FROZEN).body()),
+        (b"M", rec.ModelRecord("m", b"0" * 10, b"1" * 6, AttentionSpan(1 << 20, 4), FROZEN).body()),
+        (b"M", rec.ModelRecord("m", b"0" * 10, b"1" * 6, AttentionSpan(64, 200), FROZEN).body()),
         (b"M", b"\x04\x40\x04\x01\x00\x2e\x03" + NAME),
         (b"M", b"\x04\x40\x04\x01\x81\x20\x2e\x03" + NAME),
         (b"M", b"\x04\x40\x04\x01\x20\x00\x03" + NAME),
@@ -149,7 +149,7 @@ def test_rubbish_after_an_archive() -> None:
 
 def test_overhead_of_a_one_block_file() -> None:
     name = "smollm2-135m-instruct"
-    model = rec.ModelRecord(name, b"0" * rec.DIGEST_BYTES, b"0" * rec.TOKENIZER_BYTES, 8160, 4, ADAPTER)
+    model = rec.ModelRecord(name, b"0" * rec.DIGEST_BYTES, b"0" * rec.TOKENIZER_BYTES, AttentionSpan(8160, 4), ADAPTER)
     block = rec.CodedBlock(parameters.MAX_BLOCK, parameters.MAX_BLOCK, 4096, 0, b"")
     long = b"x" * (1 << 21)  # so that lengths take their most bytes
     data = [

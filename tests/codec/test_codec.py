@@ -41,7 +41,7 @@ from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS
 from tests.support.archives import records_of
 from tests.support.codecs import TEXT, eager_codec, fixed_codec
 
-WINDOW = LEVELS[DEFAULT_LEVEL].window
+SPAN = LEVELS[DEFAULT_LEVEL].span
 
 CASES = {
     "empty": b"",
@@ -247,11 +247,11 @@ def test_a_decoder_out_of_step_notices(small: tuple[Codec, bytes]) -> None:
     record = loaded.record()
     symbols = loaded.alphabet.encode(data)
     stream = loaded.coder(record).encode(symbols, 8)
-    far = loaded.coder(replace(record, window=record.window - 1))
+    far = loaded.coder(replace(record, span=replace(record.span, window=record.span.window - 1)))
     with pytest.raises(NotReproducedError) as caught:
         far.decode(stream, len(symbols), 8)
     noticed = int(re.search(r"symbol ([\d,]+) of", str(caught.value))[1].replace(",", ""))  # type: ignore[index]
-    assert 8 * (record.window - 1) < noticed < len(symbols) - 1000
+    assert 8 * (record.span.window - 1) < noticed < len(symbols) - 1000
 
 
 def test_rubbish_is_noticed_within_some_4096_symbols(small: tuple[Codec, bytes]) -> None:
@@ -301,7 +301,7 @@ def test_other_weights_or_tokenizer(
         llmzip.decompress(small[1], model=str(other))
     record = records(small[1])[0]
     assert isinstance(record, rec.ModelRecord)
-    changed = rec.ModelRecord(record.model_id, record.digest, b"other!", record.window, record.sinks, record.adapter)
+    changed = rec.ModelRecord(record.model_id, record.digest, b"other!", record.span, record.adapter)
     rebuilt = rec.frame_start() + b"".join(map(rec.encode_record, [changed, *records(small[1])[1:]]))
     with pytest.raises(ModelMismatchError, match="tokenizer"):
         small[0].decompress(rebuilt)
@@ -347,7 +347,7 @@ def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyP
     own = many.blocks.models.own()
     sizes = Sizes(own.alphabet.vocab, own.alphabet.size, tiny_model.config.width, 12, len(own.alphabet.encode(TEXT)))
     fixed = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes) + block_coder._SYMBOL_BYTES * sizes.total
-    free = fixed + own.transformer.memory(2, WINDOW, 2000, 256)[0]
+    free = fixed + own.transformer.memory(2, SPAN, 2000, 256)[0]
     monkeypatch.setattr("llmzip.engine.transformer.available", lambda _: free)
     with pytest.raises(NotEnoughMemoryError, match=r"12 lanes need .* MB .*; --lanes \d+ would fit"):
         many.compress(TEXT)
@@ -361,9 +361,9 @@ def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyP
 
 def test_memory_is_what_it_is_said_to_be(tiny_model: IntegerModel) -> None:
     for lanes, steps in ((1, 50), (3, 5000)):
-        cache = KVCache(tiny_model.config, lanes, WINDOW, 4, steps, 16, torch.device("cpu"))
+        cache = KVCache(tiny_model.config, lanes, SPAN, steps, 16, torch.device("cpu"))
         held = sum(x.numel() * x.element_size() for x in (cache.k, cache.v, cache.ks, cache.vs))
-        assert held == KVCache.bytes_needed(tiny_model.config, lanes, WINDOW, steps, 16)
+        assert held == KVCache.bytes_needed(tiny_model.config, lanes, SPAN, steps, 16)
 
 
 def test_blocks_leave_one_by_one(tiny_model: IntegerModel) -> None:

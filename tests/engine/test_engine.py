@@ -25,6 +25,7 @@ from llmzip.engine.torch_ops import TorchOps
 from llmzip.errors import DeviceError, InexactMachineError
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import IntegerModel
+from llmzip.parameters import AttentionSpan
 from tests.support import tiny
 
 CPU = torch.device("cpu")
@@ -65,7 +66,7 @@ def test_numba_equals_reference(c: LlamaConfig, rows: int) -> None:
     assert torch.equal(slow.scale_logits(acc, col[:1].expand(500), row), fast.scale_logits(acc, col[:1].repeat(500), row))
 
 
-NEAR = [replace(SMOL, near_heads=(1, 2), near_window=20), replace(tiny.config(), near_heads=(0,), near_window=7)]
+NEAR = [replace(SMOL, local_heads=(1, 2), local_window=20), replace(tiny.config(), local_heads=(0,), local_window=7)]
 
 
 @pytest.mark.parametrize("c", SHAPES + NEAR)
@@ -73,7 +74,7 @@ NEAR = [replace(SMOL, near_heads=(1, 2), near_window=20), replace(tiny.config(),
 def test_attention_equals_reference(c: LlamaConfig, window: int, sinks: int) -> None:
     """Streams in uneven chunks through slides of the buffer, two lanes and then one."""
     slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(window)
-    caches = [KVCache(c, 2, window, sinks, 10_000, 16, CPU) for _ in range(2)]
+    caches = [KVCache(c, 2, AttentionSpan(window, sinks), 10_000, 16, CPU) for _ in range(2)]
     col = r.scale(c.query_width + 2 * c.kv_width)
     done = 0
     for t in [3, 1, 16, 16, 5] * 16:
@@ -100,12 +101,15 @@ def test_near_heads_forget(tiny_model: IntegerModel) -> None:
     changed[0, 20] += 1
     everywhere = tuple(range(tiny.config().layers * tiny.config().kv_heads))
     for near, differ in (((), True), (everywhere[:1], True), (everywhere, False)):
-        model = replace(tiny_model, config=replace(tiny_model.config, near_heads=near, near_window=8))
+        model = replace(tiny_model, config=replace(tiny_model.config, local_heads=near, local_window=8))
         assert np.array_equal(stream(model, tokens, [50]), stream(model, tokens, [1], ops="torch"))
         logits = [stream(model, t, [60])[0, 50:] for t in (tokens, changed)]
         assert np.array_equal(*logits) != differ
         transformer = build.build(model, device="cpu")
-        alike = [transformer.cache(1, 40, 4, 60, 60, near=False).windows, transformer.cache(1, 40, 4, 60, 60).windows]
+        alike = [
+            transformer.cache(1, AttentionSpan(40, 4, False), 60, 60).windows,
+            transformer.cache(1, AttentionSpan(40, 4), 60, 60).windows,
+        ]
         assert (alike[0] == 40).all()
         assert (alike[1] == 8).sum() == len(near)
 
@@ -114,7 +118,7 @@ def stream(model: IntegerModel, tokens: np.ndarray, steps: list[int], window: in
     """Logits [lanes, t, vocab] of tokens [lanes, t] fed `steps` at a time."""
     transformer = build.build(model, device=options.pop("device", "cpu"), **options)
     lanes, t = tokens.shape
-    cache = transformer.cache(lanes, window, 4, t, max(steps))
+    cache = transformer.cache(lanes, AttentionSpan(window, 4), t, max(steps))
     out, at, i = [], 0, 0
     while at < t:
         n = min(steps[i % len(steps)], t - at)
@@ -157,9 +161,9 @@ def test_cuda_equals_cpu(tiny_model: IntegerModel, tokens: np.ndarray, kernel: s
 
 def test_memory_is_constant(tiny_model: IntegerModel) -> None:
     transformer = build.build(tiny_model, device="cpu")
-    sizes = {steps: transformer.cache(1, 64, 4, steps, 16).k.numel() for steps in (5_000, 50_000_000)}
+    sizes = {steps: transformer.cache(1, AttentionSpan(64, 4), steps, 16).k.numel() for steps in (5_000, 50_000_000)}
     assert sizes[5_000] == sizes[50_000_000]
-    cache = transformer.cache(1, 64, 4, 10**9, 16)
+    cache = transformer.cache(1, AttentionSpan(64, 4), 10**9, 16)
     cache.position = 10**12
     cache.offset[:] = 10**12  # far beyond what float positions could tell apart
     cache.position += 80

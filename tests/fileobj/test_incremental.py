@@ -240,4 +240,4 @@ def test_both_readers_find_the_same_records(contents: list[bytes], longest: int,
 
 def test_options_shape_the_bytes(eager: Codec) -> None:
     assert compressed(eager, [TEXT[:300]]) == eager.compress(TEXT[:300])
-    assert Options(level=3).level_settings().window == 1024
+    assert Options(level=3).level_settings().span.window == 1024

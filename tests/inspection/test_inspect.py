@@ -26,6 +26,7 @@ from llmzip.inspection.display_text import pieces, shown, surroundings
 from llmzip.inspection.guesses import best
 from llmzip.inspection.result import GUESSES, LIMITS, heat
 from llmzip.inspection.terminal import coloured, listed
+from llmzip.inspection.trace import Attempt
 from llmzip.models.convert import IntegerModel
 from llmzip.parameters import LEVELS
 from tests.cli.test_cli import Result, Run, fails, run, work  # noqa: F401  fixtures

@@ -19,6 +19,7 @@ from llmzip.message import message_codec, text_forms
 from llmzip.message.interval import Interval
 from llmzip.message.message_codec import LENGTHS, MAX_SYMBOLS, MessageCodec, check_byte
 from llmzip.models.convert import IntegerModel
+from llmzip.parameters import AttentionSpan
 from tests.support.codecs import ROOT, fixed_codec
 
 TEXTS = [
@@ -88,7 +89,7 @@ def test_decoder_by_the_document(codec: MessageCodec) -> None:
                     return text
             assert length >= u
             fed = np.array([[s if s < config.vocab else config.bos for s in opening + symbols]], np.int32)
-            cache = loaded.transformer.cache(1, 1280, 4, fed.shape[1], fed.shape[1])
+            cache = loaded.transformer.cache(1, AttentionSpan(1280, 4), fed.shape[1], fed.shape[1])
             hidden = loaded.transformer.advance(fed, cache)
             logits = loaded.transformer.logits(hidden.at(np.array([fed.shape[1] - 1])))
             f = frequencies.frequencies(logits, np.zeros(config.vocab, np.float32), frequencies.no_votes(1), alphabet.size)

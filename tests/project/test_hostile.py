@@ -53,7 +53,7 @@ from llmzip.models import fetch, resolve
 from llmzip.models.convert import LARGEST, IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
-from llmzip.parameters import FROZEN, NeighbourParameters
+from llmzip.parameters import FROZEN, AttentionSpan, NeighbourParameters
 from llmzip.salvaging.scan import scan
 from tests.support import tiny
 from tests.support.codecs import ROOT, fixed_codec
@@ -110,7 +110,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_most_lanes_of_the_largest_window_are_refused_before_memory_is_taken(real_model: IntegerModel) -> None:
     codec = fixed_codec(real_model, DEFAULT_MODEL)
-    model = replace(codec.blocks.models.own().record(), window=rec.MAX_WINDOW, near=False)
+    model = replace(codec.blocks.models.own().record(), span=AttentionSpan(rec.MAX_WINDOW, local=False))
     block = rec.CodedBlock(parameters.MAX_BLOCK, parameters.MAX_BLOCK, parameters.MAX_LANES, 0, b"")
     archive = coding.archive([model]).removesuffix(END) + rec.encode_record(block) + END
     if (available(codec.blocks.models.own().transformer.device) or 0) > 1 << 37:
@@ -179,7 +179,7 @@ def test_empty_frames_take_linear_time_and_no_memory(codec: Codec) -> None:
 
 
 def test_models_without_end_are_listed_in_linear_time() -> None:
-    model = rec.ModelRecord("m", b"0" * 10, b"1" * 6, 64, 4, FROZEN)
+    model = rec.ModelRecord("m", b"0" * 10, b"1" * 6, AttentionSpan(64, 4), FROZEN)
     archive = START + b"".join(rec.encode_record(replace(model, digest=n.to_bytes(10, "little"))) for n in range(20_000)) + END
     assert seconds(lambda: summarise(io.BytesIO(archive))) < 5
     assert len(summarise(io.BytesIO(archive)).models) == 20_000
@@ -345,7 +345,7 @@ def test_a_models_name_is_nothing_but_a_name(cache: Path, tmp_path: Path) -> Non
     """No file of that name is opened, nothing is written, no program started and no connection made."""
     archives = []
     for name in NAMES:
-        model = rec.ModelRecord(name, b"0" * rec.DIGEST_BYTES, b"0" * rec.TOKENIZER_BYTES, 64, 4, FROZEN)
+        model = rec.ModelRecord(name, b"0" * rec.DIGEST_BYTES, b"0" * rec.TOKENIZER_BYTES, AttentionSpan(64, 4), FROZEN)
         records = (model, rec.CodedBlock(9, 5, 1, 0, b"stream"), rec.WholeCheck().record())
         archives.append(START + b"".join(map(rec.encode_record, records)))
     run = [sys.executable, "-c", WATCHED]
@@ -510,7 +510,7 @@ def test_the_largest_weights_do_not_overflow(tiny_model: IntegerModel) -> None:
     loaded = codec.blocks.models.own()
     t = loaded.transformer
     tokens = np.array([[1, 5, 80, 3, 200]], np.int32)
-    assert np.isfinite(t.logits(t.advance(tokens, t.cache(1, 8, 4, 5, 5)))).all()
+    assert np.isfinite(t.logits(t.advance(tokens, t.cache(1, AttentionSpan(8, 4), 5, 5)))).all()
     archive = coding.archive([loaded.record(), coding.block(loaded, loaded.record(), coding.TEXT[:200], 2)])
     assert codec.decompress(archive) == coding.TEXT[:200]
 

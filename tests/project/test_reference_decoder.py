@@ -25,7 +25,7 @@ from llmzip.models import store
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
-from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters
+from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
 from scripts import float_reference, make_golden
 from tests.support.codecs import ROOT, TEXT
 
@@ -79,7 +79,7 @@ def test_golden_archive_with_an_opening(tiny_folder: Path) -> None:
 def test_fresh_archives(tiny_model: IntegerModel, tiny_folder: Path) -> None:
     """Everything at once: lanes longer than the window, both parts that learn, neighbours that are replaced, heads that look near."""
     near = {"near_heads": [1, 2], "near_window": 40}
-    model = replace(tiny_model, config=replace(tiny_model.config, near_heads=(1, 2), near_window=40))
+    model = replace(tiny_model, config=replace(tiny_model.config, local_heads=(1, 2), local_window=40))
     adapter = AdapterParameters(20, BiasParameters(46, 3), NeighbourParameters(9, 60))
     archives = {
         "level 1": make_golden._Coding("local:tiny", model, level=1, lanes=3, adapter=adapter).compress(TEXT[:3000]),
@@ -87,7 +87,7 @@ def test_fresh_archives(tiny_model: IntegerModel, tiny_folder: Path) -> None:
     }
     results = decode(tiny_folder, archives, chosen=near)
     symbols = len(results["level 1"][1])
-    assert symbols > 3 * LEVELS[1].window
+    assert symbols > 3 * LEVELS[1].span.window
     assert symbols > 2**adapter.neighbours.capacity_bits  # type: ignore[union-attr]
     assert results["level 1"][0] == TEXT[:3000].hex()
     assert results["level 9"][0] == TEXT[:500].hex()
@@ -101,7 +101,7 @@ def record(tag: bytes, body: bytes) -> bytes:
 def rejected() -> dict[str, tuple[str, bytes]]:
     """For each line of the table in section 1.6 archives, with the class it states."""
     start, end = rec.frame_start(), record(b"E", b"\0" + hashlib.sha256(b"").digest()[:8])
-    model = rec.ModelRecord("local:tiny", b"0" * 10, b"0" * 6, 1280, 4, FROZEN).body()
+    model = rec.ModelRecord("local:tiny", b"0" * 10, b"0" * 6, AttentionSpan(1280, 4), FROZEN).body()
     learning = model[:4] + b"\3" + wire.varint(32) + bytes([46, 3, 15, 86]) + model[5:]
     block = rec.CodedBlock(9, 5, 1, 0, b"").body()
 

@@ -27,7 +27,7 @@ from llmzip.message.message_codec import MAX_BYTES, MessageCodec, check_byte
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
-from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
+from llmzip.parameters import FROZEN, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
 from llmzip.salvaging.scan import scan
 from tests.support import tiny
 from tests.support.archives import frames_of
@@ -319,9 +319,9 @@ def _plain(record: rec.Block) -> bytes:
 
 def seeds(model: LoadedModel) -> list[bytes]:
     """Small archives that have everything the format has."""
-    plain = replace(model.record(), window=64, adapter=FROZEN)
+    plain = replace(model.record(), span=AttentionSpan(64), adapter=FROZEN)
     both = replace(plain, adapter=AdapterParameters(8, BiasParameters(46, 3), NeighbourParameters(4, 86)))
-    near, far = replace(plain, window=1, sinks=16), replace(both, window=16, near=False)
+    near, far = replace(plain, span=AttentionSpan(1, 16)), replace(both, span=AttentionSpan(16, local=False))
 
     def coded(record: rec.ModelRecord, size: int, lanes: int = 1) -> rec.CodedBlock:
         return block(model, record, TEXT[:size], lanes)
@@ -377,7 +377,7 @@ def _model(rng: Random, old: rec.ModelRecord) -> rec.ModelRecord:
     neighbours = some.neighbours and replace(some.neighbours, capacity_bits=rng.choice((4, 8, 14, 20)))
     adapter = replace(some, round_symbols=rng.choice((1, 2, 31, 33, 4096)), neighbours=neighbours)
     window, sinks = rng.choice((1, 2, 15, 16, 17, 64, 1280, 8160)), rng.choice((0, 1, 4, 15, 16))
-    return replace(old, adapter=adapter, window=window, sinks=sinks, near=rng.random() < 0.5)
+    return replace(old, adapter=adapter, span=AttentionSpan(window, sinks, rng.random() < 0.5))
 
 
 def _coded(rng: Random, old: rec.CodedBlock) -> rec.CodedBlock:
