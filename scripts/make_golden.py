@@ -84,7 +84,8 @@ GOOD = {
 README = """# Golden archives
 
 Made by `scripts/make_golden.py`, and so is this list; a test makes them again and compares. `good-*` decode to what the script's
-`contents()` gives; `bad-*` and `unsupported-*` must be refused. Repair makes `good-parity` of `bad-parity-*`.
+`contents()` gives; `bad-*` and `unsupported-*` must be refused; only repair makes
+`good-parity` of `bad-parity-*`.
 
 | file | what it shows, or what is wrong | error |
 |---|---|---|

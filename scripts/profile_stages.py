@@ -26,6 +26,7 @@ from llmzip.adapter.neighbours import Neighbours
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import default_lanes
 from llmzip.engine import numerics as nm
+from llmzip.engine.kernels.arguments import Constants, Scaled, Turns
 from llmzip.engine.kernels.attention import attend_kernel
 from llmzip.engine.kernels.products import shared_product
 from llmzip.engine.kernels.quads import operand
@@ -149,14 +150,13 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
     acc = np.random.default_rng(0).integers(-300_000, 300_000, (n, weights[0].shape[1] * OUTPUTS + 16)).astype(i32)
     row, out = np.full(n, 0.01, np.float32), np.empty((n, c.query_width), np.float32)
     cs = np.ones((steps, 2, c.head_dim // 2), np.float32)
+    turns, arrays = Turns(cs, cs), cache.arrays(slot)
+    constants = Constants(c.heads, f32(nm.score_scale(c.head_dim)), SPAN.sinks, f32(c.norm_eps), 64, f32(0.125))
 
     def attention() -> None:
         for i in range(c.layers):
-            attend_kernel(
-                *fused._sizes, acc, weights[1][i], row, cs, cs, c.heads, f32(nm.score_scale(c.head_dim)), cache.k.numpy(),
-                cache.ks.numpy(), cache.v.numpy(), cache.vs.numpy(), cache.base[i], cache.slots[i], cache.windows[i], slot[i],
-                SPAN.sinks, out, threads,
-            )  # fmt: skip
+            qkv = Scaled(acc, weights.qkv_scale[i], row)
+            attend_kernel(*fused._sizes, qkv, turns, constants, arrays.of_layer(i), out, threads)
 
     inputs = [np.zeros((n, w.shape[2] * QUAD), np.int8) for w in weights[::2]]
     outputs = [np.empty((n, w.shape[1] * OUTPUTS + 16), i32) for w in weights[::2]]

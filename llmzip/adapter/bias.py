@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.adapter.kernels import bias as kernels
 from llmzip.entropy.frequencies import TOTAL_BITS, Lessons
 from llmzip.parameters import BiasParameters
-from llmzip.system.jit import compiled
 
 _f32 = np.float32
 
@@ -57,19 +57,7 @@ class VocabularyBias:
         """Ends a round."""
         if self.learns:
             unit = _f32(2.0 ** (self.shift - TOTAL_BITS))
-            _update(self.expected, unit, self._rate, self._prior, self._seen, self.values)
-
-
-@compiled(error_model="numpy", fastmath={"nnan", "nsz"})
-def _update(expected: Any, unit: Any, rate: Any, prior: Any, seen: Any, values: Any) -> None:
-    for part in range(1, expected.shape[0]):
-        for j in range(values.shape[0]):
-            expected[0, j] += expected[part, j]
-    for j in range(values.shape[0]):
-        g = _f32(expected[0, j]) * unit
-        seen[j] += abs(g)
-        values[j] -= (g * rate) / (seen[j] + prior)
-    expected[:] = 0
+            kernels.update(self.expected, unit, self._rate, self._prior, self._seen, self.values)
 
 
 def update_reference(gradient: NDArray[np.int64], shift: int, p: BiasParameters, seen: Any, values: Any) -> None:

@@ -10,31 +10,22 @@ BUCKETS ranges of M: the share of symbols there that the votes explain better, s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.engine.cache import OFFSET
+from llmzip.adapter.kernels import neighbours as kernels
+from llmzip.adapter.kernels.neighbours import BUCKETS, RANGE
 from llmzip.engine.kernels.products import shared_product
 from llmzip.engine.kernels.quads import QUAD
-from llmzip.engine.kernels.simd import float_from_bits
 from llmzip.engine.kernels.tiles import OUTPUTS
 from llmzip.entropy.frequencies import MOST_ODDS, Lessons, Votes
 from llmzip.parameters import NeighbourParameters
-from llmzip.system.jit import compiled
 
-MASS_BITS = 16  # states further than 2^-16 behind the nearest have no vote
-BUCKETS = 16  # ranges of cosine, each 1 / RANGE wide, the last one up to 1
-RANGE = 20
 SHARE_BITS = 16  # shares are kept in units of 2^-SHARE_BITS
 FIRST_SHARE, FIRST_COUNT = 1 << (SHARE_BITS - 2), 6  # a bucket starts as if votes had explained a quarter of six symbols
 
 _f32 = np.float32
-_LINE = _f32(2.0**23)
-_ONE = np.int32((127 + MASS_BITS) << 23)
-_LEAST = _f32(-MASS_BITS)
 
 
 @dataclass(frozen=True)
@@ -104,7 +95,7 @@ class Neighbours:
         """As if so many symbols had come, of the block's at most, any of them after any of these states: for timing what comes then."""
         random = np.random.default_rng(0)
         which, symbols = random.integers(len(state.q), size=seen), random.integers(self._alphabet, size=seen, dtype=np.int32)
-        _keep(state.q[which], state.scale[which], symbols, 0, self.capacity, self._keys, self._scales, self._symbols)
+        kernels.keep(state.q[which], state.scale[which], symbols, 0, self.capacity, self._keys, self._scales, self._symbols)
         self.seen = seen
 
     def predict(self, state: State) -> Votes:
@@ -114,7 +105,7 @@ class Neighbours:
         if kept:
             shared_product(state.q, self._keys[: -(-kept // OUTPUTS)], self._dots, self._threads)
             near = state.scale * self._factor
-            _vote(
+            kernels.vote(
                 self._dots, kept, self._scales, near, self._symbols, self._alphabet, self._ranges,
                 count, self._voted, self._masses, bucket, self._threads,
             )  # fmt: skip
@@ -130,53 +121,6 @@ class Neighbours:
         for state, symbols, bucket, lessons in self._pending:
             if bucket is not None:
                 self._shares.update(bucket, lessons.own, lessons.voted)
-            _keep(state.q, state.scale, symbols, self.seen, self.capacity, self._keys, self._scales, self._symbols)
+            kernels.keep(state.q, state.scale, symbols, self.seen, self.capacity, self._keys, self._scales, self._symbols)
             self.seen += len(symbols)
         self._pending.clear()
-
-
-@compiled()
-def _keep(q: Any, scale: Any, symbols: Any, seen: Any, capacity: Any, keys: Any, scales: Any, kept: Any) -> None:
-    for i in range(q.shape[0]):
-        at = (seen + i) % capacity
-        block, place = keys[at // OUTPUTS], at % OUTPUTS
-        for j in range(q.shape[1]):
-            block[j // QUAD, place, j % QUAD] = np.uint8(np.int32(q[i, j]) + OFFSET)
-        scales[at], kept[at] = scale[i], symbols[i]
-
-
-@compiled(error_model="numpy", fastmath={"nnan", "nsz"})
-def _closeness(dots: Any, scales: Any, near: Any, u: Any) -> Any:
-    """u of one row's dot products [n] with all kept states; returns the largest."""
-    top = _f32(-1e30)
-    for j in range(u.shape[0]):
-        v = (_f32(dots[j]) * scales[j]) * near
-        u[j] = v
-        top = max(top, v)
-    return top
-
-
-@compiled(parallel=True)
-def _vote(
-    dots: Any, kept: Any, scales: Any, near: Any, symbols: Any, alphabet: Any, ranges: Any, count: Any, voted: Any, masses: Any,
-    bucket: Any, parts: Any,
-) -> None:  # fmt: skip
-    n = near.shape[0]
-    for part in nb.prange(parts):
-        u, mass = np.empty(kept, np.float32), np.zeros(alphabet, np.int64)
-        for i in range(part * n // parts, (part + 1) * n // parts):
-            top = _closeness(dots[i, :kept], scales, near[i], u)
-            bucket[i] = min(max(np.int64(top * ranges) - (RANGE - BUCKETS), 0), BUCKETS - 1)
-            m = 0
-            for j in range(kept):
-                z = u[j] - top
-                if z > _LEAST:
-                    s = symbols[j]
-                    if mass[s] == 0:
-                        voted[i, m] = s
-                        m += 1
-                    mass[s] += np.int64(float_from_bits(np.int32(z * _LINE) + _ONE))
-            for k in range(m):
-                masses[i, k] = mass[voted[i, k]]
-                mass[voted[i, k]] = 0
-            count[i] = m

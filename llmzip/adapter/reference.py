@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from llmzip.adapter.adapter import Sizes, steps_a_round
 from llmzip.adapter.bias import update_reference
-from llmzip.adapter.neighbours import BUCKETS, MASS_BITS, RANGE, Shares, State, factors
+from llmzip.adapter.kernels.neighbours import BUCKETS, MASS_BITS, RANGE
+from llmzip.adapter.neighbours import Shares, State, factors
 from llmzip.entropy import frequencies
+from llmzip.entropy.exponential import power_of_two
 from llmzip.entropy.frequencies import TOTAL_BITS, Integers, Logits, Votes, no_votes
 from llmzip.parameters import AdapterParameters
 
@@ -64,8 +66,7 @@ class ReferenceAdapter:
         top = u.max(axis=1)
         bucket = np.clip((top * ranges).astype(np.int64) - (RANGE - BUCKETS), 0, BUCKETS - 1)
         z = u - top[:, None]
-        line = np.maximum(z, _f32(-MASS_BITS)) * _f32(2.0**23)
-        a = (line.astype(np.int32) + np.int32((127 + MASS_BITS) << 23)).view(_f32).astype(np.int64)
+        a = power_of_two(np.maximum(z, _f32(-MASS_BITS)), MASS_BITS)
         masses = np.zeros((n, self._sizes.symbols), np.int64)
         for i in range(n):
             for j in np.flatnonzero(z[i] > -MASS_BITS):

@@ -55,7 +55,8 @@ def build(
     if device != "cpu" or ops == "torch" or model.config.head_dim % KEY_BLOCK:
         return Transformer(model, product, TorchOps(model.config), place, threads)
 
-    from llmzip.engine.fused import MANY_ROWS, FusedLayers, faster_up_to
+    from llmzip.engine.fused import FusedLayers, faster_up_to
+    from llmzip.engine.kernels.layers import MANY_ROWS
     from llmzip.engine.numba_ops import NumbaOps
 
     small = small_model(model.config)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from llmzip.engine.kernels.arguments import CacheArrays, Table
 from llmzip.engine.rope import Rotations
 from llmzip.models.config import LlamaConfig
 from llmzip.parameters import AttentionSpan
@@ -15,8 +15,6 @@ OFFSET = 128  # added to keys, which are stored unsigned
 KEY_BLOCK = 16  # keys that lie together in `k`; buffers slide by whole blocks
 _ALIGN = 64  # slots come in multiples of this
 _SLACK = 96  # steps between two slides, at least
-
-Table = NDArray[np.int64]  # [layers, kv_heads]
 
 
 class KVCache:
@@ -54,6 +52,11 @@ class KVCache:
         """Memory of a cache, in bytes."""
         slots = _layout(config, lanes, span, steps, chunk)[1]
         return int(lanes * slots.sum()) * 2 * (config.head_dim + 4)
+
+    def arrays(self, slot: Table) -> CacheArrays:
+        """All layers' arrays for kernels; `slot` is what `make_room` gave. The cache must be on the CPU."""
+        k, ks, v, vs = (x.numpy() for x in (self.k, self.ks, self.v, self.vs))
+        return CacheArrays(k, ks, v, vs, self.base, self.slots, self.windows, slot)
 
     def make_room(self, steps: int) -> Table:
         """Slots of the next token, int64 [layers, kv_heads], after sliding where the next `steps` tokens would not fit."""

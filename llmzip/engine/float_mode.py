@@ -6,11 +6,9 @@ inherit it from the one that starts them.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
-from llmzip.engine.kernels.rows import jit, parallel
-from llmzip.engine.kernels.simd import bits_from_float, float_from_bits
+from llmzip.engine.kernels import float_mode as kernels
 from llmzip.errors import InexactMachineError
 
 # Two operands and their sum each, as bits: a thread in another mode might read numbers wrong, and the compiler must not see them, or it would add.
@@ -26,25 +24,11 @@ _SUMS = np.array(
 ).view(np.int32)
 
 
-@jit
-def _is_standard(sums):
-    wrong = 0
-    for i in range(sums.shape[0]):
-        wrong += bits_from_float(float_from_bits(sums[i, 0]) + float_from_bits(sums[i, 1])) != sums[i, 2]
-    return wrong == 0
-
-
-@parallel
-def _modes(sums, out):
-    for part in nb.prange(out.shape[0]):
-        out[part] = _is_standard(sums)
-
-
 def check(threads: int) -> None:
     """Raises InexactMachineError unless this thread and `threads` more that work for it compute as they should."""
     here, there = np.zeros(1, np.bool_), np.zeros(threads, np.bool_)
-    here[0] = _is_standard(_SUMS)
-    _modes(_SUMS, there)
+    here[0] = kernels.is_standard(_SUMS)
+    kernels.modes(_SUMS, there)
     if not (here.all() and there.all()):
         raise InexactMachineError(
             "another library in this process has changed how the processor rounds, or what it does with small numbers; use llmzip in a process "

@@ -6,7 +6,8 @@ import numpy as np
 from torch import Tensor, from_numpy
 
 from llmzip.engine import numerics as nm
-from llmzip.engine.cache import KVCache, Table
+from llmzip.engine.cache import KVCache
+from llmzip.engine.kernels.arguments import Constants, Scaled, Table, Turns
 from llmzip.engine.kernels.attention import attend_kernel, store_kernel
 from llmzip.engine.kernels.rows import f32, i8, i32, logits_kernel, norm_kernel, quantise_kernel, swiglu_kernel
 from llmzip.engine.kernels.simd import VECTOR, size
@@ -42,14 +43,12 @@ class NumbaOps:
         """See `torch_ops.TorchOps.attend`."""
         c = self.config
         out = np.empty((acc.shape[0], c.query_width), f32)
-        a, co, r, rot = acc.numpy(), col.numpy(), row.numpy(), cs.numpy()
-        kv = (*(x.numpy() for x in (cache.k, cache.ks, cache.v, cache.vs)), cache.base[layer], cache.slots[layer])
+        qkv, turns = Scaled(acc.numpy(), col.numpy(), row.numpy()), Turns(cs.numpy(), pinned.numpy())
+        here, block = cache.arrays(slot).of_layer(layer), block_size(c.ffn)
+        constants = Constants(c.heads, f32(nm.score_scale(c.head_dim)), cache.sinks, f32(c.norm_eps), block, self._norm)
         if cs.shape[0] > 1:
-            store_kernel(a, co, r, rot, c.heads, c.head_dim, *kv, slot[layer], self.threads)
-        attend_kernel(
-            *self._sizes, a, co, r, rot, pinned.numpy(), c.heads, f32(nm.score_scale(c.head_dim)),
-            *kv, cache.windows[layer], slot[layer], cache.sinks, out, self.threads,
-        )  # fmt: skip
+            store_kernel(qkv, turns.here, c.heads, c.head_dim, here, self.threads)
+        attend_kernel(*self._sizes, qkv, turns, constants, here, out, self.threads)
         q, scale = np.empty(out.shape, i8), np.empty(out.shape[0], f32)
         quantise_kernel(out, q, scale, self.threads)
         return from_numpy(q), from_numpy(scale)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from llmzip.engine import numerics as nm
 from llmzip.engine import reference
-from llmzip.engine.cache import KVCache, Table
+from llmzip.engine.cache import KVCache
+from llmzip.engine.kernels.arguments import Table
 from llmzip.models.config import LlamaConfig
 
 

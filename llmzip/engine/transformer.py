@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmzip.engine.cache import KVCache, Table
+from llmzip.engine.cache import KVCache
 from llmzip.engine.gemm import Gemm
+from llmzip.engine.kernels.arguments import Table
 from llmzip.engine.memory import available
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import MATRICES, IntegerModel

@@ -2,97 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from llmzip.entropy.frequencies import TOTAL_BITS
+from llmzip.entropy.kernels import range_coder as kernels
 from llmzip.entropy.range_coder import STATE_BITS, Lanes, RangeDecoder, RangeEncoder
-from llmzip.system.jit import compiled
-
-_jit = compiled()
-_MASK = (1 << STATE_BITS) - 1
-_TOP = 1 << (STATE_BITS - 1)
-
-
-@_jit
-def _narrowed(width: Any, start: Any, freq: Any) -> Any:
-    """How far the low end moves, the new width and the shift that brought it back above _TOP."""
-    below = (width * start) >> TOTAL_BITS
-    width = ((width * (start + freq)) >> TOTAL_BITS) - below
-    shift = 0
-    while width < _TOP:
-        width <<= 1
-        shift += 1
-    return below, width, shift
-
-
-@_jit
-def _encode(low: Any, width: Any, start: Any, freq: Any, out: Any, shifts: Any) -> None:
-    """Steps [steps, lanes] of the first lanes."""
-    for t in range(start.shape[0]):
-        for i in range(start.shape[1]):
-            below, width[i], shift = _narrowed(width[i], start[t, i], freq[t, i])
-            value = low[i] + below
-            out[t, i], shifts[t, i] = value >> (STATE_BITS - shift), shift
-            low[i] = (value << shift) & _MASK
-
-
-@_jit
-def _propagate(carry: Any, out: Any, shifts: Any) -> None:
-    """Adds carries from the last step to the first."""
-    for t in range(out.shape[0] - 1, -1, -1):
-        for i in range(out.shape[1]):
-            whole = out[t, i] + carry[i]
-            carry[i] = whole >> shifts[t, i]
-            out[t, i] = whole & ((1 << shifts[t, i]) - 1)
-
-
-@_jit
-def _interleave(values: Any, counts: Any, lanes: Any, stream: Any) -> None:
-    """Each lane's bits into `stream`, in the order of requests.
-
-    values and counts: a lane's bits in its order, [lanes, requests]; the first request takes as many bits as the last
-    entry holds, the others as many as the entry before their own, so that the reader is always one state ahead.
-    """
-    requests = values.shape[1]
-    ready, have, at = np.zeros(lanes, np.uint64), np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
-    position = 0
-    for r in range(requests):
-        for i in range(lanes):
-            n = counts[i, r - 1] if r else STATE_BITS
-            while have[i] < n:
-                ready[i] = (ready[i] << np.uint64(counts[i, at[i]])) | np.uint64(values[i, at[i]])
-                have[i] += counts[i, at[i]]
-                at[i] += 1
-            have[i] -= n
-            bits = ready[i] >> np.uint64(have[i])
-            ready[i] &= (np.uint64(1) << np.uint64(have[i])) - np.uint64(1)
-            for b in range(n - 1, -1, -1):
-                if (bits >> np.uint64(b)) & np.uint64(1):
-                    stream[position >> 3] |= 128 >> (position & 7)
-                position += 1
-
-
-@_jit
-def _targets(code: Any, width: Any, out: Any) -> None:
-    for i in range(out.shape[0]):
-        out[i] = min((((code[i] + 1) << TOTAL_BITS) - 1) // width[i], (1 << TOTAL_BITS) - 1)
-
-
-@_jit
-def _advance(code: Any, width: Any, start: Any, freq: Any, stream: Any, position: Any, limit: Any) -> Any:
-    for i in range(start.shape[0]):
-        below, width[i], shift = _narrowed(width[i], start[i], freq[i])
-        at = min(position, limit)  # past the end there are only zeros
-        byte = at >> 3
-        window = np.int64(0)
-        for j in range(5):
-            window = window << 8 | stream[byte + j]
-        bits = (window >> (40 - (at & 7) - shift)) & ((1 << shift) - 1)
-        position += shift
-        code[i] = (((code[i] - below) << shift) | bits) & _MASK  # only damage makes it longer
-    return position
 
 
 class CompiledRangeEncoder(RangeEncoder):
@@ -101,7 +14,7 @@ class CompiledRangeEncoder(RangeEncoder):
     def encode_steps(self, start: Lanes, freq: Lanes) -> None:
         """See `RangeEncoder.encode_steps`."""
         out, shifts = np.empty_like(start), np.empty_like(start)
-        _encode(self._low, self.range, start, freq, out, shifts)
+        kernels.encode(self._low, self.range, start, freq, out, shifts)
         self._steps.append((out, shifts))
         self._bits += int(shifts.sum())
 
@@ -117,12 +30,12 @@ class CompiledRangeEncoder(RangeEncoder):
         last = self._last()[None], np.full((1, lanes), STATE_BITS, np.int64)
         end = steps + 1
         for out, shifts in [*self._steps, last][::-1]:
-            _propagate(carry, out, shifts)
+            kernels.propagate(carry, out, shifts)
             first, n = end - len(out), out.shape[1]
             values[:n, first:end], counts[:n, first:end] = out.T, shifts.T
             end = first
         stream = np.zeros(int(counts.sum()) // 8 + 1, np.uint8)
-        _interleave(values, counts, lanes, stream)
+        kernels.interleave(values, counts, lanes, stream)
         return stream.tobytes().rstrip(b"\0")
 
 
@@ -132,9 +45,9 @@ class CompiledRangeDecoder(RangeDecoder):
     def targets(self, lanes: int) -> Lanes:
         """See `RangeDecoder.targets`."""
         out = np.empty(lanes, np.int64)
-        _targets(self._code, self.range, out)
+        kernels.targets(self._code, self.range, out)
         return out
 
     def advance(self, start: Lanes, freq: Lanes) -> None:
         """See `RangeDecoder.advance`."""
-        self._position = _advance(self._code, self.range, start, freq, self._stream, self._position, self._limit)
+        self._position = kernels.advance(self._code, self.range, start, freq, self._stream, self._position, self._limit)

@@ -22,14 +22,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.entropy import exponential
+
 TOTAL_BITS = 28
 GUARD = 1 << 16  # a decoder out of step hits it once in 4,096 symbols on average; it costs 0.00035 bits a symbol
 TOTAL = (1 << TOTAL_BITS) - GUARD
 WEIGHT_BITS = 30
 SHIFT = 33
 FLOOR = np.float32(-40.0)  # of y - max: far below the smallest weight that is not 0
-LINE = np.float32(2.0**23)
-BIAS = np.int32((127 + WEIGHT_BITS) << 23)
+OFFSET = exponential.offset(WEIGHT_BITS)
 
 Logits = NDArray[np.float32]  # [n, vocab]
 Integers = NDArray[np.int64]  # [n]
@@ -82,9 +83,8 @@ def weights(logits: Logits, bias: NDArray[np.float32], symbols: int) -> tuple[ND
     """Weights int64 [n, symbols] of logits and bias [vocab] alone, and the first token of largest logit [n]."""
     y = logits + bias
     z = np.maximum(y - y.max(axis=1, keepdims=True), FLOOR)
-    line = (z * LINE).astype(np.int32) + BIAS
     out = np.zeros((len(logits), symbols), dtype=np.int64)
-    out[:, : logits.shape[1]] = line.view(np.float32).astype(np.int64)
+    out[:, : logits.shape[1]] = exponential.power_of_two(z, WEIGHT_BITS)
     return out, y.argmax(axis=1)
 
 

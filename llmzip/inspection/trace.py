@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmzip.coding.lanes import LaneLayout
 from llmzip.entropy import compiled_frequencies
 from llmzip.entropy.frequencies import Lessons, Logits, Votes
-from llmzip.inspection import guesses
+from llmzip.entropy.likeliest import likeliest
 
 if TYPE_CHECKING:
     from llmzip.archive.records import CodedBlock
@@ -41,7 +41,7 @@ class Attempt:
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Keeps rows about to be coded."""
         _, freq = compiled_frequencies.intervals(logits, bias, votes, symbols, coded, Lessons())
-        self._parts.append(Rows(coded, freq, *guesses.best(logits, bias, votes, symbols, self._most)))
+        self._parts.append(Rows(coded, freq, *likeliest(logits, bias, votes, symbols, self._most)))
 
     def in_text_order(self, lanes: int) -> Rows:
         """What was seen, as it follows in the text that was cut into `lanes`."""

@@ -47,7 +47,7 @@ class _Cache(CodeCache):
         """As of any cache."""
         found = super().load_overload(sig, target_context)
         if found is None:  # it is compiled now, before which numba looks at its variables again
-            config.reload_config()
+            config.reload_config()  # type: ignore[no-untyped-call]
             vars(config).update(_OWN)
         return found
 

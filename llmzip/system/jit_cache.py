@@ -54,7 +54,7 @@ class CodeCache(NullCache):
             target_context.refresh()
             for folder in self._places():
                 if payload := self._read(self._file(folder, sig, target_context.codegen())):
-                    return CompileResult._rebuild(target_context, *pickle.loads(payload))  # noqa: S301  of trusted owners, by its digest
+                    return CompileResult._rebuild(target_context, *pickle.loads(payload))  # type: ignore[no-untyped-call]  # noqa: S301  of trusted owners, by its digest
         except Exception:  # whatever others may have left there
             _log.debug("%s.%s cannot be had from the cache", self._module, self._name, exc_info=True)
         return None
@@ -64,14 +64,14 @@ class CodeCache(NullCache):
         try:
             if data.lifted or data.library.has_dynamic_globals:  # holds addresses of this process
                 return
-            payload = dumps(data._reduce())
+            payload = dumps(data._reduce())  # type: ignore[no-untyped-call]
             for folder in self._places()[-1:]:
                 self._write(self._file(folder, sig, data.codegen), payload)
         except Exception:
             _log.debug("%s.%s cannot be kept", self._module, self._name, exc_info=True)
 
     def _places(self) -> tuple[Path, ...]:
-        return () if self._sources is None else _places(self._source, config.CACHE_DIR)
+        return () if self._sources is None else _places(self._source, getattr(config, "CACHE_DIR"))  # noqa: B009  numba makes it
 
     def _file(self, folder: Path, sig: Any, codegen: Any) -> Path:
         which = (self._line, str(sig), codegen.magic_tuple(), [str(getattr(config, name)) for name in _SHAPING])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from llmzip.adapter import neighbours as nb
 from llmzip.adapter.adapter import Adapter, Sizes, steps_a_round
 from llmzip.adapter.bias import VocabularyBias
+from llmzip.adapter.kernels.neighbours import MASS_BITS
 from llmzip.adapter.probe import prove, rows
 from llmzip.adapter.reference import ReferenceAdapter
 from llmzip.entropy.frequencies import TOTAL_BITS, no_votes
@@ -154,7 +155,7 @@ def test_a_wrong_operation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     from llmzip.errors import InexactMachineError
 
     prove.cache_clear()
-    monkeypatch.setattr(reference, "MASS_BITS", nb.MASS_BITS - 1)
+    monkeypatch.setattr(reference, "MASS_BITS", MASS_BITS - 1)
     with pytest.raises(InexactMachineError, match="adapter is inexact"):
         prove(2)
     prove.cache_clear()

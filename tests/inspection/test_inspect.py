@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from llmzip.cli import main
 from llmzip.codec.codec import Codec
 from llmzip.entropy import frequencies as fq
+from llmzip.entropy.likeliest import likeliest
 from llmzip.inspection import inspect, other_compressors
 from llmzip.inspection.display_text import pieces, shown, surroundings
-from llmzip.inspection.guesses import best
 from llmzip.inspection.result import GUESSES, LIMITS, heat
 from llmzip.inspection.terminal import coloured, listed
 from llmzip.inspection.trace import Attempt
@@ -87,7 +87,7 @@ def test_guesses_are_the_largest_frequencies(seed: int, vocab: int, spread: floa
     logits, symbols = rows(seed, 4, vocab, spread), vocab + extra
     bias, votes, most = rows(seed + 1, 1, vocab, 2.0)[0], some_votes(rng, 4, symbols), min(most, symbols)
     f = fq.frequencies(logits, bias, votes, symbols)
-    found, freq = best(logits, bias, votes, symbols, most)
+    found, freq = likeliest(logits, bias, votes, symbols, most)
     want = np.argsort(-f, axis=1, kind="stable")[:, :most]
     assert np.array_equal(found, want)
     assert np.array_equal(freq, np.take_along_axis(f, want, axis=1))

@@ -12,12 +12,14 @@ from llmzip.engine import numerics as nm
 from llmzip.engine.cache import KEY_BLOCK, OFFSET
 from llmzip.engine.kernels.attention_simd import mix, scores
 from llmzip.engine.kernels.quads import QUAD, operand, prepare
-from llmzip.engine.kernels.rows import ACT_MAX, LINE, ONE, ZERO, f32, i8, i16, i32, jit, magnitude, parallel
-from llmzip.engine.kernels.simd import VECTOR, float_from_bits, largest
+from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, i8, i16, i32, jit, magnitude, parallel
+from llmzip.engine.kernels.simd import VECTOR, largest
+from llmzip.entropy.exponential import offset
+from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
 from llmzip.models.convert import VALUE_BASE
 
 _VALUE_BASE, _WEIGHT_SUM = f32(VALUE_BASE), f32(nm.WEIGHT_SUM)
-_FLOOR, _BIAS = f32(nm.ATTEND_FLOOR), i32((127 + nm.ATTEND_BITS) << nm.MANTISSA)
+_FLOOR, _OFFSET = f32(nm.ATTEND_FLOOR), offset(nm.ATTEND_BITS)
 _UNSEEN = f32(-3e38)
 STEPS = 32  # of one head, one after another: its keys and values stay in the cache of the processor
 
@@ -63,11 +65,13 @@ def _store_head(acc, col, row, cs, heads, kv, h, d, k, ks, v, vs, slot):
 
 
 @jit
-def store_rows(acc, col, row, cs, heads, d, k, ks, v, vs, base, slots, slot, first, last):
-    """Writes new keys and values of rows [first, last) of acc int32 [lanes*t, q+3kv] into the cache.
+def store_rows(qkv, cs, heads, d, cache, first, last):
+    """Write new keys and values of rows [first, last) into the cache.
 
-    k, ks, v, vs: see `KVCache`; base, slots and slot (of the first of the t steps): int64 [kv_heads], of this layer.
+    qkv: `Scaled`, of acc int32 [lanes*t, q+3kv]. cs: float32 [t, 2, d/2]. cache: `CacheArrays` of this layer.
     """
+    acc, col, row = qkv.acc, qkv.col, qkv.row
+    k, ks, v, vs, base, slots, slot = cache.k, cache.ks, cache.v, cache.vs, cache.base, cache.slots, cache.slot
     t, kv = cs.shape[0], base.shape[0]
     for i in range(first, last):
         lane, step = i // t, i % t
@@ -77,11 +81,11 @@ def store_rows(acc, col, row, cs, heads, d, k, ks, v, vs, base, slots, slot, fir
 
 
 @parallel
-def store_kernel(acc, col, row, cs, heads, d, k, ks, v, vs, base, slots, slot, parts):
+def store_kernel(qkv, cs, heads, d, cache, parts):
     """`store_rows` for all rows."""
-    n = acc.shape[0]
+    n = qkv.acc.shape[0]
     for part in nb.prange(parts):
-        store_rows(acc, col, row, cs, heads, d, k, ks, v, vs, base, slots, slot, part * n // parts, (part + 1) * n // parts)
+        store_rows(qkv, cs, heads, d, cache, part * n // parts, (part + 1) * n // parts)
 
 
 @jit
@@ -89,7 +93,7 @@ def _exponentials(u, top, a):
     """Unnormalised integer weights a of scores u float32 [n]; their sum."""
     total = i32(0)
     for j in range(u.shape[0]):
-        e = i32(float_from_bits(i32(i32(max(u[j] - top, _FLOOR) * LINE) + _BIAS)))
+        e = i32(float_from_bits(power_pattern(max(u[j] - top, _FLOOR), _OFFSET)))
         a[j] = e
         total = i32(total + e)
     return total
@@ -141,17 +145,20 @@ def _rotate_group(acc, col, row, cs, score, y, q, ready, sums, scales):
 
 
 @parallel
-def attend_kernel(
-    vectors, group, acc, col, row, cs, pinned_cs, heads, score, k, ks, v, vs, base, slots, windows, slot, sinks, out, parts,
-):  # fmt: skip
+def attend_kernel(vectors, group, qkv, turns, constants, cache, out, parts):
     """`reference.attend` for all queries of one layer.
 
-    vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. acc int32 [lanes*t, q+3kv or more],
-    out float32 [lanes*t, q]; the cache as in `store_rows`. With one step only, its keys and values are stored here, by whoever
-    needs them; with more, `store_rows` must have done it.
+    vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. qkv: `Scaled`, of acc int32 [lanes*t, q+3kv or
+    more]; turns: `Turns`; constants: `Constants`; cache: `CacheArrays` of this layer; out float32 [lanes*t, q]. With one step only, its
+    keys and values are stored here, by whoever needs them; with more, `store_rows` must have done it.
 
     Threads share the units of work: lanes x runs of STEPS steps x key heads.
     """
+    acc, col, row = qkv.acc, qkv.col, qkv.row
+    cs, pinned_cs = turns.here, turns.pinned
+    heads, score, sinks = constants.heads, constants.score, constants.sinks
+    k, ks, v, vs = cache.k, cache.ks, cache.v, cache.vs
+    base, slots, windows, slot = cache.base, cache.slots, cache.windows, cache.slot
     t, kv = cs.shape[0], base.shape[0]
     runs = (t + STEPS - 1) // STEPS
     queries, head_dim = group.ndim, vectors.ndim * VECTOR

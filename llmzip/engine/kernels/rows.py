@@ -12,7 +12,8 @@ import numba as nb
 import numpy as np
 
 from llmzip.engine import numerics as nm
-from llmzip.engine.kernels.simd import VECTOR, bits_from_float, float_from_bits, hadamard64, largest_magnitude
+from llmzip.engine.kernels.simd import VECTOR, hadamard64, largest_magnitude
+from llmzip.entropy.kernels.exponential import bits_from_float, float_from_bits
 from llmzip.system.jit import compiled
 
 jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})

@@ -19,26 +19,6 @@ INTP = ir.IntType(64)
 VECTOR = 16  # int32s in one accumulator
 
 
-@intrinsic
-def float_from_bits(_typing: Any, _bits: Any) -> Any:
-    """The float32 whose bit pattern is an int32."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], F32)
-
-    return types.float32(types.int32), codegen
-
-
-@intrinsic
-def bits_from_float(_typing: Any, _value: Any) -> Any:
-    """The bit pattern of a float32 as int32."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], I32)
-
-    return types.int32(types.float32), codegen
-
-
 def vector(kind: Any, n: int) -> Any:
     """The type of n values of a type."""
     return ir.VectorType(kind, n)

@@ -1,14 +1,13 @@
-"""The likeliest symbols of each row, with the very frequencies the coder gives them."""
+"""Kernels of `likeliest`: whole rows of frequencies, and the largest of them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llmzip.entropy.compiled_frequencies import _own, _ratio, _share, _vote, _weigh
-from llmzip.entropy.frequencies import TOTAL, Logits, Votes
+from llmzip.entropy.frequencies import TOTAL
+from llmzip.entropy.kernels.frequencies import own_weight, ratio, share_of, vote_weights, weigh
 from llmzip.system.jit import compiled
 
 _jit = compiled(error_model="numpy")
@@ -17,14 +16,14 @@ _jit = compiled(error_model="numpy")
 @_jit
 def _spread(logits: Any, bias: Any, voted: Any, masses: Any, odds: Any, w: Any, added: Any, row: Any) -> None:
     """All frequencies of one row into row [symbols]; added [symbols] is 0 before and after."""
-    total, best = _weigh(logits, bias, w)
+    total, best = weigh(logits, bias, w)
     if voted.shape[0]:
-        total += _vote(voted, masses, odds, total, added)
+        total += vote_weights(voted, masses, odds, total, added)
     symbols = row.shape[0]
-    r = _ratio(total, symbols)
+    r = ratio(total, symbols)
     used = np.int64(0)
     for s in range(symbols):
-        row[s] = 1 + _share(_own(w, s) + added[s], r)
+        row[s] = 1 + share_of(own_weight(w, s) + added[s], r)
         used += row[s]
     row[best] += TOTAL - used
     for k in range(voted.shape[0]):
@@ -45,21 +44,10 @@ def _largest(row: Any, found: Any, freq: Any) -> None:
 
 
 @_jit
-def _best(logits: Any, bias: Any, count: Any, voted: Any, masses: Any, odds: Any, symbols: Any, found: Any, freq: Any) -> None:
+def likeliest(logits: Any, bias: Any, count: Any, voted: Any, masses: Any, odds: Any, symbols: Any, found: Any, freq: Any) -> None:
+    """See `likeliest.likeliest`."""
     w, added, row = np.empty(logits.shape[1], np.uint32), np.zeros(symbols, np.int64), np.empty(symbols, np.int64)
     for i in range(logits.shape[0]):
         n = count[i]
         _spread(logits[i], bias, voted[i, :n], masses[i, :n], odds[i], w, added, row)
         _largest(row, found[i], freq[i])
-
-
-def best(
-    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, most: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:  # fmt: skip
-    """The `most` symbols of largest frequency, int32 [n, most], largest first, and their frequencies, int64 [n, most].
-
-    They are those of `frequencies.frequencies`; of equally frequent symbols the first comes first.
-    """
-    found, freq = np.zeros((len(logits), most), np.int32), np.zeros((len(logits), most), np.int64)
-    _best(logits, bias, votes.count, votes.symbols, votes.masses, votes.odds, symbols, found, freq)
-    return found, freq

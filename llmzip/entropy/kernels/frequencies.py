@@ -1,0 +1,183 @@
+"""Kernels of `compiled_frequencies`: intervals of one symbol a row, found without making the row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+from llmzip.entropy.frequencies import FLOOR, OFFSET, SHIFT, TOTAL
+from llmzip.entropy.kernels.exponential import power_pattern
+from llmzip.system.jit import compiled
+
+_jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
+_parallel = compiled(parallel=True)
+_BLOCK = 256
+_U32, _U64 = np.uint32, np.uint64
+_SHIFT64 = np.uint64(SHIFT)
+
+
+@_jit
+def weigh(logits: Any, bias: Any, w: Any) -> Any:
+    """Weights uint32 [vocab] of one row into w; returns their sum and the first token of largest logit."""
+    n = logits.shape[0]
+    as_float, line = w.view(np.float32), w.view(np.int32)
+    top = logits[0] + bias[0]
+    for j in range(n):
+        y = logits[j] + bias[j]
+        as_float[j] = y
+        top = max(top, y)
+    best = 0
+    while as_float[best] != top:
+        best += 1
+    for j in range(n):
+        line[j] = power_pattern(max(as_float[j] - top, FLOOR), OFFSET)
+    total = np.int64(0)
+    for j in range(n):
+        v = _U32(np.int32(as_float[j]))
+        w[j] = v
+        total += np.int64(v)
+    return total, best
+
+
+@_jit
+def ratio(total: Any, symbols: Any) -> Any:
+    """r of a row: what a weight is multiplied by to be a frequency, in units of 2^-SHIFT."""
+    return _U64(_U64(_U64(TOTAL - symbols) << _SHIFT64) // _U64(total))
+
+
+@_jit
+def _expect(w: Any, r: Any, shift: Any, expected: Any) -> None:
+    bits = _U64(SHIFT + shift)
+    for j in range(expected.shape[0]):
+        expected[j] += np.int32((_U64(w[j]) * r) >> bits)
+
+
+@_jit
+def _sum(w: Any, r: Any) -> Any:
+    total = _U64(0)
+    for j in range(w.shape[0]):
+        total += (_U64(w[j]) * r) >> _SHIFT64
+    return np.int64(total)
+
+
+@_jit
+def vote_weights(voted: Any, masses: Any, odds: Any, total: Any, added: Any) -> Any:
+    """Weights of the votes into added [symbols], which is 0 elsewhere; returns their sum."""
+    mass = np.int64(0)
+    for k in range(voted.shape[0]):
+        mass += masses[k]
+    scale = (odds * np.float32(total)) / np.float32(mass)
+    extra = np.int64(0)
+    for k in range(voted.shape[0]):
+        a = np.int64(np.float32(masses[k]) * scale)
+        added[voted[k]] = a
+        extra += a
+    return extra
+
+
+@_jit
+def own_weight(w: Any, s: Any) -> Any:
+    """Weight of symbol s by logits: 0 beyond the vocabulary."""
+    return np.int64(w[s]) if s < w.shape[0] else np.int64(0)
+
+
+@_jit
+def share_of(w: Any, r: Any) -> Any:
+    """A weight as a frequency, without the 1 that every symbol has."""
+    return np.int64((_U64(w) * r) >> _SHIFT64)
+
+
+@_jit
+def _raised(w: Any, added: Any, r: Any, s: Any) -> Any:
+    """By how much votes raise the frequency of symbol s."""
+    own = own_weight(w, s)
+    return share_of(own + added[s], r) - share_of(own, r)
+
+
+@_jit
+def _open(
+    logits: Any, bias: Any, voted: Any, masses: Any, odds: Any, symbols: Any, w: Any, added: Any, expected: Any, shift: Any
+) -> Any:  # fmt: skip
+    """Weights of one row into w, those of its votes into added, its probabilities onto expected; returns r and the best token."""
+    total, best = weigh(logits, bias, w)
+    _expect(w, ratio(total, symbols), shift, expected)
+    if voted.shape[0]:
+        total += vote_weights(voted, masses, odds, total, added)
+    return ratio(total, symbols), best
+
+
+@_parallel
+def intervals(
+    logits: Any, bias: Any, count: Any, voted: Any, masses: Any, odds: Any, symbols: Any, coded: Any, start: Any, freq: Any,
+    expected: Any, shift: Any, own: Any, vote: Any,
+) -> None:  # fmt: skip
+    """See `compiled_frequencies.intervals`; as many threads as `expected` has parts."""
+    n, vocab = logits.shape
+    parts = expected.shape[0]
+    for part in nb.prange(parts):
+        w, added = np.empty(vocab, _U32), np.zeros(symbols, np.int64)
+        for i in range(part * n // parts, (part + 1) * n // parts):
+            v = voted[i, : count[i]]
+            r, best = _open(logits[i], bias, v, masses[i, : count[i]], odds[i], symbols, w, added, expected[part], shift)
+            s = coded[i]
+            low = min(s, vocab)
+            below = _sum(w[:low], r)
+            used = below + _sum(w[low:], r) + symbols
+            below += s
+            for k in range(v.shape[0]):
+                more = _raised(w, added, r, v[k])
+                used += more
+                if v[k] < s:
+                    below += more
+            missing = TOTAL - used
+            own[i], vote[i] = own_weight(w, s), added[s]
+            start[i] = below + (missing if best < s else 0)
+            freq[i] = 1 + share_of(own[i] + vote[i], r) + (missing if best == s else 0)
+            for k in range(v.shape[0]):
+                added[v[k]] = 0
+
+
+@_parallel
+def find(
+    logits: Any, bias: Any, count: Any, voted: Any, masses: Any, odds: Any, symbols: Any, targets: Any, found: Any, start: Any, freq: Any,
+    expected: Any, shift: Any, own: Any, vote: Any,
+) -> None:  # fmt: skip
+    """See `compiled_frequencies.find`; as many threads as `expected` has parts."""
+    n, vocab = logits.shape
+    parts = expected.shape[0]
+    for part in nb.prange(parts):
+        w, added, raised = np.empty(vocab, _U32), np.zeros(symbols, np.int64), np.zeros(symbols // _BLOCK + 1, np.int64)
+        for i in range(part * n // parts, (part + 1) * n // parts):
+            v = voted[i, : count[i]]
+            r, best = _open(logits[i], bias, v, masses[i, : count[i]], odds[i], symbols, w, added, expected[part], shift)
+            used = _sum(w, r) + symbols
+            for k in range(v.shape[0]):
+                more = _raised(w, added, r, v[k])
+                used += more
+                raised[v[k] // _BLOCK] += more
+            missing = TOTAL - used
+            raised[best // _BLOCK] += missing
+            target = targets[i]
+            low = np.int64(0)
+            at = 0
+            while True:  # by blocks, then by symbols
+                end = min(at + _BLOCK, symbols)
+                width = _sum(w[min(at, vocab) : min(end, vocab)], r) + (end - at) + raised[at // _BLOCK]
+                if target < low + width or end == symbols:
+                    break
+                low += width
+                at = end
+            while True:
+                mine = 1 + share_of(own_weight(w, at) + added[at], r) + (missing if at == best else 0)
+                if target < low + mine or at == symbols - 1:
+                    break
+                low += mine
+                at += 1
+            found[i], start[i], freq[i] = at, low, mine
+            own[i], vote[i] = own_weight(w, at), added[at]
+            raised[best // _BLOCK] = 0
+            for k in range(v.shape[0]):
+                added[v[k]] = 0
+                raised[v[k] // _BLOCK] = 0
