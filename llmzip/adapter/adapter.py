@@ -8,17 +8,20 @@ the round it is updated with what was coded. All lanes of a block share one adap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.adapter.bias import VocabularyBias
-from llmzip.adapter.neighbours import Neighbours, State
+from llmzip.adapter.neighbours import Neighbours
 from llmzip.adapter.observer import Observer
+from llmzip.engine.hidden import HostHidden
 from llmzip.entropy import compiled_frequencies
-from llmzip.entropy.frequencies import Integers, Lessons, Logits, Votes, no_votes
+from llmzip.entropy.frequencies import Gradients, Integers, Logits, Votes, no_votes
 from llmzip.parameters import AdapterParameters
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 _ROWS = 64  # rows worked on at once, at most: bounds memory
 
@@ -78,37 +81,41 @@ class Adapter:
         """Whether any part is switched on."""
         return self.bias.learns or self.neighbours is not None
 
-    def intervals(self, logits: Logits, hidden: State | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
+    def intervals(self, logits: Logits, hidden: HostHidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
         """Cumulative frequency and frequency of the symbols `coded`, int32 [n], under logits float32 [n, vocab].
 
-        `hidden` are the states the logits come from; needed if `learns`.
+        `hidden` are the states that the logits come from; needed if `learns`.
         """
-        parts = [self._some(logits[at], _rows(hidden, at), coded[at], None) for at in _slices(len(logits))]
-        return _joined(parts, 1), _joined(parts, 2)
+        parts = [self._code(logits[at], _rows(hidden, at), coded[at]) for at in _slices(len(logits))]
+        return _joined([start for start, _ in parts]), _joined([freq for _, freq in parts])
 
-    def find(self, logits: Logits, hidden: State | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
+    def find(self, logits: Logits, hidden: HostHidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
         """The symbols whose intervals hold `targets`, int64 [n]; their cumulative frequencies and frequencies."""
-        parts = [self._some(logits[at], _rows(hidden, at), None, targets[at]) for at in _slices(len(logits))]
-        return _joined(parts, 0), _joined(parts, 1), _joined(parts, 2)
+        parts = [self._find(logits[at], _rows(hidden, at), targets[at]) for at in _slices(len(logits))]
+        return _joined([found for found, _, _ in parts]), _joined([start for _, start, _ in parts]), _joined([freq for _, _, freq in parts])
 
-    def _some(self, logits: Logits, hidden: State | None, coded: NDArray[np.int32] | None, targets: Integers | None) -> Any:
-        votes = no_votes(len(logits))
-        if self.neighbours and hidden is not None:
-            votes = self.neighbours.predict(hidden)
-        lessons = self.bias.lessons()
-        found, start, freq = self._code(logits, votes, lessons, coded, targets)
-        self.bias.note(found)
-        if self.neighbours and hidden is not None:
-            self.neighbours.note(hidden, found, lessons)
+    def _code(self, logits: Logits, hidden: HostHidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
+        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients()
+        if self._observer:
+            self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
+        start, freq = compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, gradients)
+        self._note(hidden, coded, gradients)
+        return start, freq
+
+    def _find(self, logits: Logits, hidden: HostHidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
+        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients()
+        found, start, freq = compiled_frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, gradients)
+        self._note(hidden, found, gradients)
         return found, start, freq
 
-    def _code(self, logits: Logits, votes: Votes, lessons: Lessons, coded: NDArray[np.int32] | None, targets: Integers | None) -> Any:
-        if coded is not None:
-            if self._observer:
-                self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
-            return (coded, *compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, lessons))
-        assert targets is not None
-        return compiled_frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, lessons)
+    def _votes(self, hidden: HostHidden | None, rows: int) -> Votes:
+        return self.neighbours.predict(hidden) if self.neighbours and hidden is not None else no_votes(rows)
+
+    def _note(self, hidden: HostHidden | None, coded: NDArray[np.int32], gradients: Gradients) -> None:
+        """Keep what the round's update needs."""
+        self.bias.note(coded)
+        if self.neighbours and hidden is not None:
+            self.neighbours.note(hidden, coded, gradients)
 
     def update(self) -> None:
         """Ends a round."""
@@ -121,9 +128,9 @@ def _slices(rows: int) -> list[slice]:
     return [slice(i, min(i + _ROWS, rows)) for i in range(0, rows, _ROWS)]
 
 
-def _rows(hidden: State | None, at: slice) -> State | None:
-    return None if hidden is None else State(hidden.q[at], hidden.scale[at])
+def _rows(hidden: HostHidden | None, at: slice) -> HostHidden | None:
+    return None if hidden is None else hidden.at(at)
 
 
-def _joined(parts: list[Any], which: int) -> Any:
-    return parts[0][which] if len(parts) == 1 else np.concatenate([part[which] for part in parts])
+def _joined(parts: list[NDArray[_Number]]) -> NDArray[_Number]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.adapter.kernels import bias as kernels
-from llmzip.entropy.frequencies import TOTAL_BITS, Lessons
+from llmzip.entropy.frequencies import TOTAL_BITS, Gradients
 from llmzip.parameters import BiasParameters
 
 _f32 = np.float32
@@ -43,9 +43,9 @@ class VocabularyBias:
             self._rate, self._prior = _f32(parameters.rate / 16), _f32(parameters.prior)
             self._seen = np.zeros(vocab, _f32)
 
-    def lessons(self) -> Lessons:
+    def gradients(self) -> Gradients:
         """Where the next rows leave what they teach."""
-        return Lessons(self.expected, self.shift)
+        return Gradients(self.expected, self.shift)
 
     def note(self, symbols: NDArray[np.int32]) -> None:
         """Symbols that came, int32 [n]; raw bytes have no bias."""

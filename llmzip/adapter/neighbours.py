@@ -9,31 +9,22 @@ BUCKETS ranges of M: the share of symbols there that the votes explain better, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.adapter.kernels import neighbours as kernels
 from llmzip.adapter.kernels.neighbours import BUCKETS, RANGE
+from llmzip.engine.hidden import HostHidden
 from llmzip.engine.kernels.products import shared_product
 from llmzip.engine.kernels.quads import QUAD
 from llmzip.engine.kernels.tiles import OUTPUTS
-from llmzip.entropy.frequencies import MOST_ODDS, Lessons, Votes
+from llmzip.entropy.frequencies import MOST_ODDS, Gradients, Votes
 from llmzip.parameters import NeighbourParameters
 
 SHARE_BITS = 16  # shares are kept in units of 2^-SHARE_BITS
 FIRST_SHARE, FIRST_COUNT = 1 << (SHARE_BITS - 2), 6  # a bucket starts as if votes had explained a quarter of six symbols
 
 _f32 = np.float32
-
-
-@dataclass(frozen=True)
-class State:
-    """Hidden states as the head takes them: int8 [n, width], and scales float32 [n] that bring their mean square to 1."""
-
-    q: NDArray[np.int8]
-    scale: NDArray[np.float32]
 
 
 def factors(p: NeighbourParameters, width: int) -> tuple[np.float32, np.float32]:
@@ -83,7 +74,7 @@ class Neighbours:
         self._dots = np.empty((rows, blocks * OUTPUTS), np.int32)
         self._voted, self._masses = np.empty((rows, room), np.int32), np.empty((rows, room), np.int64)
         self._bucket: NDArray[np.int64] | None = None  # None while there are no neighbours
-        self._pending: list[tuple[State, NDArray[np.int32], NDArray[np.int64] | None, Lessons]] = []
+        self._pending: list[tuple[HostHidden, NDArray[np.int32], NDArray[np.int64] | None, Gradients]] = []
 
     @staticmethod
     def memory(parameters: NeighbourParameters, width: int, total: int, rows: int) -> int:
@@ -91,14 +82,14 @@ class Neighbours:
         room = min(1 << parameters.capacity_bits, total)
         return room * (width + 8) + rows * room * 16
 
-    def pretend(self, seen: int, state: State) -> None:
+    def fill_for_timing(self, seen: int, state: HostHidden) -> None:
         """As if so many symbols had come, of the block's at most, any of them after any of these states: for timing what comes then."""
         random = np.random.default_rng(0)
         which, symbols = random.integers(len(state.q), size=seen), random.integers(self._alphabet, size=seen, dtype=np.int32)
         kernels.keep(state.q[which], state.scale[which], symbols, 0, self.capacity, self._keys, self._scales, self._symbols)
         self.seen = seen
 
-    def predict(self, state: State) -> Votes:
+    def predict(self, state: HostHidden) -> Votes:
         """The votes on what follows each of n states."""
         n, kept = len(state.q), min(self.seen, self.capacity)
         count, bucket = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -112,15 +103,15 @@ class Neighbours:
         self._bucket = bucket if kept else None
         return Votes(count, self._voted, self._masses, self._shares.odds(bucket))
 
-    def note(self, state: State, symbols: NDArray[np.int32], lessons: Lessons) -> None:
+    def note(self, state: HostHidden, symbols: NDArray[np.int32], gradients: Gradients) -> None:
         """The symbols that came after the states of the last `predict`, int32 [n], and their weights."""
-        self._pending.append((state, symbols, self._bucket, lessons))
+        self._pending.append((state, symbols, self._bucket, gradients))
 
     def update(self) -> None:
         """Ends a round: keeps its states, oldest first."""
-        for state, symbols, bucket, lessons in self._pending:
+        for state, symbols, bucket, gradients in self._pending:
             if bucket is not None:
-                self._shares.update(bucket, lessons.own, lessons.voted)
+                self._shares.update(bucket, gradients.own, gradients.voted)
             kernels.keep(state.q, state.scale, symbols, self.seen, self.capacity, self._keys, self._scales, self._symbols)
             self.seen += len(symbols)
         self._pending.clear()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from llmzip.adapter.adapter import Adapter, Sizes
-from llmzip.adapter.neighbours import State
 from llmzip.adapter.reference import ReferenceAdapter
+from llmzip.engine.hidden import Hidden, HostHidden
 from llmzip.errors import InexactMachineError
 from llmzip.parameters import AdapterParameters, BiasParameters, NeighbourParameters
 
@@ -19,13 +19,13 @@ _KNOWN_ANSWERS = "42b018d228a98e3c5523c355de0055ec648137920b45061158a3505aa6174f
 _SIZES = Sizes(vocab=700, symbols=956, width=64, lanes=5, total=60)
 
 
-def rows(rng: np.random.RandomState, sizes: Sizes, n: int) -> tuple[np.ndarray, State]:
+def rows(rng: np.random.RandomState, sizes: Sizes, n: int) -> tuple[np.ndarray, HostHidden]:
     """Random logits and states, the states few, so that some come again."""
     logits = (rng.randint(-5000, 5001, (n, sizes.vocab)) / 500).astype(np.float32)
     kinds = np.random.RandomState(0).randint(-127, 128, (7, sizes.width))
     near = kinds[rng.randint(0, 7, n)] + rng.randint(-20, 21, (n, sizes.width))
     q = np.clip(near, -127, 127).astype(np.int8)
-    return logits, State(q, (rng.random_sample(n).astype(np.float32) + np.float32(0.5)) / np.float32(64))
+    return logits, Hidden(q, (rng.random_sample(n).astype(np.float32) + np.float32(0.5)) / np.float32(64))
 
 
 @cache

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from llmzip.adapter.adapter import Sizes, steps_a_round
 from llmzip.adapter.bias import update_reference
 from llmzip.adapter.kernels.neighbours import BUCKETS, MASS_BITS, RANGE
-from llmzip.adapter.neighbours import Shares, State, factors
+from llmzip.adapter.neighbours import Shares, factors
+from llmzip.engine.hidden import HostHidden
 from llmzip.entropy import frequencies
 from llmzip.entropy.exponential import power_of_two
 from llmzip.entropy.frequencies import TOTAL_BITS, Integers, Logits, Votes, no_votes
@@ -30,16 +31,16 @@ class ReferenceAdapter:
         # Of every symbol coded so far, oldest first; and the same of this round.
         self._keys, self._scales = np.zeros((0, sizes.width), np.int64), np.zeros(0, _f32)
         self._symbols = np.zeros(0, np.int32)
-        self._round: list[tuple[State, NDArray[np.int32]]] = []
-        self._lessons: list[tuple[NDArray[np.int64], Integers, Integers]] = []
+        self._round: list[tuple[HostHidden, NDArray[np.int32]]] = []
+        self._gradients: list[tuple[NDArray[np.int64], Integers, Integers]] = []
 
-    def intervals(self, logits: Logits, hidden: State, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
+    def intervals(self, logits: Logits, hidden: HostHidden, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
         """See `Adapter.intervals`."""
         votes, bucket = self._votes(hidden)
         self._learn(logits, votes, bucket, hidden, coded)
         return frequencies.intervals_reference(frequencies.frequencies(logits, self._bias, votes, self._sizes.symbols), coded)
 
-    def find(self, logits: Logits, hidden: State, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
+    def find(self, logits: Logits, hidden: HostHidden, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
         """See `Adapter.find`."""
         votes, bucket = self._votes(hidden)
         f = frequencies.frequencies(logits, self._bias, votes, self._sizes.symbols)
@@ -47,16 +48,16 @@ class ReferenceAdapter:
         self._learn(logits, votes, bucket, hidden, found)
         return (found, *frequencies.intervals_reference(f, found))
 
-    def _learn(self, logits: Logits, votes: Votes, bucket: NDArray[np.int64] | None, hidden: State, coded: NDArray[np.int32]) -> None:
+    def _learn(self, logits: Logits, votes: Votes, bucket: NDArray[np.int64] | None, hidden: HostHidden, coded: NDArray[np.int32]) -> None:
         expected, own, voted = frequencies.learn_reference(logits, self._bias, votes, self._sizes.symbols, coded, self._shift)
         self._gradient += expected
         for s in coded[coded < self._sizes.vocab]:
             self._gradient[s] -= 1 << (TOTAL_BITS - self._shift)
         self._round.append((hidden, coded))
         if bucket is not None:
-            self._lessons.append((bucket, own, voted))
+            self._gradients.append((bucket, own, voted))
 
-    def _votes(self, hidden: State) -> tuple[Votes, NDArray[np.int64] | None]:
+    def _votes(self, hidden: HostHidden) -> tuple[Votes, NDArray[np.int64] | None]:
         n, p = len(hidden.q), self._p.neighbours
         if p is None or not len(self._keys):
             return no_votes(n), None
@@ -81,11 +82,11 @@ class ReferenceAdapter:
             update_reference(self._gradient, self._shift, self._p.bias, self._seen, self._bias)
         self._gradient[:] = 0
         if p := self._p.neighbours:
-            for lesson in self._lessons:
+            for lesson in self._gradients:
                 self._shares.update(*lesson)
             newest = slice(-(1 << p.capacity_bits), None)
             self._keys = np.concatenate([self._keys, *(s.q.astype(np.int64) for s, _ in self._round)])[newest]
             self._scales = np.concatenate([self._scales, *(s.scale for s, _ in self._round)])[newest]
             self._symbols = np.concatenate([self._symbols, *(c for _, c in self._round)])[newest]
         self._round.clear()
-        self._lessons.clear()
+        self._gradients.clear()

@@ -17,11 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from llmzip.adapter.adapter import Adapter, Sizes
-from llmzip.adapter.neighbours import State
 from llmzip.archive.records import ModelRecord
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import LaneLayout
-from llmzip.engine.transformer import Hidden
+from llmzip.engine.hidden import HostHidden
 from llmzip.entropy.frequencies import TOTAL
 from llmzip.parameters import AttentionSpan
 
@@ -107,16 +106,16 @@ class Forecast:
         total = kept + lanes * (_MOST_STEPS + 1)
         adapter = Adapter(model.adapter, Sizes(config.vocab, self._alphabet, config.width, lanes, total), transformer.threads)
         if position:
-            cache.pretend(position)
+            cache.fill_for_timing(position)
         if kept and adapter.neighbours:
-            adapter.neighbours.pretend(kept, self._states())
+            adapter.neighbours.fill_for_timing(kept, self._states())
         random, targets = np.random.default_rng(0), np.full(lanes, TOTAL // 2, np.int64)
         times: list[_Times] = []
         while len(times) <= _STEPS or (len(times) <= _MOST_STEPS and sum(map(sum, times)) < _SECONDS):
             tokens = random.integers(config.vocab, size=(lanes, 1), dtype=np.int32)
             start = self.clock()
             hidden = transformer.advance(tokens, cache)
-            state = _state(hidden)
+            state = hidden.on_host()
             advanced = self.clock()
             adapter.find(transformer.logits(hidden), state, targets)
             if (len(times) + 1) % adapter.steps == 0:
@@ -124,16 +123,12 @@ class Forecast:
             times.append(_Times(advanced - start, self.clock() - advanced))
         return _Times(*(sum(kind) / len(kind) for kind in zip(*times[1:], strict=True)))
 
-    def _states(self) -> State:
+    def _states(self) -> HostHidden:
         """What random tokens lead to: as near to each other as this model's states are, which is what votes' time depends on."""
         transformer = self._transformer
         cache = transformer.cache(1, replace(self._model.span, window=_STATES), _STATES, _STATES)
         tokens = np.random.default_rng(1).integers(transformer.config.vocab, size=(1, _STATES), dtype=np.int32)
-        return _state(transformer.advance(tokens, cache))
-
-
-def _state(hidden: Hidden) -> State:
-    return State(hidden.q.cpu().numpy(), hidden.scale.cpu().numpy())
+        return transformer.advance(tokens, cache).on_host()
 
 
 def _mean(steps: int, full: float) -> float:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.adapter.neighbours import State
 from llmzip.coding.lanes import LaneLayout
+from llmzip.engine.hidden import HostHidden
 from llmzip.parameters import AttentionSpan
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Direction(Protocol):
         """Number of steps from `step` whose input tokens are already known."""
         ...
 
-    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: State | None) -> None:
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: HostHidden | None) -> None:
         """Code consecutive steps from `step` on; logits float32 [steps * lanes, vocab], rows in step order."""
         ...
 
@@ -95,7 +95,7 @@ class PredictionSession:
             while first < steps:
                 some = min(_until_update(direction, step + first, lanes), steps - first)
                 part = hidden.at(np.ascontiguousarray(rows[first : first + some]).reshape(-1))
-                state = State(part.q.cpu().numpy(), part.scale.cpu().numpy()) if direction.learns else None
+                state = part.on_host() if direction.learns else None
                 direction.code(step + first, lanes, transformer.logits(part), state)
                 first += some
                 if direction.learns and (step + first) % direction.round_steps == 0:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.errors import DeviceError
 
 if TYPE_CHECKING:
+    from llmzip.engine.operations import Operations
     from llmzip.engine.transformer import Transformer
     from llmzip.models.convert import IntegerModel
 
@@ -61,10 +62,10 @@ def build(
 
     small = small_model(model.config)
 
-    def engine(m: IntegerModel, operations: Any, rows: int = 0) -> Transformer:
+    def engine(m: IntegerModel, operations: Operations, rows: int = 0) -> Transformer:
         return Transformer(m, product, operations, place, threads, FusedLayers(m, threads) if rows else None, rows)
 
-    def exact(operations: Any, rows: int = 0) -> bool:
+    def exact(operations: Operations, rows: int = 0) -> bool:
         definition = Transformer(small, gemm.KERNELS["float64"], TorchOps(small.config), place, threads)
         try:
             if agree(engine(small, operations, rows), definition, MANY_ROWS * threads):
@@ -74,7 +75,7 @@ def build(
         _log.info("compiled kernels are inexact on this machine and are not used; expect it to be slow")
         return False
 
-    operations: Any = TorchOps(model.config)
+    operations: Operations = TorchOps(model.config)
     most_rows = 0
     if ops != "numba" and kernel is None and FusedLayers.fits(model) and exact(TorchOps(small.config), sys.maxsize):
         most_rows = faster_up_to(product, model, threads)

@@ -71,7 +71,7 @@ class KVCache:
             self.offset[layer, head] += shift
         return self.position - self.offset
 
-    def pretend(self, position: int) -> None:
+    def fill_for_timing(self, position: int) -> None:
         """As if `position` tokens had been fed, whatever they were: for timing what comes then.
 
         The cache must have been made for `_ALIGN` more, and `position` be at most its window.

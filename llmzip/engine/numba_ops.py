@@ -40,7 +40,7 @@ class NumbaOps:
     def attend(
         self, acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, pinned: Tensor, cache: KVCache, layer: int, slot: Table
     ) -> tuple[Tensor, Tensor]:
-        """See `torch_ops.TorchOps.attend`."""
+        """See `operations.Operations.attend`."""
         c = self.config
         out = np.empty((acc.shape[0], c.query_width), f32)
         qkv, turns = Scaled(acc.numpy(), col.numpy(), row.numpy()), Turns(cs.numpy(), pinned.numpy())

@@ -26,11 +26,7 @@ class TorchOps:
     def attend(
         self, acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, pinned: Tensor, cache: KVCache, layer: int, slot: Table
     ) -> tuple[Tensor, Tensor]:
-        """Rotates, stores and attends: acc int32 [lanes*t, q+3kv] -> int8 [lanes*t, q] and scales [lanes*t].
-
-        cs and pinned: float32 [t, 2, head_dim/2], rotations at the queries' positions and as the sinks see them.
-        slot: where the first of the t new keys goes, by layer and head.
-        """
+        """See `operations.Operations.attend`."""
         c = self.config
         t = cs.shape[0]
         lanes = acc.shape[0] // t

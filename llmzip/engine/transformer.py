@@ -13,8 +13,10 @@ from torch import Tensor
 
 from llmzip.engine.cache import KVCache
 from llmzip.engine.gemm import Gemm
+from llmzip.engine.hidden import DeviceHidden, Hidden
 from llmzip.engine.kernels.arguments import Table
 from llmzip.engine.memory import available
+from llmzip.engine.operations import Operations
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.models.rotate import block_size
@@ -30,19 +32,6 @@ class Matrix:
 
     weights: Any  # what `Gemm.prepare` made of int8 [n, k]
     scale: Tensor
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """The normed and quantised residual stream, ready for the head: int8 [n, width] and scales float32 [n]."""
-
-    q: Tensor
-    scale: Tensor
-
-    def at(self, rows: NDArray[np.int64]) -> Hidden:
-        """Some of the rows."""
-        index = torch.from_numpy(rows).to(self.q.device)
-        return Hidden(self.q[index], self.scale[index])
 
 
 class Transformer:
@@ -61,7 +50,7 @@ class Transformer:
         self,
         model: IntegerModel,
         gemm: Gemm,
-        ops: Any,
+        ops: Operations,
         device: torch.device,
         threads: int = 1,
         fused: FusedLayers | None = None,
@@ -98,7 +87,7 @@ class Transformer:
         return KVCache.bytes_needed(self.config, lanes, span, steps, chunk) + between, available(self.device)
 
     @torch.inference_mode()
-    def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> Hidden:
+    def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> DeviceHidden:
         """Feeds the next tokens of every lane, int32 [lanes, t]; hidden state of each, rows in lane-major order.
 
         A call may have fewer lanes than the cache; they are its first ones, and those left out have ended.
@@ -115,7 +104,7 @@ class Transformer:
         cache.position += t
         return hidden
 
-    def _run_layers(self, x: Tensor, cs: Tensor, pinned_cs: Tensor, cache: KVCache, slot: Table) -> Hidden:
+    def _run_layers(self, x: Tensor, cs: Tensor, pinned_cs: Tensor, cache: KVCache, slot: Table) -> DeviceHidden:
         """One operation after another: what `fused` does in one."""
         c, ops = self.config, self.ops
         block = block_size(c.ffn)
@@ -133,7 +122,7 @@ class Transformer:
         return Hidden(*ops.add_norm_quantise(x, acc, col, row, c.norm_eps))
 
     @torch.inference_mode()
-    def logits(self, hidden: Hidden) -> NDArray[np.float32]:
+    def logits(self, hidden: DeviceHidden) -> NDArray[np.float32]:
         """Logits in units of log2, float32 [n, vocab]."""
         q, scale = hidden.q, hidden.scale
         if self.fused and len(q) <= self.fused_rows:

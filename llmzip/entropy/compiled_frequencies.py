@@ -5,30 +5,34 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.entropy.frequencies import Integers, Lessons, Logits, Votes
+from llmzip.entropy.frequencies import Gradients, Integers, Logits, Votes
 from llmzip.entropy.kernels import frequencies as kernels
 
 
 def intervals(
-    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32], lessons: Lessons
+    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32], gradients: Gradients
 ) -> tuple[Integers, Integers]:
-    """Cumulative frequency below, and frequency of, the symbol `coded` [n] in each row; as many threads as `lessons` has parts."""
+    """Cumulative frequency below, and frequency of, the symbol `coded` [n] in each row; as many threads as `gradients` has parts."""
     n = len(coded)
     start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
-    lessons.own, lessons.voted = np.empty(n, np.int64), np.empty(n, np.int64)
+    gradients.own, gradients.voted = np.empty(n, np.int64), np.empty(n, np.int64)
     given = (votes.count, votes.symbols, votes.masses, votes.odds)
-    kernels.intervals(logits, bias, *given, symbols, coded, start, freq, lessons.expected, lessons.shift, lessons.own, lessons.voted)
+    kernels.intervals(
+        logits, bias, *given, symbols, coded, start, freq, gradients.expected, gradients.shift, gradients.own, gradients.voted
+    )
     return start, freq
 
 
 def find(
-    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, targets: Integers, lessons: Lessons
+    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, targets: Integers, gradients: Gradients
 ) -> tuple[NDArray[np.int32], Integers, Integers]:
     """The symbol whose interval holds `targets` [n] in each row, its cumulative frequency and its frequency."""
     n = len(targets)
     found = np.empty(n, np.int32)
     start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
-    lessons.own, lessons.voted = np.empty(n, np.int64), np.empty(n, np.int64)
+    gradients.own, gradients.voted = np.empty(n, np.int64), np.empty(n, np.int64)
     given = (votes.count, votes.symbols, votes.masses, votes.odds)
-    kernels.find(logits, bias, *given, symbols, targets, found, start, freq, lessons.expected, lessons.shift, lessons.own, lessons.voted)
+    kernels.find(
+        logits, bias, *given, symbols, targets, found, start, freq, gradients.expected, gradients.shift, gradients.own, gradients.voted
+    )
     return found, start, freq

@@ -62,7 +62,7 @@ def no_votes(rows: int) -> Votes:
 
 
 @dataclass
-class Lessons:
+class Gradients:
     """What the coded symbols teach, collected by `intervals` and `find`.
 
     Attributes:
@@ -117,7 +117,7 @@ def frequencies(logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols
 def learn_reference(
     logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32], shift: int
 ) -> tuple[NDArray[np.int64], Integers, Integers]:
-    """`Lessons` of rows whose symbols are known: expected int64 [vocab], own [n], voted [n]."""
+    """`Gradients` of rows whose symbols are known: expected int64 [vocab], own [n], voted [n]."""
     w, _ = weights(logits, bias, symbols)
     rows = np.arange(len(coded))
     expected = (_shares(w, symbols)[:, : logits.shape[1]] >> shift).sum(axis=0)

@@ -13,6 +13,7 @@ from llmzip.adapter.bias import VocabularyBias
 from llmzip.adapter.kernels.neighbours import MASS_BITS
 from llmzip.adapter.probe import prove, rows
 from llmzip.adapter.reference import ReferenceAdapter
+from llmzip.engine.hidden import Hidden
 from llmzip.entropy.frequencies import TOTAL_BITS, no_votes
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
@@ -38,7 +39,7 @@ def play(adapter: Adapter | ReferenceAdapter, sizes: Sizes, steps: int, call: in
     while step < steps:
         n = min(call, adapter.steps - step % adapter.steps, steps - step)
         at = slice(step * sizes.lanes, (step + n) * sizes.lanes)
-        some = nb.State(state.q[at], state.scale[at])
+        some = Hidden(state.q[at], state.scale[at])
         out += [np.stack(adapter.intervals(logits[at], some, coded[at].astype(np.int32)), axis=1)]
         step += n
         if step % adapter.steps == 0:
@@ -84,7 +85,7 @@ def test_lanes_are_learned_from_in_order() -> None:
     results = []
     for order in (np.arange(20), np.arange(20)[::-1].copy()):
         adapter = Adapter(p, sizes)
-        adapter.intervals(logits[order], nb.State(state.q[order], state.scale[order]), coded[order])
+        adapter.intervals(logits[order], Hidden(state.q[order], state.scale[order]), coded[order])
         adapter.update()
         assert adapter.neighbours
         votes = adapter.neighbours.predict(state)
@@ -98,8 +99,8 @@ def test_bias_goes_to_what_comes() -> None:
     bias = VocabularyBias(BIAS, 8, rows=4, threads=1)
     assert bias.shift == 0
     for _ in range(30):
-        lessons = bias.lessons()
-        lessons.expected[0] += np.int32(4 * (1 << TOTAL_BITS) // 8)  # what a flat prediction expects of four rows
+        gradients = bias.gradients()
+        gradients.expected[0] += np.int32(4 * (1 << TOTAL_BITS) // 8)  # what a flat prediction expects of four rows
         bias.note(np.array([3, 3, 3, 8], np.int32))  # 8 is a raw byte
         bias.update()
         assert not bias.expected.any()
@@ -110,7 +111,7 @@ def test_bias_goes_to_what_comes() -> None:
 def test_literal_values_of_a_bias() -> None:
     """One round of one row: a token given 3/4 that came, and one given 1/4 that did not."""
     bias = VocabularyBias(BiasParameters(32, 3), 2, rows=1, threads=1)
-    bias.lessons().expected[0] = [3 << 26, 1 << 26]
+    bias.gradients().expected[0] = [3 << 26, 1 << 26]
     bias.note(np.array([0], np.int32))
     bias.update()
     assert bias.values.tolist() == [np.float32(0.5) / np.float32(3.25), np.float32(-0.5) / np.float32(3.25)]
@@ -139,7 +140,7 @@ def test_shares_learn_and_stay_in_bounds() -> None:
 
 def test_no_votes_before_anything_is_known() -> None:
     n = nb.Neighbours(NEIGHBOURS, 16, 300, total=100, rows=4, threads=1)
-    state = nb.State(np.ones((3, 16), np.int8), np.ones(3, np.float32))
+    state = Hidden(np.ones((3, 16), np.int8), np.ones(3, np.float32))
     assert n.predict(state).count.tolist() == no_votes(3).count.tolist()
 
 

@@ -46,19 +46,19 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
     start, freq = fq.intervals_reference(f, coded)
     for known in (True, False):
         for at in (start, start + freq - 1, np.zeros(n, np.int64), np.full(n, TOTAL - 1)):
-            lessons = fq.Lessons(np.zeros((2, vocab), np.int32), shift)
+            gradients = fq.Gradients(np.zeros((2, vocab), np.int32), shift)
             if known:
-                got = (coded, *compiled.intervals(logits, bias, votes, symbols, coded, lessons))
+                got = (coded, *compiled.intervals(logits, bias, votes, symbols, coded, gradients))
             else:
-                got = compiled.find(logits, bias, votes, symbols, at, lessons)
+                got = compiled.find(logits, bias, votes, symbols, at, gradients)
             found = coded if known else fq.find_reference(f, at)
             for a, b in zip(got, (found, *fq.intervals_reference(f, found)), strict=True):
                 assert (a == b).all()
             expected, own, voted = fq.learn_reference(logits, bias, votes, symbols, found, shift)
             if 4 * TOTAL >> shift < 1 << 31:
-                assert (lessons.expected.sum(axis=0) == expected).all()
-            assert (lessons.own == own).all()
-            assert (lessons.voted == voted).all()
+                assert (gradients.expected.sum(axis=0) == expected).all()
+            assert (gradients.own == own).all()
+            assert (gradients.voted == voted).all()
 
 
 def test_real_vocabulary_size() -> None:
@@ -67,8 +67,8 @@ def test_real_vocabulary_size() -> None:
     f = fq.frequencies(logits, bias, votes, 49408)
     coded = np.array([0, 49151, 49152 + 255], dtype=np.int32)
     want = fq.intervals_reference(f, coded)
-    assert np.array_equal(compiled.intervals(logits, bias, votes, 49408, coded, fq.Lessons()), want)
-    assert np.array_equal(compiled.find(logits, bias, votes, 49408, want[0], fq.Lessons())[0], coded)
+    assert np.array_equal(compiled.intervals(logits, bias, votes, 49408, coded, fq.Gradients()), want)
+    assert np.array_equal(compiled.find(logits, bias, votes, 49408, want[0], fq.Gradients())[0], coded)
 
 
 def test_ties_and_literal_values() -> None:
@@ -110,4 +110,4 @@ def test_most_odds_keep_the_total(spread: float) -> None:
     assert f[0, 49407] > 0.99 * TOTAL
     coded = np.array([49407, 5], np.int32)
     none = np.zeros(49152, np.float32)
-    assert np.array_equal(compiled.intervals(logits, none, votes, 49408, coded, fq.Lessons()), fq.intervals_reference(f, coded))
+    assert np.array_equal(compiled.intervals(logits, none, votes, 49408, coded, fq.Gradients()), fq.intervals_reference(f, coded))
