@@ -232,7 +232,8 @@ def _content(tiny: bytes) -> dict[str, Refused]:
     model, block, end = _records(tiny)
 
     def whole(m: records.ModelRecord, b: records.CodedBlock) -> bytes:
-        return START + b"".join(map(records.encode_record, (m, b, end)))
+        parts: list[records.Record] = [m, b, end]
+        return START + b"".join(map(records.encode_record, parts))
 
     def lost(what: str, **fields: object) -> Refused:
         return Refused(what, NotReproducedError, whole(model, replace(block, **fields)))  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ def contents() -> dict[str, bytes]:
     return {name: content for name, (_, content) in GOOD.items()}
 
 
-def _coding(model_id: str, model: IntegerModel, **options: Any) -> Codec:
+def codec_of(model_id: str, model: IntegerModel, **options: Any) -> Codec:
     """A codec that codes every block with one given model, so that small archives show every part of the format."""
     made = Options(**options)
     return Codec(made, blocks=BlockCodec(LoadedModels(made, LoadedModel(model_id, model, made)), Policy.MODEL))
@@ -121,28 +121,28 @@ def good() -> dict[str, bytes]:
     made["good-zeros-after"] = made["good-stored"] + bytes(7)
     made["good-parity"] = Codec(Options(parity=10)).compress(want["good-parity"])
     full = LEVELS[DEFAULT_LEVEL].adapter  # stated: for texts as short as these an encoder may choose less
-    made["good-tiny"] = _coding("local:tiny", small, adapter=full).compress(want["good-tiny"])
-    made["good-tiny-lanes"] = _coding("local:tiny", small, adapter=full, lanes=5).compress(want["good-tiny-lanes"])
-    made["good-tiny-blocks"] = _coding("local:tiny", small, adapter=full, block_bytes=500).compress(want["good-tiny-blocks"])
-    made["good-tiny-opening"] = _coding("local:tiny", with_opening(small), adapter=full, lanes=2).compress(want["good-tiny-opening"])
-    made["good-tiny-chosen"] = _coding("local:tiny", small).compress(want["good-tiny-chosen"])
+    made["good-tiny"] = codec_of("local:tiny", small, adapter=full).compress(want["good-tiny"])
+    made["good-tiny-lanes"] = codec_of("local:tiny", small, adapter=full, lanes=5).compress(want["good-tiny-lanes"])
+    made["good-tiny-blocks"] = codec_of("local:tiny", small, adapter=full, block_bytes=500).compress(want["good-tiny-blocks"])
+    made["good-tiny-opening"] = codec_of("local:tiny", with_opening(small), adapter=full, lanes=2).compress(want["good-tiny-opening"])
+    made["good-tiny-chosen"] = codec_of("local:tiny", small).compress(want["good-tiny-chosen"])
     for name, adapter in {
         "frozen": FROZEN,
         "bias": AdapterParameters(7, BiasParameters(80, 1), None),
         "neighbours": AdapterParameters(40, None, NeighbourParameters(8, 40)),
     }.items():
         lanes = 1 if name == "frozen" else 3
-        made[f"good-tiny-{name}"] = _coding("local:tiny", small, adapter=adapter, lanes=lanes).compress(want[f"good-tiny-{name}"])
+        made[f"good-tiny-{name}"] = codec_of("local:tiny", small, adapter=adapter, lanes=lanes).compress(want[f"good-tiny-{name}"])
     for level in (1, 9):
-        coding = _coding("local:tiny", small, level=level, adapter=LEVELS[level].adapter)
+        coding = codec_of("local:tiny", small, level=level, adapter=LEVELS[level].adapter)
         made[f"good-tiny-level-{level}"] = coding.compress(want[f"good-tiny-level-{level}"])
     for name in ("utf-16", "windows", "runs"):
-        made[f"good-tiny-{name}"] = _coding("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
+        made[f"good-tiny-{name}"] = codec_of("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
     made |= _by_hand(LoadedModel("local:tiny", small, Options()))
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
-    made["good-real-message"] = _coding(DEFAULT_MODEL, real).compress(want["good-real-message"])
-    made["good-real-form"] = _coding(DEFAULT_MODEL, real).compress(want["good-real-form"])
-    made["good-real-lanes"] = _coding(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
+    made["good-real-message"] = codec_of(DEFAULT_MODEL, real).compress(want["good-real-message"])
+    made["good-real-form"] = codec_of(DEFAULT_MODEL, real).compress(want["good-real-form"])
+    made["good-real-lanes"] = codec_of(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
     return made
 
 
@@ -161,7 +161,7 @@ def _by_hand(loaded: LoadedModel) -> dict[str, bytes]:
     text = want["good-tiny-models"]
     halves = [_block(loaded, m, part, 2) for m, part in ((plain, text[:100]), (other, text[100:]))]
     nothing = np.zeros(5, np.int32)
-    coded = {
+    coded: dict[str, list[records.Record]] = {
         "good-stored-empty": [records.StoredBlock(b""), records.XzBlock(0, 0, b"\0")],
         "good-tiny-models": [nobody, plain, halves[0], other, halves[1], nobody],
         "good-tiny-low": [low, _block(loaded, low, want["good-tiny-low"], 3)],

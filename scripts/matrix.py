@@ -204,7 +204,7 @@ class Matrix:
 
     def add(self, place: Place, setting: Setting, only: str = "") -> dict[str, Any]:
         """Runs a setting on all inputs, or on one; returns what the last process said of itself."""
-        cells, answer = [], {}
+        cells, answer = list[str](), dict[str, Any]()
         for given in self.inputs:
             if only not in ("", given.name):
                 cells.append("-")

@@ -19,8 +19,8 @@ from llmzip.codec.codec import Codec
 from llmzip.codec.transcription import transcribe
 from llmzip.errors import DamagedArchiveError, NotReproducedError, UnsupportedArchiveError
 from llmzip.models.convert import IntegerModel
-from tests.codec.test_codec import eager_codec, records
-from tests.support.codecs import TEXT, fixed_codec
+from tests.codec.test_codec import records
+from tests.support.codecs import TEXT, eager_codec, fixed_codec
 
 ENGLISH = TEXT[:1200].decode()
 RUSSIAN = "Маяк не горел уже три дня, и никто в деревне не знал почему.\nСтарый смотритель молчал.\n" * 4

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from reedsolo import RSCodec
 
 import llmzip
+from llmzip.archive.parity import erasure
 from llmzip.archive.parity import frame as parity_frame
 from llmzip.archive.parity import layout as parity_layout
-from llmzip.archive.parity.layout import Layout, erasure
+from llmzip.archive.parity.layout import Layout
 from llmzip.archive.parity.repair import repair, repair_archive, repair_frames
 from llmzip.archive.records import ParityRecord, StoredBlock, WholeCheck, encode_record, frame_start
 from llmzip.codec.codec import Codec
@@ -49,8 +50,8 @@ def inverted(data: bytes, begin: int, end: int) -> bytes:
 
 
 def restored(data: bytes) -> bytes | None:
-    mended = repair_frames(data)
-    return mended and mended.archive
+    repaired = repair_frames(data)
+    return None if repaired is None else repaired.archive
 
 
 def stored(content: bytes, percent: int | None = None) -> bytes:

@@ -360,9 +360,9 @@ def test_png_without_matplotlib(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_quick_ones_are_repeated_and_the_best_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.1, 0.1, 0.15, 0.15, 0.30, 0.0, 0.5])
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))  # type: ignore[attr-defined]
     row = measure.measure(Contender("c", "library", lambda d: d[::-1], lambda d: d[::-1]), "f", b"abc")
-    assert (row.compress_seconds, row.decompress_seconds) == (pytest.approx(0.05), 0.5)
+    assert (row.compress_seconds, row.decompress_seconds) == (pytest.approx(0.05), 0.5)  # type: ignore[comparison-overlap]
     assert row.decompress_speed == 6
 
 

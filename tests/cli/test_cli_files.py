@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from llmzip.archive.records import CodedBlock, encode_record, frame_start
 from llmzip.cli import main
 from tests.cli.test_cli import SHORT
 from tests.support.archives import frames_of
@@ -160,11 +161,11 @@ def test_text_that_decodes_wrongly_is_not_let_out(here: Path, tiny_folder: Path,
     monkeypatch.setenv("LLMZIP_MODEL", str(tiny_folder))
     monkeypatch.setenv("LLMZIP_CACHE", str(here / "cache"))
     archive = llmzip("-c", stdin=SHORT).stdout_bytes
-    (records,) = frames_of(archive)
-    (coded,) = (r for r in records if isinstance(r, records.CodedBlock))
+    (found,) = frames_of(archive)
+    (coded,) = (r for r in found if isinstance(r, CodedBlock))
     altered = replace(coded, stream=coded.stream[:50] + bytes([coded.stream[50] ^ 1]) + coded.stream[51:])
-    wrong = b"".join(records.encode_record(altered if r is coded else r) for r in records)
-    refused(llmzip("-dc", stdin=records.frame_start() + wrong), 3, "standard input")
+    wrong = b"".join(encode_record(altered if r is coded else r) for r in found)
+    refused(llmzip("-dc", stdin=frame_start() + wrong), 3, "standard input")
     assert llmzip("-dc", stdin=archive).stdout_bytes == SHORT
 
 

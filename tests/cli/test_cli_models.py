@@ -434,7 +434,7 @@ def test_a_registered_model_is_imported_only_as_the_registry_has_it(
 ) -> None:
     pins = {"digest": tiny_model.digest().hex(), "tokenizer_hash": tiny_model.tokenizer.hash.hex()}
     with monkeypatch.context() as patch:
-        patch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], **pins))
+        patch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], **pins))  # type: ignore[arg-type]
         store.save(DEFAULT_MODEL, tiny_model)
         assert run("export", DEFAULT_MODEL, "-o", str(tmp_path / "x")).exit_code == 0
         assert run("rm", DEFAULT_MODEL).exit_code == 0
@@ -555,7 +555,7 @@ def test_models_that_do_not_hold_together_are_refused(run: Run, cache: Path, tin
         return result
 
     def with_tensor(name: str, value: object) -> IntegerModel:
-        return IntegerModel(tiny_model.config, tiny_model.tokenizer, tiny_model.tensors | {name: value})  # type: ignore[dict-item]
+        return IntegerModel(tiny_model.config, tiny_model.tokenizer, tiny_model.tensors | {name: value})  # type: ignore[arg-type]
 
     small, spec = tiny_model.tensors["0.o"][:, :4].copy(), tiny_model.tokenizer
     attempt(3, with_tensor("0.o", small))  # shapes decide what kernels read
@@ -581,7 +581,7 @@ def test_layout_is_what_conversion_makes(tiny_model: IntegerModel) -> None:
 
 def test_import_says_so_when_there_is_no_room(run: Run, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = type("Usage", (), {"free": 10})
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: full)  # type: ignore[attr-defined]
     fails(run("import", str(exported)), 3, "room")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from llmzip.archive.parity import frame as parity_frame
 from llmzip.archive.parity import layout as parity_layout
-from llmzip.archive.records import CodedBlock
+from llmzip.archive.records import CodedBlock, encode_record
 from llmzip.models.convert import IntegerModel
 from tests.cli.test_cli_files import here, llmzip, refused  # noqa: F401  a fixture
 from tests.salvaging.test_salvage import frame
@@ -174,9 +174,9 @@ def test_models(tiny_model: IntegerModel, tiny_folder: Path, monkeypatch: pytest
     """One that is missing ends it at once; a block that another machine made, and this one does not, is named."""
     codec = fixed_codec(tiny_model, level=1, block_bytes=400)
     archive = codec.compress(TEXT[:1100])
-    (records,) = frames_of(archive)
-    coded = [r for r in records if isinstance(r, CodedBlock)]
-    other = archive.replace(records.encode_record(coded[1]), records.encode_record(replace(coded[1], check=1)))
+    (found,) = frames_of(archive)
+    coded = [r for r in found if isinstance(r, CodedBlock)]
+    other = archive.replace(encode_record(coded[1]), encode_record(replace(coded[1], check=1)))
     Path("a.llz").write_bytes(other)
     monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
     for command in (["test"], ["decompress", "--salvage"]):

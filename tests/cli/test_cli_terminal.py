@@ -30,8 +30,8 @@ def tiny(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_bar(tmp_path: Path, tiny: dict[str, str]) -> None:
     """Bytes, speed, time left and the ratio so far, both ways, before the first block is done; no colours, and not too often."""
     (tmp_path / "a.txt").write_bytes(TEXT[:2500])
-    there = at_terminal("stderr", "a.txt", cwd=tmp_path, **tiny)
-    back = at_terminal("stderr", "-dc", "a.txt.llz", cwd=tmp_path, **tiny)
+    there = at_terminal("stderr", "a.txt", cwd=tmp_path, **tiny)  # type: ignore[arg-type]
+    back = at_terminal("stderr", "-dc", "a.txt.llz", cwd=tmp_path, **tiny)  # type: ignore[arg-type]
     assert back[2] == TEXT[:2500]
     size = (tmp_path / "a.txt.llz").stat().st_size
     for name, (code, shown, _) in {"a.txt": there, "a.txt.llz": back}.items():

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from llmzip import parameters
-from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record, frame_start
+from llmzip.archive.records import CodedBlock, ModelRecord, Record, WholeCheck, encode_record, frame_start
 from llmzip.cli.common import forecast
 from llmzip.cli.common.forecast import Forecaster, contents, duration
 from llmzip.codec.forecast import Forecast, Shape
@@ -102,7 +102,7 @@ def bomb(loaded: LoadedModel, blocks: int = 1) -> bytes:
     record = CodedBlock(BOMB, BOMB, 1, 0, b"")
     whole = WholeCheck()
     whole.size = blocks * BOMB
-    records = [loaded.record(LEVELS[9]), *[record] * blocks, whole.record()]
+    records: list[Record] = [loaded.record(LEVELS[9]), *[record] * blocks, whole.record()]
     return frame_start() + b"".join(map(encode_record, records))
 
 

@@ -56,7 +56,7 @@ def test_numba_equals_reference(c: LlamaConfig, rows: int) -> None:
     x[0] = 0.0
     for args in ((None, None, None), (r.acc(rows, c.width), r.scale(c.width), r.scale(rows))):
         a, b = x.clone(), x.clone()
-        assert same(slow.add_norm_quantise(a, *args, c.norm_eps), fast.add_norm_quantise(b, *args, c.norm_eps))
+        assert same(slow.add_norm_quantise(a, *args, c.norm_eps), fast.add_norm_quantise(b, *args, c.norm_eps))  # type: ignore[call-arg]
         assert torch.equal(a, b)
     acc, col, row = r.acc(rows, 2 * c.ffn), r.scale(2 * c.ffn), r.scale(rows) * 10
     acc[0, : c.ffn] = 0
@@ -80,11 +80,11 @@ def test_attention_equals_reference(c: LlamaConfig, window: int, sinks: int) -> 
     for t in [3, 1, 16, 16, 5] * 16:
         lanes = 2 if done < 500 else 1
         slots = [cache.make_room(t) for cache in caches]
-        assert np.array_equal(*slots)
+        assert np.array_equal(*slots)  # type: ignore[arg-type]
         p = np.arange(done, done + t)
         rotations = [torch.from_numpy(rotation(q, c.rope_base, c.head_dim)) for q in (p, np.minimum(p, window + sinks - 1))]
         acc, row = r.acc(lanes * t, c.query_width + 3 * c.kv_width), r.scale(lanes * t) * 100
-        a, b = (ops.attend(acc, col, row, *rotations, cache, 0, slots[0]) for ops, cache in zip((slow, fast), caches, strict=True))
+        a, b = (ops.attend(acc, col, row, *rotations, cache, 0, slots[0]) for ops, cache in zip((slow, fast), caches, strict=True))  # type: ignore[attr-defined]
         assert same(a, b)
         done += t
         for cache in caches:
@@ -104,7 +104,7 @@ def test_near_heads_forget(tiny_model: IntegerModel) -> None:
         model = replace(tiny_model, config=replace(tiny_model.config, local_heads=near, local_window=8))
         assert np.array_equal(stream(model, tokens, [50]), stream(model, tokens, [1], ops="torch"))
         logits = [stream(model, t, [60])[0, 50:] for t in (tokens, changed)]
-        assert np.array_equal(*logits) != differ
+        assert np.array_equal(*logits) != differ  # type: ignore[arg-type]
         transformer = build.build(model, device="cpu")
         alike = [
             transformer.cache(1, AttentionSpan(40, 4, False), 60, 60).windows,
@@ -196,7 +196,7 @@ def test_suite_notices_a_float_sum(tiny_model: IntegerModel, tokens: np.ndarray,
             if orders:
                 monkeypatch.setattr(TorchOps, "add_norm_quantise", staticmethod(float_norm(orders[i])))
             logits.append(stream(tiny_model, tokens, [50], ops="torch"))
-        assert np.array_equal(*logits)
+        assert np.array_equal(*logits)  # type: ignore[arg-type]
 
     on_two_machines(None)
     with pytest.raises(AssertionError):
@@ -213,8 +213,8 @@ def test_probe_refuses_inexact_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
             return w
 
         def multiply(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-            pairs = ((q.int()[:, None] + 128) * w.int()).unflatten(2, (-1, 2)).sum(3).clamp(-32768, 32767)
-            return (pairs.sum(2) - 128 * w.int().sum(1)).int()
+            pairs = ((q.int()[:, None] + 128) * w.int()).unflatten(2, (-1, 2)).sum(3).clamp(-32768, 32767)  # type: ignore[no-untyped-call]
+            return (pairs.sum(2) - 128 * w.int().sum(1)).int()  # type: ignore[no-any-return]
 
     class Rounded(gemm.FloatGemm):
         """A float product that keeps too few bits."""
@@ -224,7 +224,7 @@ def test_probe_refuses_inexact_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
     bad = {"saturating": Saturating(), "rounded": Rounded("rounded", torch.float32, 24)}
     for kernel in bad.values():
-        assert not gemm.is_exact(kernel, [(64, 576)], CPU)
+        assert not gemm.is_exact(kernel, [(64, 576)], CPU)  # type: ignore[arg-type]
     monkeypatch.setattr(gemm, "KERNELS", {**bad, "float64": gemm.KERNELS["float64"]})
     assert gemm.choose([(64, 576)], CPU).name == "float64"
     monkeypatch.setattr(gemm, "KERNELS", bad)
@@ -307,7 +307,7 @@ def test_both_sides_of_the_crossover_agree(tiny_model: IntegerModel, tokens: np.
 def test_float_kernels_split_long_rows(k: int) -> None:
     q, w = torch.full((3, k), 127, dtype=torch.int8), torch.full((5, k), -127, dtype=torch.int8)
     kernel = gemm.KERNELS["float32"]
-    assert kernel.multiply(q, kernel.prepare(w)).unique().tolist() == [-127 * 127 * k]
+    assert kernel.multiply(q, kernel.prepare(w)).unique().tolist() == [-127 * 127 * k]  # type: ignore[no-untyped-call]
 
 
 def test_absent_device(tiny_model: IntegerModel) -> None:

@@ -53,7 +53,7 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
                 got = compiled.find(logits, bias, votes, symbols, at, gradients)
             found = coded if known else fq.find_reference(f, at)
             for a, b in zip(got, (found, *fq.intervals_reference(f, found)), strict=True):
-                assert (a == b).all()
+                assert (a == b).all()  # type: ignore[attr-defined]
             expected, own, voted = fq.learn_reference(logits, bias, votes, symbols, found, shift)
             if 4 * TOTAL >> shift < 1 << 31:
                 assert (gradients.expected.sum(axis=0) == expected).all()

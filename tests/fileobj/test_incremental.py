@@ -18,9 +18,9 @@ from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, Para
 from llmzip.fileobj.incremental import PushReader
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options
-from tests.codec.test_codec import eager_codec, records
+from tests.codec.test_codec import records
 from tests.fileobj.test_llzfile import decoded, plain
-from tests.support.codecs import TEXT
+from tests.support.codecs import TEXT, eager_codec
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_bytes_like() -> None:
     data = bytes(range(200))
     assert compressed(codec, [bytearray(data[:99]), memoryview(data)[99:]]) == codec.compress(data)  # type: ignore[list-item]
     d = Decompressor(codec=codec)
-    assert d.decompress(memoryview(codec.compress(data))) == data  # type: ignore[arg-type]
+    assert d.decompress(memoryview(codec.compress(data))) == data
 
 
 def test_blocks_come_as_soon_as_they_are_there() -> None:
@@ -227,7 +227,7 @@ def test_whole_check_and_kinds_of_errors() -> None:
 @given(st.lists(st.binary(max_size=30), max_size=5), st.integers(1, 40), st.integers(0, 1000))
 @settings(deadline=None)
 def test_both_readers_find_the_same_records(contents: list[bytes], longest: int, seed: int) -> None:
-    wanted = [*map(rec.StoredBlock, contents), rec.EndRecord(5, b"8 bytes!")]
+    wanted: list[rec.Record] = [*map(rec.StoredBlock, contents), rec.EndRecord(5, b"8 bytes!")]
     data = rec.frame_start() + b"".join(map(rec.encode_record, wanted))
     reader, found = PushReader(), []
     for piece in pieces(data + b"rest", seed, longest):

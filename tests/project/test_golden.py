@@ -14,7 +14,7 @@ from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
-from scripts import make_golden
+from scripts import bad_archives, make_golden
 from tests.support.codecs import ROOT
 
 FILES = sorted((ROOT / "tests" / "golden").glob("*.llz"))
@@ -28,11 +28,11 @@ def golden_codec(tiny_model: IntegerModel, real_model: IntegerModel) -> Codec:
 
 
 @pytest.fixture(scope="module")
-def refused() -> dict[str, make_golden.Refused]:
-    return make_golden.refused(*((make_golden.FOLDER / f"{name}.llz").read_bytes() for name in ("good-tiny", "good-parity")))
+def refused() -> dict[str, bad_archives.Refused]:
+    return bad_archives.refused(*((make_golden.FOLDER / f"{name}.llz").read_bytes() for name in ("good-tiny", "good-parity")))
 
 
-def test_all_kinds_are_there(refused: dict[str, make_golden.Refused]) -> None:
+def test_all_kinds_are_there(refused: dict[str, bad_archives.Refused]) -> None:
     assert {f.stem for f in FILES} == set(make_golden.contents()) | set(refused)
     assert (make_golden.FOLDER / "README.md").read_text("utf-8") == make_golden.readme(refused)
 
@@ -48,7 +48,7 @@ def test_good_ones_are_reproduced(real_model: IntegerModel) -> None:
         assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name
 
 
-def test_refused(golden_codec: Codec, refused: dict[str, make_golden.Refused]) -> None:
+def test_refused(golden_codec: Codec, refused: dict[str, bad_archives.Refused]) -> None:
     protected = (make_golden.FOLDER / "good-parity.llz").read_bytes()
     for name, (_, error, archive) in refused.items():
         assert (make_golden.FOLDER / f"{name}.llz").read_bytes() == archive, name

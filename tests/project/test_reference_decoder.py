@@ -26,7 +26,7 @@ from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
 from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
-from scripts import float_reference, make_golden
+from scripts import bad_archives, float_reference, make_golden
 from tests.support.codecs import ROOT, TEXT
 
 DECODER = ROOT / "scripts" / "reference_decoder"
@@ -48,7 +48,7 @@ CLASSES = {
 def decode(model: Path | None, archives: dict[str, bytes] | None = None, **job: object) -> dict[str, Any]:
     """What the reference decoder makes of archives and messages, in a process without llmzip."""
     job |= {"model": model and str(model), "archives": {name: data.hex() for name, data in (archives or {}).items()}}
-    worker = [sys.executable, ROOT / "tests" / "support" / "reference_worker.py"]
+    worker = [sys.executable, str(ROOT / "tests" / "support" / "reference_worker.py")]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts" / "reference_decoder")}
     return json.loads(subprocess.run(worker, input=json.dumps(job).encode(), env=environment, stdout=subprocess.PIPE, check=True).stdout)  # type: ignore[no-any-return]
 
@@ -63,7 +63,7 @@ def kind(archive: bytes) -> str:
 def test_golden_archives(tiny_folder: Path) -> None:
     results = decode(tiny_folder, {name: GOLDEN[name] for name in TINY})
     expected = {name: content.hex() for name, content in CONTENTS.items()}
-    refused = make_golden.refused(GOLDEN["good-tiny"], GOLDEN["good-parity"])
+    refused = bad_archives.refused(GOLDEN["good-tiny"], GOLDEN["good-parity"])
     expected |= {name: CLASSES[case.error] for name, case in refused.items()}
     for name in TINY:
         assert results[name][0] == expected[name], name
@@ -77,13 +77,13 @@ def test_golden_archive_with_an_opening(tiny_folder: Path) -> None:
 
 
 def test_fresh_archives(tiny_model: IntegerModel, tiny_folder: Path) -> None:
-    """Everything at once: lanes longer than the window, both parts that learn, neighbours that are replaced, heads that look near."""
+    """Everything at once: lanes longer than the window, both parts that learn, neighbours that are replaced, local-attention heads."""
     near = {"near_heads": [1, 2], "near_window": 40}
     model = replace(tiny_model, config=replace(tiny_model.config, local_heads=(1, 2), local_window=40))
     adapter = AdapterParameters(20, BiasParameters(46, 3), NeighbourParameters(9, 60))
     archives = {
-        "level 1": make_golden._Coding("local:tiny", model, level=1, lanes=3, adapter=adapter).compress(TEXT[:3000]),
-        "level 9": make_golden._Coding("local:tiny", model, level=9, adapter=FROZEN).compress(TEXT[:500]),
+        "level 1": make_golden.codec_of("local:tiny", model, level=1, lanes=3, adapter=adapter).compress(TEXT[:3000]),
+        "level 9": make_golden.codec_of("local:tiny", model, level=9, adapter=FROZEN).compress(TEXT[:500]),
     }
     results = decode(tiny_folder, archives, chosen=near)
     symbols = len(results["level 1"][1])

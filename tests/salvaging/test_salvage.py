@@ -324,10 +324,10 @@ def rewritten(made: Made, number: int, change: Callable[[Block], Block]) -> byte
 
 
 def test_what_a_machine_does_not_reproduce(made: Made) -> None:
-    data = rewritten(made, 0, lambda block: replace(block, check=1))  # type: ignore[call-arg]
+    data = rewritten(made, 0, lambda block: replace(block, check=1))  # type: ignore[arg-type]
     result = made.expect(data, (0, made.blocks[0][0].stop))
     assert [(gap.block, gap.start, gap.size, gap.reason) for gap in result.gaps] == [(1, 0, 381, NOT_REPRODUCED)]
-    data = rewritten(made, 2, lambda block: replace(block, check=1))  # type: ignore[call-arg]
+    data = rewritten(made, 2, lambda block: replace(block, check=1))  # type: ignore[arg-type]
     assert [(gap.block, gap.reason) for gap in made.salvage(data).gaps] == [(3, "damaged")]
 
 

@@ -88,11 +88,11 @@ def bfloat16_products() -> Iterator[None]:
         if not hasattr(matmul, "fp32_precision"):
             yield
             return
-        before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+        before, matmul.fp32_precision = matmul.fp32_precision, "bf16"  # type: ignore[union-attr]
         try:
             yield
         finally:
-            matmul.fp32_precision = before
+            matmul.fp32_precision = before  # type: ignore[union-attr]
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ def state() -> dict[str, Any]:
         "oneDNN": torch.backends.mkldnn.enabled,
         "torch's threads": torch.get_num_threads(),
         "numba's threads": numba.get_num_threads(),
-        "numba's layers": list(numba.config.THREADING_LAYER_PRIORITY),
+        "numba's layers": list(numba.config.THREADING_LAYER_PRIORITY),  # type: ignore[attr-defined]
         "numba's configuration": {k: v for k, v in vars(numba.config).items() if k.isupper() and isinstance(v, (int, str))},
         "subnormals": is_subnormal_kept(),
         "rounding": MATH.fegetround(),

@@ -29,7 +29,7 @@ def gaussians(seed: str, shape: tuple[int, ...], scale: float) -> np.ndarray:
     """Roughly normal float32 values that are the same in every version of every library."""
     n = int(np.prod(shape))
     raw = np.frombuffer(hashlib.shake_256(seed.encode()).digest(8 * n), dtype=np.uint8).reshape(n, 8)
-    return ((raw.astype(np.float32).sum(axis=1) - 1020.0) * np.float32(scale / 209.0)).reshape(shape)
+    return ((raw.astype(np.float32).sum(axis=1) - 1020.0) * np.float32(scale / 209.0)).reshape(shape)  # type: ignore[no-any-return]
 
 
 def vocabulary() -> list[str]:

@@ -88,7 +88,7 @@ def test_kept_beside_the_source_and_found_again(package: Path) -> None:
 
 
 def replaced(by: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    return lambda file: file.write_bytes(by(file.read_bytes())) and None
+    return lambda file: file.write_bytes(by(file.read_bytes())) and None  # type: ignore[return-value]
 
 
 class Trap:
@@ -119,7 +119,7 @@ FOREIGN: dict[str, Callable[[Path], None]] = {
     "something pickled behind the digest": replaced(lambda b: b[:32] + pickle.dumps(Trap())),
     "more": replaced(lambda b: b + b"\0"),
     "a dangling link": lambda file: linked(file, "nowhere"),
-    "a pipe": lambda file: (file.unlink(), os.mkfifo(file))[1],
+    "a pipe": lambda file: (file.unlink(), os.mkfifo(file))[1],  # type: ignore[func-returns-value]
     "a link to itself": lambda file: linked(file, file.name),
 }
 
@@ -182,7 +182,7 @@ def test_code_is_as_old_as_all_it_was_made_of(package: Path, name: str) -> None:
     assert run()[0] == 41
 
 
-@pytest.mark.parametrize(("library", "version"), [(numba, "0.1.0"), (jit_cache.llvmlite, "0.1.0"), (sys, "3.1.0 (other)")])
+@pytest.mark.parametrize(("library", "version"), [(numba, "0.1.0"), (jit_cache.llvmlite, "0.1.0"), (sys, "3.1.0 (other)")])  # type: ignore[attr-defined]
 def test_code_of_another_version(package: Path, monkeypatch: pytest.MonkeyPatch, library: Any, version: str) -> None:
     run()
     monkeypatch.setattr(library, "version" if library is sys else "__version__", version)
@@ -344,7 +344,7 @@ def test_settings_stay_when_compiling_fails(package: Path, monkeypatch: pytest.M
     for _ in range(2):
         with pytest.raises(numba.TypingError):
             functions.f("text")
-        assert config.DISABLE_JIT == 1
+        assert config.DISABLE_JIT == 1  # type: ignore[attr-defined]
 
 
 def test_threads_that_compile_at_once(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +358,7 @@ def test_threads_that_compile_at_once(package: Path, monkeypatch: pytest.MonkeyP
     for thread in threads:
         thread.join()
     assert sorted(results, key=abs) == sorted([3, 4.0, 1 + 2j, 3], key=abs)
-    assert config.DISABLE_JIT == 1
+    assert config.DISABLE_JIT == 1  # type: ignore[attr-defined]
 
 
 def test_all_of_ours_are_compiled_in_one_way() -> None:

@@ -69,7 +69,7 @@ WAYS = {
 @pytest.mark.parametrize(("given", "wanted"), [(0o4755, 0o755), (0o6711, 0o711), (0o2770, 0o770), (0o1644, 0o644), (0o7400, 0o400)])
 def test_permissions_owner_and_times_and_nothing_else(way: str, given: int, wanted: int) -> None:
     make, command = WAYS[way]
-    Path("in").write_bytes(make())
+    Path("in").write_bytes(make())  # type: ignore[no-untyped-call]
     owner = (NOBODY, NOBODY - 1) if ROOT else (os.geteuid(), os.getegid())
     os.chown("in", *owner)
     os.chmod("in", given)

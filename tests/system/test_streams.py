@@ -92,8 +92,8 @@ class _Plain:
 OPENED: dict[str, Callable[[int, str], Any]] = {
     "raw": lambda number, mode: os.fdopen(number, mode, 0),
     "buffered": lambda number, mode: os.fdopen(number, mode),
-    "socket, raw": lambda number, mode: socket.socket(fileno=number).makefile(mode, 0),
-    "socket, buffered": lambda number, mode: socket.socket(fileno=number).makefile(mode),
+    "socket, raw": lambda number, mode: socket.socket(fileno=number).makefile(mode, 0),  # type: ignore[call-overload]
+    "socket, buffered": lambda number, mode: socket.socket(fileno=number).makefile(mode),  # type: ignore[call-overload]
 }
 
 
@@ -168,19 +168,19 @@ def test_streams_that_cannot_just_now() -> None:
     """Through every way into and out of the library that takes a stream."""
     codec, data = Codec(Options(block_bytes=5000)), NOISE[:20_000]
     sink = Fickle()
-    codec.compress_stream(Fickle(data), sink)
+    codec.compress_stream(Fickle(data), sink)  # type: ignore[arg-type]
     archive = codec.compress(data)
     assert sink.got == archive
     sink = Fickle()
-    codec.decompress_stream(Fickle(archive + bytes(3000)), sink)
+    codec.decompress_stream(Fickle(archive + bytes(3000)), sink)  # type: ignore[arg-type]
     assert sink.got == data
     sink = Fickle()
-    with llmzip.open(sink, "wb", codec=codec) as f:  # type: ignore[arg-type]
+    with llmzip.open(sink, "wb", codec=codec) as f:  # type: ignore[call-overload]
         for at in range(0, len(data), 3000):
             f.write(data[at : at + 3000])
             f.flush()
     assert sink.got == archive
-    with llmzip.open(Fickle(archive), codec=codec) as f:  # type: ignore[arg-type]
+    with llmzip.open(Fickle(archive), codec=codec) as f:  # type: ignore[call-overload]
         assert f.read() == data
     from llmzip.archive.summary import summarise
 
@@ -369,7 +369,7 @@ def test_sockets_as_standard_streams(given: tuple[Path, dict[str, bytes]]) -> No
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_PIPE)
-    process = subprocess.Popen([*LLMZIP, "-d"], stdin=theirs, stdout=theirs, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    process = subprocess.Popen([*LLMZIP, "-d"], stdin=theirs, stdout=theirs, env=os.environ | {"PYTHONUNBUFFERED": "1"})  # type: ignore[call-overload]
     theirs.close()
 
     def feeding() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from tests.support.codecs import ROOT, TEXT, fixed_codec
 from tests.support.surroundings import SURROUNDINGS, changed, flushing, rounding, state
 
 CONTENT = TEXT[:900]
-WAYS: dict[str, dict[str, object]] = {"compiled": {}, "in torch": {"ops": "torch", "kernel": "float32"}}
+WAYS: dict[str, dict[str, Any]] = {"compiled": {}, "in torch": {"ops": "torch", "kernel": "float32"}}
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,7 @@ def test_same_bits_with_a_model_loaded_there(
 
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_same_messages(name: str, codec: Codec) -> None:
-    messages = MessageCodec()
-    messages._codec = codec
+    messages = MessageCodec(models=codec.blocks.models)
     texts = [b"Running ten minutes late", b"we sail at noon"]
     made = messages.encode(texts)
     with SURROUNDINGS[name]():

@@ -198,7 +198,7 @@ def test_libraries_that_fetch_make_no_home(shared: str, tmp_path: Path) -> None:
 def test_a_home_that_cannot_be_made(shared: str) -> None:
     for variables in ({"HOME": NOWHERE, "XDG_CACHE_HOME": ""}, {"XDG_CACHE_HOME": NOWHERE}):
         refused(run(list(LLMZIP), TEXT, LLMZIP_CACHE="", **variables), DEFAULT_MODEL, NOWHERE, "LLMZIP_CACHE")
-        done(run([*LLMZIP, "models", "list"], LLMZIP_CACHE="", **variables))
+        done(run([*LLMZIP, "models", "list"], LLMZIP_CACHE="", **variables))  # type: ignore[arg-type]
         done(run([*LLMZIP, "-c", "--model", shared], TEXT, **variables))
 
 
@@ -238,7 +238,7 @@ def test_an_installation_that_nobody_writes(shared: str, tmp_path: Path) -> None
     give_away(tmp_path / "lib")
     before = state(tmp_path / "lib")
     bare = {"PYTHONPATH": str(tmp_path / "lib"), "HOME": NOWHERE, "XDG_CACHE_HOME": "", "TMPDIR": NOWHERE}
-    where = run(unprivileged(sys.executable, "-c", "import llmzip; print(llmzip.__file__)"), **bare)
+    where = run(unprivileged(sys.executable, "-c", "import llmzip; print(llmzip.__file__)"), **bare)  # type: ignore[arg-type]
     assert done(where).decode().startswith(str(tmp_path / "lib"))
     assert done(run(unprivileged(*LLMZIP, "-c", "--model", shared), TEXT, **bare)) == archive
     assert done(run(unprivileged(*LLMZIP, "-dc"), archive, **bare)) == TEXT

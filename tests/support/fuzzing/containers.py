@@ -105,7 +105,7 @@ def _pushed(data: bytes, first: list[rec.Record], outcome: str) -> None:
         for at in range(0, len(data), step):
             reader.push(data[at : at + step])
             while record := reader.record():
-                found.append(record)
+                found.append(record.record)
     except LLZError as e:
         assert type(e).__name__ == outcome, "in pieces it is another error"
     else:

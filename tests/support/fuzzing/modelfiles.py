@@ -28,7 +28,7 @@ from tests.support.fuzzing import coding, mutation
 
 CONFIG = LlamaConfig(1, 4, 1, 1, 4, 4, len(tiny.vocabulary()), 10000.0, float(np.float32(1e-5)), 1)
 DEEP = object()  # stands for JSON too deep to read
-ODD = [
+ODD: list[Any] = [
     None,
     True,
     [],
@@ -270,10 +270,10 @@ def _odd_value(rng: Random, value: Any) -> Any:
     """A copy of JSON with one of its values, of any depth, replaced."""
     root = {"": copy.deepcopy(value)}
     at, key = root, ""
-    while isinstance(at[key], (dict, list)) and at[key] and rng.random() < 0.7:  # type: ignore[index]
-        at = at[key]  # type: ignore[index]
+    while isinstance(at[key], (dict, list)) and at[key] and rng.random() < 0.7:
+        at = at[key]
         key = rng.choice(list(at)) if isinstance(at, dict) else rng.randrange(len(at))  # type: ignore[assignment]
-    at[key] = rng.choice(ODD)  # type: ignore[index]
+    at[key] = rng.choice(ODD)
     return root[""]
 
 

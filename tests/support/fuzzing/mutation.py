@@ -42,7 +42,7 @@ def blind(rng: Random, data: bytes, others: Sequence[bytes] = ()) -> bytes:
             del out[at:]
         elif kind == 7:
             size = rng.choice((1, 2, 4, 8))
-            out[at : at + size] = (rng.choice(EDGES) % (1 << 8 * size)).to_bytes(size, rng.choice(("little", "big")))  # type: ignore[arg-type]
+            out[at : at + size] = (rng.choice(EDGES) % (1 << 8 * size)).to_bytes(size, rng.choice(("little", "big")))
         elif others:
             other = rng.choice(others)
             start = rng.randrange(len(other) + 1)
