@@ -14,14 +14,26 @@ from llmzip.models import resolve
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
-from tests.support import tiny
+from tests.support import profiles, tiny
 from tests.support.codecs import fixed_codec
 
+QUICK = "not slow"
+LAST = "test_the_quick_loop_reaches_every_module"
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
+    profiles.choose(os.environ.get("HYPOTHESIS_PROFILE") or ("quick" if QUICK in config.option.markexpr else "ci"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "real_model" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real)
+            item.add_marker(pytest.mark.slow)
+    whole = not any(arg for arg in config.args if arg.rstrip("/").rpartition("/")[2] != "tests")
+    last = [item for item in items if item.name == LAST]
+    items[:] = [item for item in items if item not in last] + (last if whole else [])  # it looks at what the others have imported
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters
 from tests.support.codecs import TEXT, fixed_codec
+from tests.support.profiles import examples
 
 BIAS, NEIGHBOURS = BiasParameters(46, 3), NeighbourParameters(5, 86)
 PARTS = {
@@ -145,7 +146,7 @@ def test_no_votes_before_anything_is_known() -> None:
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_rounds_have_at_least_a_step(symbols: int, lanes: int) -> None:
     assert steps_a_round(AdapterParameters(symbols), lanes) == max(1, symbols // lanes)
 

@@ -21,6 +21,7 @@ from llmzip.errors import DamagedArchiveError, NotReproducedError, UnsupportedAr
 from llmzip.models.convert import IntegerModel
 from tests.codec.test_codec import records
 from tests.support.codecs import TEXT, eager_codec, fixed_codec
+from tests.support.profiles import examples
 
 ENGLISH = TEXT[:1200].decode()
 RUSSIAN = "Маяк не горел уже три дня, и никто в деревне не знал почему.\nСтарый смотритель молчал.\n" * 4
@@ -152,7 +153,7 @@ _bytes = st.one_of(
 
 
 @given(content=st.lists(_bytes, max_size=6).map(b"".join), cut=st.integers(0, 5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_anything_comes_back(content: bytes, cut: int) -> None:
     content = content[cut:]
     found = transcribe(content)
@@ -165,7 +166,7 @@ def test_anything_comes_back(content: bytes, cut: int) -> None:
     side=st.binary(max_size=60) | st.lists(st.sampled_from([0, 1, 2, 5, 9, 0x80, 0xFF])).map(bytes),
     packed=st.booleans(), size=st.integers(1, 3000), text=st.binary(min_size=1, max_size=300) | st.just(FRENCH.encode()),
 )  # fmt: skip
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_any_side_information_is_refused_or_exact(side: bytes, packed: bool, size: int, text: bytes) -> None:
     try:
         content = restore(read_side(side, packed, size, len(text)), text, size)

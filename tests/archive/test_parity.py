@@ -33,6 +33,7 @@ from llmzip.parameters import PERCENTAGES
 from tests.cli.test_cli import Run, fails, run, work  # noqa: F401  fixtures
 from tests.support.archives import frames_of, records_of
 from tests.support.codecs import ROOT, TEXT, fixed_codec
+from tests.support.profiles import examples
 
 FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 
@@ -170,7 +171,7 @@ def test_pieces_of_a_large_one() -> None:
         assert restored(inverted(archive, begin, begin + layout.burst)) == archive
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(st.integers(1, 6000), st.integers(1, 30), st.data())
 def test_scattered_damage_up_to_capacity(size: int, percent: int, data: st.DataObject) -> None:
     """In every group as many shards, of data or parity, as it has parity; and one of the lists of checks."""
@@ -237,7 +238,7 @@ def test_beyond_repair() -> None:
         repair_frames(inverted(large, 1000, 1000 + layout.groups * (layout.parity + 1) * layout.shard))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.integers(1, 3000), st.integers(1, 20), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 300), st.booleans()), max_size=6))
 def test_right_or_refused(size: int, percent: int, damage: list[tuple[float, int, bool]]) -> None:
     """Whatever happens to it, an archive comes back as it was or not at all, unless all of its parity is gone."""
@@ -329,7 +330,7 @@ def test_costly_records() -> None:
     assert time.monotonic() - began < 20  # one where nothing else runs
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     st.integers(1, 400), st.integers(16, 64), st.integers(1, 3), st.integers(1, 5), st.integers(0, 400),
     st.lists(st.tuples(st.integers(0, 20), st.integers(0, 40), st.integers(0, 255)), max_size=3),

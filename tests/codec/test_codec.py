@@ -40,6 +40,7 @@ from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS
 from tests.support.archives import records_of
 from tests.support.codecs import TEXT, eager_codec, fixed_codec
+from tests.support.profiles import examples
 
 SPAN = LEVELS[DEFAULT_LEVEL].span
 
@@ -100,7 +101,7 @@ def test_round_trip_through_the_model(eager: Codec, name: str) -> None:
     | st.text(max_size=300).map(str.encode)
     | st.lists(st.sampled_from(["the ", "and", "\r\n", "\0", "é", "🙂"])).map(lambda x: "".join(x).encode())
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_round_trip_of_anything(codec: Codec, eager: Codec, data: bytes) -> None:
     archive = codec.compress(data)
     assert codec.decompress(archive) == data

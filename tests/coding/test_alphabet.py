@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmzip.coding.alphabet import Alphabet
 from llmzip.models.convert import IntegerModel
+from tests.support.profiles import examples
 from tests.support.tiny import MISSING, SPECIAL
 
 ALL_BYTES = bytes(range(256))
@@ -26,7 +27,7 @@ def real_alphabet(real_model: IntegerModel) -> Alphabet:
 
 
 @given(data=st.binary(max_size=300) | st.text(max_size=200).map(lambda s: s.encode("utf-8", "surrogatepass")))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_round_trip(alphabet: Alphabet, data: bytes) -> None:
     symbols = alphabet.encode(data)
     assert symbols.dtype == np.int32

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmzip.entropy import compiled_frequencies as compiled
 from llmzip.entropy import frequencies as fq
+from tests.support.profiles import examples
 
 TOTAL = fq.TOTAL
 
@@ -32,7 +33,7 @@ def frozen(logits: np.ndarray, symbols: int) -> np.ndarray:
 
 
 @given(st.integers(0, 1 << 30), st.integers(1, 700), st.sampled_from([0.0, 0.1, 3.0, 20.0, 1e4]), st.integers(0, 300), st.integers(0, 9))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: int, shift: int) -> None:
     rng = np.random.default_rng(seed + 1)
     logits, symbols, n = rows(seed, 4, vocab, spread), vocab + extra, 4

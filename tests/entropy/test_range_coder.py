@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder, CompiledRangeEncoder
 from llmzip.entropy.frequencies import TOTAL_BITS
 from llmzip.entropy.range_coder import RangeDecoder, RangeEncoder
+from tests.support.profiles import examples
 
 TOTAL = 1 << TOTAL_BITS
 
@@ -56,7 +57,7 @@ def interval(draw: st.DrawFn) -> tuple[int, int]:
 
 
 @given(st.integers(1, 5).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.lists(interval(), min_size=n, max_size=n), max_size=40))))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_round_trip_and_cost(case: tuple[int, list[list[tuple[int, int]]]]) -> None:
     lanes, steps = case
     stream = encode(steps, lanes)

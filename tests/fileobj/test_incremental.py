@@ -21,6 +21,7 @@ from llmzip.options import Options
 from tests.codec.test_codec import records
 from tests.fileobj.test_llzfile import decoded, plain
 from tests.support.codecs import TEXT, eager_codec
+from tests.support.profiles import examples
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def decompressed(d: Decompressor, parts: list[bytes], max_length: int = -1) -> b
     block=st.integers(1, 150),
     max_length=st.sampled_from([-1, 1, 7, 1000]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_pieces_do_not_matter(data: bytes, seed: int, longest: int, block: int, max_length: int) -> None:
     codec = plain(block)
     archive = codec.compress(data)

@@ -43,6 +43,7 @@ from llmzip.models.sources import load_float_model
 from llmzip.options import Options
 from tests.support.archives import records_of
 from tests.support.codecs import TEXT, eager_codec
+from tests.support.profiles import examples
 
 SHORT = TEXT[:1500]
 
@@ -218,7 +219,7 @@ OPERATIONS = st.one_of(
     operations=st.lists(OPERATIONS, max_size=12),
     block=st.integers(1, 120),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_reads_like_bytes(frames: list[bytes], operations: list[tuple[Any, ...]], block: int) -> None:
     codec = plain(block)
     f, model = LLZFile(io.BytesIO(b"".join(map(codec.compress, frames))), codec=codec), io.BytesIO(b"".join(frames))

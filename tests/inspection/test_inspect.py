@@ -33,6 +33,7 @@ from llmzip.parameters import LEVELS
 from tests.cli.test_cli import Result, Run, fails, run, work  # noqa: F401  fixtures
 from tests.entropy.test_frequencies import rows, some_votes
 from tests.support.codecs import ROOT, TEXT, fixed_codec
+from tests.support.profiles import examples
 from tests.support.terminal import at_terminal
 
 NASTY = 'a\tb\r\n\x1b[31m<script>alert("x")</script>\x00 שלום, мир 漢字 👩‍👧\u202e.\n'.encode() + b"\xff\xc3(" + b"x" * 300 + b"\n"
@@ -82,7 +83,7 @@ def test_nothing_to_inspect(codec: Codec) -> None:
 
 
 @given(st.integers(0, 1 << 30), st.integers(1, 600), st.sampled_from([0.0, 0.1, 3.0, 20.0]), st.integers(0, 300), st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_guesses_are_the_largest_frequencies(seed: int, vocab: int, spread: float, extra: int, most: int) -> None:
     rng = np.random.default_rng(seed)
     logits, symbols = rows(seed, 4, vocab, spread), vocab + extra

@@ -21,6 +21,7 @@ from llmzip.message.message_codec import MAX_SYMBOLS, MessageCodec, check_byte
 from llmzip.models.convert import IntegerModel
 from llmzip.parameters import AttentionSpan
 from tests.support.codecs import ROOT, fixed_codec
+from tests.support.profiles import examples
 
 TEXTS = [
     b"", b"a", b"the thing and the other", "Grüße aus Köln 🙂".encode(), b"\xff\xfe raw \x00 bytes", b"line one\nline two\r\n", b" ", b"<|im_start|>",
@@ -49,7 +50,7 @@ def test_round_trip(codec: MessageCodec) -> None:
         assert len(m) <= bits / 8 + 3, text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.binary(max_size=40) | st.text(max_size=40).map(str.encode), min_size=1, max_size=5))
 def test_round_trip_of_anything(codec: MessageCodec, texts: list[bytes]) -> None:
     assert codec.decode(codec.encode(texts)) == texts
@@ -107,7 +108,7 @@ def test_decoder_by_the_document(codec: MessageCodec) -> None:
         assert decode(codec.encode([text])[0]) == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2**28 - 1), st.integers(1, 2**28)), max_size=12))
 def test_numbers_lie_inside(symbols: list[tuple[int, int]]) -> None:
     interval, size = Interval(), Fraction(1)

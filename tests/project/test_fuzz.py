@@ -19,6 +19,7 @@ from llmzip.errors import DamagedMessageError
 from llmzip.message import text_forms
 from llmzip.models.convert import IntegerModel
 from tests.support.fuzzing import campaign, coding, containers, modelfiles, mutation, repairing
+from tests.support.profiles import examples
 
 
 def run(target: Callable[[Any], str], inputs: Callable[[Random], Iterator[Any]], count: int) -> campaign.Tally:
@@ -48,7 +49,7 @@ def test_containers() -> None:
 
 
 @given(st.binary())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_bytes_as_a_container(data: bytes) -> None:
     containers.records(data)
     containers.records(rec.frame_start() + data)
@@ -69,7 +70,7 @@ def test_messages(tiny_model: IntegerModel) -> None:
 
 
 @given(st.sampled_from(sorted(text_forms.TEXT_FORMS)), st.one_of(st.text(), st.text("ABCdef234-_= \n")))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_text_as_a_message(form: str, text: str) -> None:
     try:
         data = text_forms.read(text, form)

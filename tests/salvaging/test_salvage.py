@@ -28,6 +28,7 @@ from llmzip.salvaging.landmarks import Landmarks
 from llmzip.salvaging.recovery import NOT_REPRODUCED, Salvaged, recoverable
 from llmzip.salvaging.scan import Found, Lost, Start, scan
 from tests.support.codecs import TEXT
+from tests.support.profiles import examples
 
 RNG = random.Random(5)
 CONTENTS = (
@@ -399,7 +400,7 @@ def test_an_archive_in_the_content_is_not_taken_for_the_archive(made: Made) -> N
         assert all(r.record.content in contents for r in records if not overlap((r.start, r.stop), touched))  # type: ignore[union-attr]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.randoms(use_true_random=False)), min_size=2, max_size=5))
 def test_damage_of_many_kinds_at_once(made: Made, damages: list[tuple[str, random.Random]]) -> None:
     data = made.data
@@ -412,7 +413,7 @@ def test_damage_of_many_kinds_at_once(made: Made, damages: list[tuple[str, rando
         assert not recoverable(data)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.binary(max_size=400), st.lists(st.integers(0, 2000), max_size=3))
 def test_any_bytes(made: Made, noise: bytes, places: list[int]) -> None:
     """Noise alone, and in between."""
