@@ -28,7 +28,7 @@ _f32 = np.float32
 
 
 def factors(p: NeighbourParameters, width: int) -> tuple[np.float32, np.float32]:
-    """What a dot product is multiplied by to be u, and u by to be in ranges of cosine."""
+    """Two factors: dot product to score u, and u to cosine bucket."""
     return _f32(p.sharpness) / _f32(width), _f32(RANGE) / _f32(p.sharpness)
 
 

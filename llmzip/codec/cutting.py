@@ -1,4 +1,4 @@
-"""How input is cut into blocks, and which blocks need no model. What is cut where shapes the archive's bytes."""
+"""Cuts input into blocks, and recognises blocks that need no model. The cuts shape the archive's bytes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from llmzip.system import streams
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_XZ_IS_ENOUGH = 25  # where xz shrinks this much, the model's gain is not worth its time
-_BINARY_SHARE = 0.2  # of bytes that are not UTF-8, beyond which a block is not text
-_CUT_SEARCH = 4096  # how far back from a block's end a line's end is looked for
+_XZ_IS_ENOUGH = 25  # if xz shrinks a block this many times, the model's gain is not worth its time
+_BINARY_SHARE = 0.2  # a block with a larger share of bytes that are not UTF-8 is not text
+_CUT_SEARCH = 4096  # bytes before a block's end in which the end of a line is looked for
 
 
 class BlockCutter:
-    """Cuts bytes that come in pieces into blocks of at most `size` bytes, at a line's end or at least between characters if it can.
+    """Cuts bytes that come in pieces into blocks of at most `size` bytes.
 
-    The cuts depend on the bytes alone, not on the pieces.
+    A cut is at the end of a line if possible, else between two characters if possible. Cuts depend on the bytes alone, not on the pieces.
     """
 
     def __init__(self, size: int) -> None:
@@ -34,7 +34,7 @@ class BlockCutter:
         return self._size - len(self._held)
 
     def feed(self, data: ReadableBuffer) -> Iterator[bytes]:
-        """Takes `data` and gives the blocks that are complete now; to be run to its end before more is fed."""
+        """Take `data` and yield the blocks that are complete now. Exhaust it before feeding more."""
         view = memoryview(data).cast("B")
         while view:
             room = self.room
@@ -46,7 +46,7 @@ class BlockCutter:
                 yield block
 
     def end(self) -> Iterator[bytes]:
-        """The last block, if anything is left."""
+        """Yield the last block, if anything is left."""
         if self._held:
             yield bytes(self._held)
             self._held.clear()
@@ -64,7 +64,7 @@ def _cut(data: bytearray) -> int:
 
 
 def read_blocks(source: BinaryIO, size: int) -> Iterator[bytes]:
-    """Cuts a stream into blocks, reading no further than the next block needs."""
+    """Cut a stream into blocks; read no further than the next block needs."""
     cutter = BlockCutter(size)
     while data := streams.read(source, cutter.room):
         yield from cutter.feed(data)
@@ -83,16 +83,16 @@ def smallest_classic(content: bytes) -> StoredBlock | XzBlock:
 
 
 def is_enough(packed: int, text: bytes) -> bool:
-    """Whether so many bytes without the model are so few that its gain is not worth the time that `text` takes."""
+    """Whether `packed` bytes for `text` are so few that the model's gain is not worth its time."""
     return packed * _XZ_IS_ENOUGH < len(text)
 
 
 def skip_model(text: bytes, plain: StoredBlock | XzBlock) -> bool:
-    """Whether the model is no help, decided without loading it: very repetitive input, binary, and what is as good as random.
+    """Whether the model is no help: for very repetitive, binary or random input. Decided without loading the model.
 
     Args:
-        text: what the model would code.
-        plain: the block without the model.
+        text: the text that the model would code.
+        plain: the same content as a block without the model.
     """
     if isinstance(plain, XzBlock) and is_enough(len(plain.stream), text):
         return True

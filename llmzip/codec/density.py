@@ -1,6 +1,6 @@
-"""How dense bytes are: entropies in whole numbers, so that every machine finds the same. Needs no model.
+"""Recognises dense bytes by their entropy, without a model. Entropies are whole numbers, so that every machine finds the same.
 
-In random letters, base64 and the like no byte says much about the next. In natural text, code and logs it does.
+In random letters, base64 and the like a byte says little about the next one. In natural text, code and logs it says much.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-UNIT = 256  # parts of a bit that entropies are counted in
-LEAST = 8192  # bytes; of fewer, counts of pairs say too little
-_SEGMENT = 16384  # bytes that are looked at together
-_LEFT = 90  # percent of its entropy that a byte keeps where bytes are dense, once the byte before is known; in text it is 60 to 80
-_SEGMENTS = 15  # of 16 segments that must be dense
+UNIT = 256  # entropies are counted in units of 1/256 bit
+LEAST = 8192  # bytes; in fewer, counts of pairs say too little
+_SEGMENT = 16384  # bytes whose pairs are counted together
+_LEFT = 90  # bytes are dense if a byte keeps this percentage of its entropy once the byte before is known; in text it keeps 60 to 80
+_SEGMENTS = 15  # of 16 segments must be dense
 _UNSEEN = 185  # what a pair of bytes that occurs adds to the entropy that counts show too small: UNIT / (2 ln 2) (Miller and Madow)
 _GAIN = 96  # percent of what xz makes of bytes, at least: where order shows no more than that, a model finds hardly any
 
 
 def is_dense(content: bytes) -> bool:
-    """Whether this may be text that a model hardly helps with; natural text, code and logs never are."""
+    """Whether a model may hardly help with this. Natural text, code and logs are never dense."""
     size = len(content)
     if size < LEAST:
         return False
@@ -34,14 +34,14 @@ def is_dense(content: bytes) -> bool:
 
 
 def is_hopeless(content: bytes, packed: int) -> bool:
-    """Whether dense bytes are as good as random: xz, which made `packed` bytes of them, found nothing, nor do pairs of bytes show anything."""
+    """Whether dense bytes are as good as random: neither xz, which made `packed` bytes of them, nor pairs of bytes show any order."""
     plain, left = _entropies(np.frombuffer(content, np.uint8))
     bits = 8 * UNIT * packed
     return bits >= plain and 100 * left >= _GAIN * bits
 
 
 def _entropies(data: NDArray[np.uint8]) -> tuple[int, int]:
-    """All bytes' entropy, and their entropy once the byte before each is known."""
+    """The entropy of all bytes, and their entropy once the byte before each is known, in UNITs."""
     single = np.bincount(data, minlength=256)
     first = np.bincount(data[:-1], minlength=256)
     pairs = np.bincount(data[:-1].astype(np.int32) * 256 + data[1:], minlength=1 << 16)

@@ -1,9 +1,9 @@
-"""How long decoding will take on this machine, before it is begun: some steps are timed.
+"""Forecasts how long decoding will take on this machine, by timing a few steps before it begins.
 
-A step takes its time for the products of the model, whatever was before it; for attention, in proportion to the positions seen, up to
-the window; and for the votes of neighbours, in proportion to the symbols kept, up to their capacity. So a block is timed as
-it begins and as it ends, with caches that pretend to be full, and what lies between follows. Tokens are random: of equal states the votes take less
-than of the model's own. Many lanes take as much longer as there are more.
+The time of a step has three parts. Matrix products always take the same. Attention grows with the positions seen, up to the window. Votes of
+neighbours grow with the symbols kept, up to their capacity. So steps are timed as at the beginning of a block and as at its end, with caches
+that are filled for the purpose, and the time between is interpolated. Tokens are random, since votes among equal states would take less than
+among real ones. The time is taken to grow in proportion to the lanes.
 """
 
 from __future__ import annotations
@@ -132,5 +132,5 @@ class Forecast:
 
 
 def _mean(steps: int, full: float) -> float:
-    """Of what grows from 0 at the first step, and no more after `full` steps: its mean, as a share of what it is at the last."""
+    """Mean, relative to the final value, of a cost that grows linearly for `full` steps and then stays."""
     return 0.5 if steps <= full else 1 - full / (2 * steps)

@@ -6,7 +6,7 @@ from llmzip.archive.parity import frame as parity_frame
 from llmzip.archive.parity import layout as parity_layout
 from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record, frame_start
 from llmzip.codec.block_codec import BlockCodec, Progress, ignore_progress
-from llmzip.codec.held_back import Run
+from llmzip.codec.held_back import HeldBack
 from llmzip.codec.observer import AnyAccount
 from llmzip.options import Options
 
@@ -32,7 +32,7 @@ class FrameWriter:
         self._whole = WholeCheck()
         self._model: ModelRecord | None = None  # as written
         self._coded = 0  # blocks
-        self._held = Run(options.block_bytes)
+        self._held = HeldBack(options.block_bytes)
         self._start = frame_start()  # goes out with the first record: if the model is missing, nothing does
         self._kept: list[bytes] = []  # what was given out, if parity is to be made of it
         self.block_bytes = options.level_settings().block_bytes
@@ -51,7 +51,7 @@ class FrameWriter:
         """
         self._whole.update(content)
         encoded = self._blocks.encode(
-            content, self._options, self._model, added=self._held.more, progress=progress, account=self._account
+            content, self._options, self._model, added=self._held.added, progress=progress, account=self._account
         )  # fmt: skip
         if not isinstance(encoded.block, CodedBlock):
             return self._out(self._held.add(content, encoded.block))

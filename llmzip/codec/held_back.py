@@ -1,4 +1,4 @@
-"""Blocks that need no model, held back so that several in a row become one: what repeats further apart than a block is found then."""
+"""Holds back blocks that need no model, so that several in a row become one: then repetition is found that is further apart than a block."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from llmzip.parameters import MAX_BLOCK
 
 Plain = StoredBlock | XzBlock
 
-_QUICK = 0  # the preset that tells whether blocks that do not shrink repeat each other
-_REPEATS = 99  # percent of a run's size that it must be packed to for that
+_QUICK = 0  # preset that finds out whether blocks that do not shrink by themselves repeat each other
+_REPEATS = 99  # they do if all together shrink to less than this percentage
 
 
-class Run:
-    """Consecutive blocks, MAX_BLOCK bytes together at most; or one at a time, where blocks must not have more than `block_bytes`.
+class HeldBack:
+    """Consecutive blocks that need no model, at most MAX_BLOCK bytes of content together.
 
-    Each is a good block by itself; `take` makes of all of them whatever is shorter, the blocks or one xz block of everything.
+    If `block_bytes` is given, blocks must not grow beyond it, and none is held back.
     """
 
     def __init__(self, block_bytes: int | None = None) -> None:
@@ -25,14 +25,14 @@ class Run:
         self._blocks: list[Plain] = []
 
     def add(self, content: bytes, block: Plain) -> bytes:
-        """Adds a block, as it is by itself; returns the records of those before, if it is too much together."""
+        """Add a block; return the records of those before it if all together would be too large."""
         before = b"" if self._fits(content) else self.take()
         self._content += content
         self._blocks.append(block)
         return before if self._limit else self.take()
 
-    def more(self, content: bytes) -> int | None:
-        """How many bytes a block would add, about; None if there is nothing that it could repeat."""
+    def added(self, content: bytes) -> int | None:
+        """About how many bytes a block would add to those held; None if there are none that it could repeat."""
         if not self._blocks or not self._fits(content):
             return None
         return len(lzma2.pack(self._content + content)) - len(lzma2.pack(self._content))
@@ -41,7 +41,7 @@ class Run:
         return len(self._content) + len(content) <= self._limit
 
     def take(self) -> bytes:
-        """The records of all blocks so far; none are left."""
+        """The records of all blocks held, or one xz block of their content if that is shorter. None is held afterwards."""
         content, blocks = bytes(self._content), self._blocks
         self._content, self._blocks = bytearray(), []
         records = b"".join(map(encode_record, blocks))
@@ -52,5 +52,5 @@ class Run:
 
 
 def _repeats(content: bytes, blocks: int) -> bool:
-    """Whether blocks, none of which xz shortens, hold the same more than once."""
+    """Whether blocks that xz does not shorten by themselves repeat each other."""
     return blocks > 1 and 100 * len(lzma2.pack(content, _QUICK)) < _REPEATS * len(content)

@@ -1,4 +1,4 @@
-"""Where the bits of a block go: what the frozen model leaves, and what each part of the adapter takes off."""
+"""Where the bits of blocks go: what the frozen model leaves, and what each part of the adapter saves."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Ledger:
-    """An `observing.Account` in sums of -log2 of the coded symbols' frequencies / 2^TOTAL_BITS.
+    """An `observer.Account`: sums of -log2(frequency / 2^TOTAL_BITS) over the coded symbols.
 
     Attributes:
-        frozen: under the model alone, in bits.
-        biased: with the vocabulary's biases.
-        voted: with the neighbours' votes as well, which is what is coded.
-        content, symbols, stream: bytes, symbols and bytes of bitstream of the blocks that were coded.
-        archive: bytes of everything written.
+        frozen: bits under the model alone.
+        biased: bits with the vocabulary's biases.
+        voted: bits with the neighbours' votes as well, as they are coded.
+        content, symbols, stream: bytes of content, symbols, and bytes of bitstream of the coded blocks.
+        archive: bytes of all archives written.
     """
 
     thorough = False
@@ -46,7 +46,7 @@ class Ledger:
         self.stream += len(block.stream)
 
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
-        """Counts rows about to be coded."""
+        """Count rows that are about to be coded."""
         none = no_votes(len(coded))
 
         def bits(some_bias: NDArray[np.float32], some_votes: Votes) -> float:

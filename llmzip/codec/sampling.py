@@ -1,4 +1,4 @@
-"""What the model makes of a few pieces of a block, so that it is not set to work on all of it in vain."""
+"""Codes a few pieces of a block, to find out whether the model should code all of it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from llmzip.parameters import FROZEN, Level
 if TYPE_CHECKING:
     from llmzip.codec.loaded_models import LoadedModel
 
-_PIECES, _PIECE = 4, 512  # how many, and bytes of each
-_WORTH = 98  # percent of what xz takes; a sample takes some 2% more than all of a block does, as each piece begins with nothing
+_PIECES, _PIECE = 4, 512  # number of pieces, and bytes of each
+_WORTH = 98  # percent of what xz takes. A sample costs some 2% more than the whole block, as each piece begins without context
 
 
 def pays(loaded: LoadedModel, level: Level, text: bytes, packed: int) -> bool:
-    """Whether coding a block promises to be worth its time. The answer is the same on every machine: it hangs on the length of a bitstream.
+    """Whether the model is likely to make a block smaller. The answer is the same on every machine: it depends on the length of a bitstream.
 
     Args:
-        text: what is to be coded, at least _PIECES * _PIECE bytes.
-        packed: bytes that the block takes without the model.
+        text: the text to code, at least _PIECES * _PIECE bytes.
+        packed: bytes of the block without the model.
     """
     gap = len(text) // _PIECES
     starts = [n * gap + (gap - _PIECE) // 2 for n in range(_PIECES)]

@@ -1,4 +1,4 @@
-"""Finds the form of content: text of fixed width, text in windows-1252, and long runs. What is found shapes the archive's bytes."""
+"""Finds the form of content: text of fixed width, text in windows-1252, and long runs. The result shapes the archive's bytes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Part = tuple[int | None, bytes]  # kind, None for what stays as it is, and bytes
 
 
 def transcribe(content: bytes) -> Transcript | None:
-    """The text and items that give `content`, which is checked here; None for plain text and what is no text in any form."""
+    """The text and items that give `content`, which is checked here; None for plain text and for content that is no text in any form."""
     if b"\0" not in content and _is_utf8(content):
         return None
     parts = list(_parts(content))
@@ -70,7 +70,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _parts(content: bytes) -> Iterator[Part]:
-    """Cuts content into what is text in an encoding, runs, and the rest."""
+    """Cut content into text in some encoding, runs, and the rest."""
     if whole := _fixed_width(content):
         yield from whole
         return
@@ -83,7 +83,7 @@ def _parts(content: bytes) -> Iterator[Part]:
 
 
 def _runs(content: bytes) -> list[tuple[int, int]]:
-    """Where the runs are that are long enough."""
+    """Start and stop of all runs that are long enough."""
     data = np.frombuffer(content, np.uint8)
     bounds = np.flatnonzero(np.diff(data)) + 1
     starts, stops = np.append(0, bounds), np.append(bounds, len(data))
@@ -92,7 +92,7 @@ def _runs(content: bytes) -> list[tuple[int, int]]:
 
 
 def _stretch(part: bytes) -> Iterator[Part]:
-    """What lies between two runs."""
+    """The parts of content that lies between two runs."""
     if len(part) < _LEAST_HIGH or (b"\0" not in part and _is_utf8(part)):
         if part:
             yield None, part
@@ -101,7 +101,7 @@ def _stretch(part: bytes) -> Iterator[Part]:
 
 
 def _is_windows(part: bytes) -> bool:
-    """Whether this looks like text in windows-1252: no control characters, no UTF-8, and not mostly letters with accents."""
+    """Whether this looks like text in windows-1252: no control characters, no UTF-8, and not too many accented letters."""
     data = np.frombuffer(part, np.uint8)
     high = int((data >= 0x80).sum())
     plain = int(_PRINTED[data].sum())
@@ -109,7 +109,7 @@ def _is_windows(part: bytes) -> bool:
 
 
 def _fixed_width(part: bytes) -> list[Part] | None:
-    """This as text of fixed width, with what is none around it and in it; None if it does not look like that."""
+    """Parts of this that are text of fixed width, and the rest; None if it does not look like such text."""
     best, found = 0, None
     for kind, unit in _UNITS.items():
         width = WIDTHS[kind]
@@ -122,7 +122,7 @@ def _fixed_width(part: bytes) -> list[Part] | None:
 
 
 def _breaks(units: NDArray[np.unsignedinteger]) -> int:
-    """How many of these separate words, lines or clauses; 0 if they do not look like text."""
+    """How many of these units separate words, lines or clauses; 0 if they do not look like text."""
     if len(units) < _LEAST_UNITS:
         return 0
     separate = np.isin(units, _BREAKS)
@@ -133,7 +133,7 @@ def _breaks(units: NDArray[np.unsignedinteger]) -> int:
 
 
 def _without_faults(part: bytes, start: int, stop: int, kind: int) -> Iterator[Part]:
-    """part[start:stop] in an encoding, where it can be, and the rest as it is."""
+    """Yield part[start:stop] as text in an encoding where that is possible, and the rest as it is."""
     plain = part[:start]
     for _ in range(_MOST_FAULTS):
         try:

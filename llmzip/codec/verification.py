@@ -1,4 +1,4 @@
-"""Proves that a cached model is what it should be, and that this machine codes with it as every other does."""
+"""Checks that a cached model is intact, and that this machine computes with it as every other machine does."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from llmzip.models import resolve, store
 from llmzip.models.registry import REGISTRY
 from llmzip.options import Options
 
-_LANES = 4  # so that what runs for many lanes is tried
+_LANES = 4  # so that the code for several lanes is tried
 
 
 def golden(model_id: str) -> tuple[bytes, bytes]:
-    """A registered model's golden archive, and what it holds: `scripts/make_golden.py` makes them."""
+    """The golden archive of a registered model, and its content. `scripts/make_golden.py` makes them."""
     folder = resources.files("llmzip.models") / "golden"
     return (folder / f"{model_id}.llz").read_bytes(), golden_text()
 
 
 def golden_text() -> bytes:
-    """The text that is coded to prove a model."""
+    """The text that is coded to check a model."""
     return (resources.files("llmzip.models") / "golden" / "text.txt").read_bytes()
 
 
 def verify(cached: store.CachedModel, threads: int | None = None, device: str = "auto") -> str:
-    """Checks every byte of the model against its digests, and codes with it; returns what was proven.
+    """Check every byte of a model against its digests, and code with it; return what was proven, in words.
 
-    A registered model decodes an archive that was made elsewhere. For others there is none: they encode and decode a text.
+    A registered model decodes an archive that was made elsewhere. There is none for other models: they encode and decode a text.
 
     Raises:
         ModelMismatchError: a byte differs.

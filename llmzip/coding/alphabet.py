@@ -42,7 +42,7 @@ class Alphabet:
         self._library: Tokenizer | None = None
 
     def encode(self, data: bytes) -> NDArray[np.int32]:
-        """Symbols of `data`, int32 [n]; `decode` of them is `data`, which is checked here."""
+        """Symbols of `data`, int32 [n]. They decode to `data` again, which is checked here."""
         parts = [self._encode_part(part) for part in self._split(data)]
         symbols = np.concatenate([*parts, np.zeros(0, np.int32)])
         if self.decode(symbols) != data:  # no tokenizer is trusted to be lossless
@@ -60,7 +60,7 @@ class Alphabet:
         return np.array([len(s) for s in self._bytes], dtype=np.int64)
 
     def _split(self, data: bytes) -> list[bytes | str]:
-        """Cuts `data` into str for the tokenizer and bytes for one symbol a byte."""
+        """Cut `data` into str for the tokenizer, and bytes that become one symbol each."""
         out: list[bytes | str] = []
         pieces = self._missing.split(data) if self._missing else [data]
         for i, piece in enumerate(pieces):

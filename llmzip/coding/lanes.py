@@ -11,13 +11,13 @@ from llmzip.parameters import MAX_LANES
 
 
 def default_lanes(symbols: int, lane_symbols: int | None) -> int:
-    """Lanes of about `lane_symbols` each, one lane if that is None; a lane's cold start costs size, more lanes decode faster."""
+    """Number of lanes of about `lane_symbols` each; 1 if that is None. More lanes decode faster; each costs some bytes, as it starts without context."""
     return max(1, min(symbols // lane_symbols, MAX_LANES)) if lane_symbols else 1
 
 
 @dataclass(frozen=True)
 class LaneLayout:
-    """`symbols` consecutive symbols in `lanes` runs; the first symbols % lanes runs are one longer."""
+    """`symbols` consecutive symbols cut into `lanes` runs; the first symbols % lanes runs are one symbol longer."""
 
     symbols: int
     lanes: int

@@ -30,7 +30,7 @@ def plural(n: int, what: str) -> str:
 
 
 def about(inspection: Inspection, whole: int | None) -> str:
-    """What was inspected and how; `whole` is the size of the file, None if it is larger by nobody knows how much."""
+    """What was inspected, and how. `whole` is the size of the file in bytes; None if the input continues for an unknown length."""
     size = len(inspection.content)
     of = plural(size, "byte") if size == whole else f"the first {plural(size, 'byte')}"
     if whole is not None and whole != size:

@@ -55,7 +55,7 @@ class Inspection:
 
     Attributes:
         content: the bytes inspected.
-        text: what the tokens stand for: the content, or the text it is made of where it is text in another form, such as UTF-16.
+        text: the bytes that the tokens stand for: the content itself, or the text behind it if the content is in another form, such as UTF-16.
         model: ID of the model; empty if there was nothing to code.
         level: the level they were coded at.
         lanes: of each block.
@@ -65,7 +65,7 @@ class Inspection:
         guesses: the best symbols in its place, int32 [n, k].
         chances: and their probabilities, float64 [n, k].
         words: the bytes of every symbol that occurs in these.
-        stream: bytes of the coded blocks' bitstreams.
+        stream: bytes of bitstream of the coded blocks.
         archive: bytes of the archive of `content`.
         held: how the archive holds each block: "coded", or "xz" or "stored" where that is smaller.
         others: bytes that other compressors make of `content`, by name.

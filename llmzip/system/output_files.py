@@ -22,9 +22,9 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
     """A file that takes its name only when the block ends without an error; "-" is standard output.
 
     Args:
-        target: the name it will have; what is there and no file, as /dev/null, a named pipe or a descriptor, is written to instead.
-        force: whether an existing file is replaced.
-        like: an open file whose permissions, owner, group and times the new one gets, as far as the system lets it (`likeness`).
+        target: the name it will have. A device, a named pipe or a descriptor of that name is written to.
+        force: If true, replace an existing file.
+        like: an open file. The new one gets its permissions, owner, group and times, as far as the system allows (`permissions`).
     """
     if is_standard_output(target):
         with _standard_output() as sink:
@@ -71,7 +71,7 @@ def _unlink(made: tuple[int, str]) -> None:
 
 
 def _name(work: str, path: Path, force: bool) -> None:
-    """Gives a complete file its name: at once, and unless `force` to no other file's cost, even one that came just now."""
+    """Publish the finished file atomically; without `force`, never replace an existing file, even one just created."""
     if not force:
         try:
             os.link(work, path)
@@ -84,7 +84,7 @@ def _name(work: str, path: Path, force: bool) -> None:
 
 
 def check_absent(target: str, force: bool) -> None:
-    """Fails if the output is there already, or can never be there, as its name is too long."""
+    """Raise FileError if the output exists already, or if its name is too long for any file."""
     if target == STDIO:
         return
     try:
@@ -98,7 +98,7 @@ def check_absent(target: str, force: bool) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Puts a new name on disk, where the system lets folders be opened for that."""
+    """Write a new name to disk, where the system lets folders be opened for that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
-"""What must not outlive the process: temporary files and folders, and programs it started.
+"""Temporary objects that must not outlive the process: files, folders, and programs it started.
 
-Whoever makes such a thing makes it here, under one lock. So at any moment either it is not there yet or `remove_all` knows of it,
+All of them are created here, under one lock. So at any moment an object either does not exist yet or is known to `remove_all`,
 and a signal may end the process at that moment (`signals`).
 """
 
@@ -20,11 +20,11 @@ _removals: list[Callable[[], None]] = []
 
 @contextlib.contextmanager
 def temporary(make: Callable[[], _T], remove: Callable[[_T], None]) -> Iterator[_T]:
-    """What `make` gives; `remove` is called with it at the end, whatever ends it.
+    """The object that `make` creates; `remove` is called with it at the end, whatever ends the block.
 
     Args:
-        make: may raise what it likes; nothing is removed then.
-        remove: must bear that the thing is gone already, and must not take long.
+        make: creates the object. If it raises, nothing is removed.
+        remove: removes the object. It must be quick, and must accept that the object is gone already.
     """
     with _lock:
         thing = make()
@@ -39,16 +39,16 @@ def temporary(make: Callable[[], _T], remove: Callable[[_T], None]) -> Iterator[
 
 
 def hold(patience: float = -1) -> None:
-    """Waits until nothing is being made or removed, and lets nothing be from here on: for whoever ends the process.
+    """Take the lock and keep it, so no temporary object is created or removed while the process exits.
 
     Args:
-        patience: seconds to wait at most; without end if negative.
+        patience: seconds to wait at most; no limit if negative.
     """
     _lock.acquire(timeout=patience)
 
 
 def remove_all() -> None:
-    """Removes all that is there, the latest first: what was started in a folder ends before the folder goes."""
+    """Remove all temporary objects, the latest first: a program ends before the folder it runs in is removed."""
     for removal in reversed(_removals):
         with contextlib.suppress(Exception):  # the others must go all the same
             removal()

@@ -20,7 +20,7 @@ from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
 from llmzip.codec.cutting import smallest_classic
 from llmzip.codec.density import is_dense, is_hopeless
-from llmzip.codec.held_back import Run
+from llmzip.codec.held_back import HeldBack
 from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.codec.sampling import pays
 from llmzip.models.convert import IntegerModel
@@ -97,7 +97,7 @@ def runs(size: int, seed: int = 2) -> Iterator[bytes]:
         yield noise + line * (size // len(line)) + b"%d\n" % n
 
 
-def together(run: Run, contents: list[bytes]) -> tuple[list[rec.Record], list[bytes]]:
+def together(run: HeldBack, contents: list[bytes]) -> tuple[list[rec.Record], list[bytes]]:
     out = [run.add(content, smallest_classic(content)) for content in contents]
     out.append(run.take())
     end = rec.WholeCheck()
@@ -109,7 +109,7 @@ def together(run: Run, contents: list[bytes]) -> tuple[list[rec.Record], list[by
 
 def test_a_run_becomes_one_block() -> None:
     contents = list(runs(100_000))
-    found, out = together(Run(), contents)
+    found, out = together(HeldBack(), contents)
     assert [type(r) for r in found] == [rec.XzBlock]
     assert out[:-1] == [b""] * 3
     whole = b"".join(contents)
@@ -119,21 +119,21 @@ def test_a_run_becomes_one_block() -> None:
 
 def test_blocks_that_repeat_nothing_stay_as_they_are() -> None:
     noise = [Random(n).randbytes(5000) for n in range(4)]
-    assert [type(r) for r in together(Run(), noise)[0]] == [rec.StoredBlock] * 4
-    assert [type(r) for r in together(Run(), [*noise, noise[0]])[0]] == [rec.XzBlock]
-    assert together(Run(), [])[0] == []
+    assert [type(r) for r in together(HeldBack(), noise)[0]] == [rec.StoredBlock] * 4
+    assert [type(r) for r in together(HeldBack(), [*noise, noise[0]])[0]] == [rec.XzBlock]
+    assert together(HeldBack(), [])[0] == []
 
 
 def test_a_run_has_no_more_than_a_block_may_have() -> None:
     contents = [Random(n).randbytes(1 << 20) for n in range(2)] + [bytes(1 << 20)] * 16
-    found, out = together(Run(), contents)
+    found, out = together(HeldBack(), contents)
     assert all(isinstance(r, rec.Block) and r.size <= parameters.MAX_BLOCK for r in found)
     assert [len(part) > 0 for part in out] == [False] * 16 + [True, False, True]
 
 
 def test_asked_for_small_blocks_run_no_longer() -> None:
     contents = list(runs(10_000))
-    found, out = together(Run(20_000), contents)
+    found, out = together(HeldBack(20_000), contents)
     assert len(found) == 3
     assert all(out[:-1])
     assert out[-1] == b""
@@ -141,11 +141,11 @@ def test_asked_for_small_blocks_run_no_longer() -> None:
 
 def test_more() -> None:
     first, second, *_ = runs(50_000)
-    run = Run()
-    assert run.more(first) is None
+    run = HeldBack()
+    assert run.added(first) is None
     run.add(first, smallest_classic(first))
-    assert run.more(second) < 200  # type: ignore[operator]
-    assert run.more(Random(9).randbytes(5000)) > 4900  # type: ignore[operator]
+    assert run.added(second) < 200  # type: ignore[operator]
+    assert run.added(Random(9).randbytes(5000)) > 4900  # type: ignore[operator]
 
 
 @pytest.fixture

@@ -263,7 +263,7 @@ class _Runner:
             salvage.end()
 
     def _test(self, name: str, found: Contents | None, source: BinaryIO, damage: str, beyond: str) -> None:
-        """Checks an archive, of which `damage` says what parity could restore, `beyond` that it could not."""
+        """Check an archive. `damage`: what parity repaired; `beyond`: why repair failed."""
         decode = self._decoder(name, found)
         if found is not None or damage:  # its records are whole
             try:
