@@ -8,20 +8,20 @@ import signal
 
 
 def run() -> None:
-    """Runs the command line with a quick start and a quick end.
+    """Run the command line with a quick start and a quick end.
 
-    Imports make hundreds of thousands of objects and next to no garbage: looking for it less often saves a quarter of a
-    second. Taking down the libraries' objects one by one takes half a second more, when everything is written and closed.
+    Imports create hundreds of thousands of objects and hardly any garbage, so collecting it less often saves a quarter of a second. To
+    destroy the libraries' objects one by one at the end would take another half a second, when everything is written and closed already.
     """
     if os.name == "posix" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing yet that its traceback could tell
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback would say nothing useful this early
     _share_processors()
     from llmzip.system import signals, standard_streams, temporary
 
     standard_streams.install()
     signals.install()
     gc.set_threshold(200_000, 20, 20)
-    from llmzip.cli import main  # takes a while, in which signals may come
+    from llmzip.cli import main  # takes a while, during which signals may come
 
     status: object = 0
     try:
@@ -30,16 +30,16 @@ def run() -> None:
         status = e.code
     code = status if isinstance(status, int) else int(status is not None)
     code = standard_streams.finish(code)
-    temporary.hold()  # a signal's thread, if it has begun to end the process, shall do so
+    temporary.hold()  # if the signals' thread has begun to end the process, it must do so
     os._exit(code)
 
 
 def _share_processors() -> None:
-    """Lets threads that wait for each other give their processor away soon.
+    """Let threads that wait for each other give up their processor soon.
 
-    OpenMP's threads spin for long by default, which is a little faster where nobody else wants the processors. But where others do, each
-    spins away the time that another needs for what it waits for, and a minute becomes half an hour. GNU's library reads
-    this when it is loaded, so this comes before torch; what the user has set stays.
+    By default OpenMP's threads spin for long before they sleep. That is a little faster while nobody else needs the processors. If others
+    do, waiting threads use up the time of those they wait for, and a minute can become half an hour. GNU's library reads the variable when
+    it is loaded, so this comes before torch. A setting of the user stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -1,6 +1,6 @@
-"""Every error a user of llmzip can do something about, one class each.
+"""The errors that a user of llmzip can do something about, one class for each kind.
 
-Each message is one line: what is wrong, then what to do. The command line turns them into exit codes (`exit_code`).
+A message is one line: what is wrong, then what to do. The command line exits with the class's `exit_code`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ _LONGEST = 200  # characters that a message quotes
 
 
 def quoted(what: object) -> str:
-    """What a file or a library says, fit for a message: one line of printable characters, not too long."""
+    """Text from a file or a library, made fit for a message: one line of printable characters, at most _LONGEST of them."""
     text = "".join(c if c.isprintable() else "?" for c in " ".join(str(what).split()))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused something, in its words, fit for the middle of a message."""
+    """The system's reason for an error, made fit for the middle of a message."""
     return (error.strerror or str(error) or "error").lower()
 
 
 class LLZError(Exception):
-    """Base of all errors raised by llmzip on purpose. They can be pickled, and so pass from one process to another."""
+    """Base of all errors that llmzip raises on purpose. They can be pickled, so they can pass from one process to another."""
 
     exit_code = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default the message would be given to `__init__` again, which may want something else.
+        # By default unpickling would call `__init__` with the message, and some classes take other arguments.
         return _restored, (type(self), self.args), self.__dict__ or None
 
 
@@ -45,35 +45,35 @@ class DamagedArchiveError(LLZError):
 
 
 class UnsupportedArchiveError(LLZError):
-    """The archive is well formed, but of a version this llmzip does not know."""
+    """The archive is well formed, but of a version that this llmzip does not know."""
 
 
 class ModelUnavailableError(LLZError):
-    """The model is not on this machine and could not be, or may not be, fetched."""
+    """The model is not on this machine, and it could not or must not be fetched."""
 
     exit_code = 3
 
 
 class ModelMismatchError(LLZError):
-    """Weights or tokenizer are not those the archive, or the registry, names by digest."""
+    """Weights or tokenizer are not those that the archive or the registry names by digest."""
 
     exit_code = 3
 
 
 class ModelFormatError(LLZError):
-    """A model file cannot be read, or is of an architecture or tokenizer llmzip does not run."""
+    """A model file cannot be read, or llmzip does not support its architecture or tokenizer."""
 
     exit_code = 3
 
 
 class InexactMachineError(LLZError):
-    """No matrix product available on this machine passed the probe, so nothing may be coded on it."""
+    """This machine or process computes inexactly, so nothing may be coded on it."""
 
     exit_code = 3
 
 
 class NotReproducedError(LLZError):
-    """A coded block's record is intact, but what it decodes to here is not what was coded."""
+    """The record of a coded block is intact, but it decodes to other content here."""
 
     exit_code = 3
 
@@ -84,17 +84,17 @@ class NotReproducedError(LLZError):
 
 
 class DeviceError(LLZError):
-    """The device asked for is not there."""
+    """The requested device is not there."""
 
     exit_code = 3
 
 
 class NotEnoughMemoryError(LLZError):
-    """The lanes' keys and values would not fit into this machine's memory."""
+    """Coding would need more memory than there is."""
 
 
 class DamagedMessageError(LLZError):
-    """No text with the right check byte can be had from a message."""
+    """A message does not decode to any text with the right check byte."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -103,7 +103,7 @@ class DamagedMessageError(LLZError):
 
 
 class OutputLimitError(LLZError):
-    """The archive holds more than the caller allows."""
+    """The archive holds more bytes than the caller allows."""
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(

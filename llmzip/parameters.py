@@ -1,6 +1,6 @@
-"""Parameters of prediction that an archive states, and the levels that choose them.
+"""Parameters of prediction, which an archive states, and the levels that choose them.
 
-A level is the encoder's affair: what it stands for is written out in the archive, and there is one decoder for all.
+Only the encoder knows levels. It writes the parameters of a level into the archive, so one decoder reads all levels.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ DEFAULT_LEVEL = 6
 
 @dataclass(frozen=True)
 class BiasParameters:
-    """Of `adapter.bias`.
+    """Parameters of `adapter.bias`.
 
     Attributes:
-        rate: how far a bias moves, in 1/16 of log2 units.
-        prior: how many symbols' worth of gradient it takes to halve the first pace.
+        rate: how far a bias moves, in units of 1/16 of a log2 unit.
+        prior: after gradients of so many symbols, a bias moves at half its first pace.
     """
 
     rate: int
@@ -30,11 +30,11 @@ class BiasParameters:
 
 @dataclass(frozen=True)
 class NeighbourParameters:
-    """Of `adapter.neighbours`.
+    """Parameters of `adapter.neighbours`.
 
     Attributes:
-        capacity_bits: log2 of how many of the latest symbols are remembered.
-        sharpness: log2 of how much more an identical state counts than an unrelated one.
+        capacity_bits: log2 of the number of latest symbols that are remembered.
+        sharpness: log2 of the weight of an identical state relative to an unrelated one.
     """
 
     capacity_bits: int
@@ -43,10 +43,10 @@ class NeighbourParameters:
 
 @dataclass(frozen=True)
 class AdapterParameters:
-    """What learns while coding; a part that is None is switched off.
+    """Parameters of what learns while coding; a part that is None is switched off.
 
     Attributes:
-        round_symbols: about how many symbols are coded between two updates.
+        round_symbols: symbols between two updates, about.
     """
 
     round_symbols: int = 32
@@ -54,7 +54,7 @@ class AdapterParameters:
     neighbours: NeighbourParameters | None = None
 
     def subsets(self) -> list[AdapterParameters]:
-        """These, with every choice of the parts that are switched on; all parts first, none last."""
+        """These parameters with every subset of the parts that are switched on: all parts first, none last."""
         keep_or_drop = ([self.bias, None], [self.neighbours, None])
         return list(dict.fromkeys(replace(self, bias=b, neighbours=n) for b, n in product(*keep_or_drop)))
 
@@ -83,7 +83,7 @@ class Level:
 
     Attributes:
         span: which positions attention sees.
-        lane_symbols: about how many symbols go to a lane; if None, a block has one lane.
+        lane_symbols: symbols of a lane, about; if None, a block has one lane.
         adapter: what learns while coding.
         block_bytes: content of one block at most.
     """

@@ -1,4 +1,4 @@
-"""Names that mean one of the process's own descriptors: /dev/stdout, /dev/fd/5, /proc/self/fd/1, and links to them."""
+"""File names that mean one of the process's own descriptors: /dev/stdout, /dev/fd/5, /proc/self/fd/1, and links to them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 from typing import BinaryIO, cast
 
 _FOLDERS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
-_LINKS = 40  # that are followed, as the system does
+_LINKS = 40  # links that are followed, as many as the system follows
 
 
 def named(path: str) -> int | None:
     """The number of the descriptor that a path means; None if it means something else.
 
-    To open such a name again would empty the file that is there, or begin again at its start, and to replace it would take the name from
-    all others.
+    Opening such a name again would truncate the file behind it or begin at its start, and replacing it would take the name away from
+    everybody.
     """
     folders = {os.path.realpath(folder) for folder in _FOLDERS}
     for _ in range(_LINKS):
@@ -30,7 +30,7 @@ def named(path: str) -> int | None:
 
 
 def given(number: int) -> bool:
-    """Whether the program was started with this descriptor: its own are not passed on to others."""
+    """Whether the program was started with this descriptor. Descriptors that it opened itself are not inheritable."""
     try:
         return os.get_inheritable(number)
     except (OSError, OverflowError):
@@ -38,7 +38,7 @@ def given(number: int) -> bool:
 
 
 def opened(name: str, mode: str) -> BinaryIO:
-    """A file; a descriptor of the process goes on where it is, unless a file is to be read, which begins at its start."""
+    """Open a file. A descriptor of the process continues where it stands, unless it is a regular file to read, which begins at its start."""
     number = named(name)
     if number is None or (mode == "rb" and os.path.isfile(name)):
         return cast(BinaryIO, open(name, mode))

@@ -1,7 +1,7 @@
-"""How functions are compiled: all of llmzip's take their decorator from here, and numba's settings for the user's own do not reach them.
+"""The decorator for all compiled functions of llmzip. The process's settings for numba do not affect them.
 
-Those settings are the process's, as `NUMBA_DISABLE_JIT=1` or what another library assigned to `numba.config`. While a function of ours
-is decorated or compiled they are as we need them, and afterwards as they were. Numba's lock is held meanwhile, so nobody else compiles.
+Such settings are `NUMBA_DISABLE_JIT=1`, or values that another library assigned to `numba.config`. While a function of llmzip is decorated or
+compiled, they have the values that it needs, and afterwards their old ones. Numba's lock is held meanwhile, so nobody else compiles.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from llmzip.system.jit_cache import CodeCache
 
-_OWN = {"DISABLE_JIT": 0, "BOUNDSCHECK": None}  # as numba has them if nobody sets them
+_OWN = {"DISABLE_JIT": 0, "BOUNDSCHECK": None}  # numba's defaults
 
 
 def compiled(**flags: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator for functions that numba compiles when they are first called, and that run without Python's lock.
+    """A decorator: numba compiles the function when it is first called, and it runs without Python's lock.
 
     Args:
-        flags: more of numba's for them.
+        flags: further flags for numba.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -44,9 +44,9 @@ def compiled(**flags: Any) -> Callable[[Callable[..., Any]], Any]:
 
 class _Cache(CodeCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """As of any cache."""
+        """See `CodeCache.load_overload`."""
         found = super().load_overload(sig, target_context)
-        if found is None:  # it is compiled now, before which numba looks at its variables again
+        if found is None:  # it will be compiled now, and numba reads its environment variables again before
             config.reload_config()  # type: ignore[no-untyped-call]
             vars(config).update(_OWN)
         return found

@@ -1,9 +1,9 @@
-"""Compiled code kept on disk, so that a machine compiles once: what numba's own cache does, for places and files of any kind.
+"""Keeps compiled code on disk, so that a machine compiles once. Numba's own cache does so, too, but not for all kinds of folders and files.
 
-A function's code for one signature is one file, which begins with a digest of its content and of all it depends on: the sources of the
-function's module and of what that imports from its package, as compiled code holds the functions and constants it uses; the versions
-of the libraries. What has another digest is damaged, outdated or none of ours: it is never unpickled, and replaced. Nothing that goes
-wrong here is an error: the function is compiled then.
+The code of a function for one signature is one file. It begins with a digest of its content and of everything it depends on: the sources of
+the function's module and of the modules that it imports from its package, since compiled code includes the functions and constants it uses;
+and the versions of the libraries. A file with another digest is damaged, outdated or not from here: it is never unpickled, and it is
+replaced. No failure here is an error: the function is compiled then.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ from llmzip.system.temporary import temporary
 
 _log = logging.getLogger(__name__)
 
-_SHAPING = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")  # numba's settings that other code comes of
+_SHAPING = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")  # settings of numba that change the code
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _IMPORT = re.compile(r"^from ([\w.]+) import (\([^)]*\)|.*)", re.MULTILINE)
 
 
 class CodeCache(NullCache):
-    """The compiled code of one function, as numba's dispatchers want it: to be found, and to be kept, by signature."""
+    """The compiled code of one function by signature, in the interface of numba's dispatchers."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._module, self._name = function.__module__, function.__qualname__
         self._source = function.__code__.co_filename
-        self._sources = _sources(self._module)  # now, as long as they are those that were imported
+        self._sources = _sources(self._module)  # read now, while they are still those that were imported
         self._line = function.__code__.co_firstlineno
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What was compiled for a signature; None if there is nothing that will do."""
+        """The compiled code for a signature; None if there is none that fits."""
         try:
             target_context.refresh()
             for folder in self._places():
                 if payload := self._read(self._file(folder, sig, target_context.codegen())):
                     return CompileResult._rebuild(target_context, *pickle.loads(payload))  # type: ignore[no-untyped-call]  # noqa: S301  of trusted owners, by its digest
-        except Exception:  # whatever others may have left there
+        except Exception:  # anything may lie there
             _log.debug("%s.%s cannot be had from the cache", self._module, self._name, exc_info=True)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keeps what was compiled for a signature, if that can be."""
+        """Keep the compiled code for a signature, if possible."""
         try:
-            if data.lifted or data.library.has_dynamic_globals:  # holds addresses of this process
+            if data.lifted or data.library.has_dynamic_globals:  # it contains addresses of this process
                 return
             payload = dumps(data._reduce())  # type: ignore[no-untyped-call]
             for folder in self._places()[-1:]:
@@ -102,7 +102,7 @@ class CodeCache(NullCache):
 
 
 def _open(file: str, flags: int) -> int:
-    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))  # of a pipe in its place, nobody may come to write
+    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe in its place would block
 
 
 def _drop(sink: Any, work: Path) -> None:
@@ -114,7 +114,7 @@ def _drop(sink: Any, work: Path) -> None:
 
 @functools.cache
 def _sources(module: str) -> str | None:
-    """A digest of the sources of a module and of those it imports from its package, and so on; None if they cannot be had."""
+    """A digest of the sources of a module and of all modules of its package that it imports, directly or not; None if they cannot be read."""
     found: dict[str, str] = {}
     try:
         _collect(module, found)
@@ -136,11 +136,11 @@ def _collect(module: str, found: dict[str, str]) -> None:
 
 @functools.cache
 def _places(source: str, chosen: str) -> tuple[Path, ...]:
-    """Where the code of the functions of a file may be, each but the last to be read only.
+    """Folders that may have the compiled code of a file's functions. Only the last one is written to.
 
     Args:
         source: the file.
-        chosen: the user's folder for numba's caches, if there is one; if it can be written, it is the only place.
+        chosen: the user's folder for numba's caches, or empty. If it is writable, it is the only one.
     """
     tree = os.path.dirname(os.path.abspath(source))
     own = f"{os.path.basename(tree)}-{hashlib.sha256(tree.encode()).hexdigest()[:16]}"
@@ -171,7 +171,7 @@ def _writable(folder: Path) -> bool:
 
 @functools.cache
 def _trusted(source: str) -> frozenset[int]:
-    """Users whose files are believed: this one, the administrator, and who owns the source, as they decide what runs here anyway."""
+    """Users whose files are trusted: this one, the administrator, and the owner of the source. They decide what runs here anyway."""
     owners = {0, os.geteuid()} if hasattr(os, "geteuid") else {0}
     with contextlib.suppress(OSError):
         owners.add(os.stat(source).st_uid)

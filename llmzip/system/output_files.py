@@ -44,7 +44,7 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
             with os.fdopen(handle, "w+b") as sink:  # readable, too, for who wants to verify it
                 yield sink
                 sink.flush()
-                permissions.dress(sink.fileno(), work, None if like is None else like.fileno())
+                permissions.copy_permissions(sink.fileno(), work, None if like is None else like.fileno())
                 os.fsync(sink.fileno())
             _name(work, path, force)
             _sync_folder(path.parent)

@@ -1,7 +1,7 @@
-"""What an output has of its source: permissions, owner, group and times, where the system allows; nothing that grants more rights than that.
+"""Copies permissions, owner, group and times from a source to its output, as far as the system allows.
 
-A bit for running as its owner, sticky bits, capabilities, access control lists and flags were given to the source, not to what is made of
-it, and are never copied. Whoever could not read the source cannot read the output either.
+Set-user-ID and sticky bits, capabilities, access control lists and flags were granted to the source, not to what is made of it, and are never
+copied. Whoever could not read the source cannot read the output either.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import stat
 _ACL = "system.posix_acl_access"
 
 
-def dress(made: int, name: str, like: int | None) -> None:
-    """Gives a complete file what it has of its source, or, without one, the permissions of a new file.
+def copy_permissions(made: int, name: str, like: int | None) -> None:
+    """Give a finished file the permissions, owner, group and times of its source, or without a source the permissions of a new file.
 
     Args:
-        made: the open file, which only its owner may use so far, and which still has no name that others know.
-        name: its name for now, for systems where that takes one.
-        like: the open source, which may have lost its name meanwhile; what is no file, as a pipe, counts as none.
+        made: the open file. So far only its owner may use it, and no other program knows its name.
+        name: its present name, for systems whose calls need one.
+        like: the open source, which may have lost its name meanwhile. None, or something other than a file, as a pipe, counts as no source.
     """
     if like is None or not stat.S_ISREG((source := os.fstat(like)).st_mode):
         umask = os.umask(0)
         os.umask(umask)
         _set_mode(made, name, 0o666 & ~umask)
         return
-    same_group = _own(made, source)  # before there are permissions for a group
+    same_group = _own(made, source)  # before the group gets permissions
     mode = stat.S_IMODE(source.st_mode) & 0o777
-    if not same_group or _has_acl(like):  # these bits are not meant for the group that the output has
+    if not same_group or _has_acl(like):  # the bits were meant for another group than the output's
         both = mode >> 3 & mode & 0o7
         mode = mode & 0o700 | both << 3 | both
     _set_mode(made, name, mode)
@@ -38,7 +38,7 @@ def dress(made: int, name: str, like: int | None) -> None:
 
 
 def _own(made: int, source: os.stat_result) -> bool:
-    """Sets owner and group where that is allowed; returns whether the group is the source's."""
+    """Set owner and group where that is allowed; return whether the group is the source's."""
     if not hasattr(os, "fchown"):
         return True
     for owner, group in ((source.st_uid, -1), (-1, source.st_gid)):
@@ -48,7 +48,7 @@ def _own(made: int, source: os.stat_result) -> bool:
 
 
 def _has_acl(file: int) -> bool:
-    """Whether a list says who may use the file: its group's bits in the mode are a bound on the list then, not what the group may do."""
+    """Whether the file has an access control list. Then the group's bits in its mode are a bound for that list, not the group's rights."""
     if not hasattr(os, "getxattr"):
         return False
     try:

@@ -1,11 +1,11 @@
-"""How signals end the command line: soon, whatever it is doing, and leaving nothing behind.
+"""How signals end the command line: soon, whatever it is doing, and with no temporary files left.
 
-Python runs a signal's handler in the main thread, between two of its instructions: compiled code may keep that waiting for
-seconds, and an exception out of a handler may come at any place, also between a file's creation and the `try` that would remove
-it. So they are not waited for. The system's part of them writes the signal's number into a pipe at once; a thread that waits there
-removes what is temporary, and then lets the signal do what it would have done without us.
+Python runs a signal's handler in the main thread, between two of its instructions. Compiled code may delay that for seconds, and an
+exception from a handler may come anywhere, even between the creation of a file and the `try` that would remove it. So handlers are not used.
+Instead the system's part of a handler writes the signal's number into a pipe at once. A thread that reads the pipe removes temporary objects, and
+then lets the signal do what it does by default.
 
-Only the program does this: who imports the package keeps handlers as they are.
+Only the program installs this. Importing the package leaves handlers as they are.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import NoReturn
 from llmzip.system import temporary
 
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU")
-_PATIENCE = 0.5  # seconds, for a file that is being made or removed
+_PATIENCE = 0.5  # seconds to wait for a file that is being created or removed
 _STDERR = 2
 
 
 def install() -> None:
-    """Lets signals end the process as described above; to be called once, in the main thread. Those that are ignored stay so."""
+    """Let signals end the process as described above. Call this once, in the main thread. Ignored signals stay ignored."""
     if os.name != "posix":
         return
     reader, writer = os.pipe()
@@ -35,7 +35,7 @@ def install() -> None:
     chosen = [number for name in _ENDING if (number := getattr(signal, name, None))]
     for number in chosen:
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda n, _: _tell(writer, n))  # in case a library took the pipe's place
+            signal.signal(number, lambda n, _: _tell(writer, n))  # in case a library replaces the pipe
     threading.Thread(target=_watch, args=(reader, frozenset(chosen)), daemon=True).start()
 
 
@@ -45,17 +45,17 @@ def _tell(writer: int, number: int) -> None:
 
 
 def die_of(number: int) -> NoReturn:
-    """Ends the process as the signal does where nobody handles it; from any thread."""
+    """End the process as the signal does by default; from any thread."""
     import ctypes
 
     ctypes.pythonapi.PyOS_setsig(number, None)  # `signal.signal` would do, but only in the main thread
     os.kill(os.getpid(), number)
-    time.sleep(1)  # it comes to whichever thread
+    time.sleep(1)  # the signal may be delivered to another thread
     os._exit(128 + number)
 
 
 def _watch(reader: int, chosen: frozenset[int]) -> None:
-    """Waits for one of the signals, and ends the process. More of them change nothing."""
+    """Wait for one of the signals, and end the process. Further signals change nothing."""
     while (number := os.read(reader, 1)[0]) not in chosen:
         pass
     temporary.hold(_PATIENCE)
@@ -68,7 +68,7 @@ def _watch(reader: int, chosen: frozenset[int]) -> None:
 
 
 def _silence() -> int | None:
-    """Takes standard error from the main thread, which may trip over what is missing now; where it can be had, if it is there."""
+    """Take standard error away from the main thread, which may fail now that temporary files are missing; return where it was, or None."""
     with contextlib.suppress(OSError):
         said = os.dup(_STDERR)
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)

@@ -1,7 +1,7 @@
-"""The program's own standard streams: whole in whatever mode their descriptors are, and nobody else's.
+"""The program's standard streams: they transfer everything in any mode of their descriptors, and no library can write to them.
 
-Where PYTHONUNBUFFERED is set, or another program left a descriptor without blocking, Python's own may write less than they are given and
-take a pause for the end. And descriptor 1 is every library's: what one prints there would be in the middle of an archive.
+If PYTHONUNBUFFERED is set, or if another program made a descriptor non-blocking, Python's own streams may write less than they are given and
+take a pause for the end. And any library may print to descriptor 1, in the middle of an archive.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _STDIN, _STDOUT, _STDERR = range(3)
 
 
 def install() -> None:
-    """Replaces `sys.stdin`, `sys.stdout` and `sys.stderr`; to be called once, before anything is read or written.
+    """Replace `sys.stdin`, `sys.stdout` and `sys.stderr`. Call this once, before anything is read or written.
 
-    Standard output is from then on the only one that writes to what was descriptor 1. That number is standard error's.
+    From then on only `sys.stdout` writes to what was descriptor 1. The number 1 itself means standard error.
     """
     _open_missing()
     if os.name != "posix":  # a console has text of its own kind, and no such modes
@@ -41,7 +41,7 @@ def install() -> None:
 
 
 def finish(status: int) -> int:
-    """Passes on what is still held back. Returns the exit status: `status`, or 1 where that was 0 and something did not arrive."""
+    """Flush the streams. Return the exit status: `status`, or 1 if that was 0 and something could not be written."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -55,9 +55,9 @@ def finish(status: int) -> int:
 
 
 def _open_missing() -> None:
-    """Gives closed standard streams something to be: what is written to standard output, or read, fails then, as it must.
+    """Open closed standard streams on the null device, so that reading from them or writing to them fails, as it must.
 
-    Else the first files opened would get their numbers, and what is meant for the user would go there.
+    Otherwise the first files that are opened would get their numbers, and output for the user would go there.
     """
     for number, name, mode, flags in ((0, "stdin", "r", os.O_WRONLY), (1, "stdout", "w", os.O_RDONLY), (2, "stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
@@ -66,9 +66,9 @@ def _open_missing() -> None:
 
 
 def _whole(old: io.TextIOWrapper, number: int, name: str) -> io.TextIOWrapper:
-    """The same text on a descriptor that is read or written whole; buffered if that was, and encoded as that was.
+    """A text stream like `old` on a descriptor that transfers everything.
 
-    What an encoding has no characters for is written by its number: a file's name is not to end the program.
+    A character that the encoding lacks is written by its number: a file's name must not end the program.
     """
     raw = _Descriptor(number, old.mode, name)
     buffer = io.BufferedReader(raw) if raw.readable() else raw if isinstance(old.buffer, io.RawIOBase) else io.BufferedWriter(raw)
@@ -79,7 +79,7 @@ def _whole(old: io.TextIOWrapper, number: int, name: str) -> io.TextIOWrapper:
 
 
 class _Descriptor(io.RawIOBase):
-    """A descriptor that takes all it is given, and is at its end only where there is one."""
+    """A descriptor that takes everything it is given, and reports its end only when it is there."""
 
     def __init__(self, number: int, mode: str, name: str) -> None:
         self._file = io.FileIO(number, "r" if "r" in mode else "w", closefd=False)

@@ -1,7 +1,7 @@
-"""Reads and writes streams that llmzip did not open itself, and loses nothing whatever they do.
+"""Reads and writes streams that llmzip did not open itself, without losing a byte.
 
-Standard streams, named pipes, sockets, devices and files of any making may give or take less than they are asked to, and nothing at all for
-the moment. All of that is seen to here, and nowhere else.
+Standard streams, named pipes, sockets, devices and file objects of others may transfer less than they are asked to, or nothing for the
+moment. All of that is handled here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import sys
 import time
 from typing import Any
 
-_AT_ONCE = 1 << 16  # bytes that are offered to a stream that did not take all it was given
-_PART = 1 << 20  # bytes that are asked for where all are wanted
-_LOOK = 1000  # milliseconds after which a stream is tried again, whatever its descriptor says
-_PAUSES = (0.001, 0.05)  # seconds, the shortest and the longest, where there is no descriptor to tell
+_AT_ONCE = 1 << 16  # bytes offered at a time to a stream that did not take everything
+_PART = 1 << 20  # bytes asked for at a time when all are wanted
+_LOOK = 1000  # milliseconds after which a stream is tried again even if its descriptor is not ready
+_PAUSES = (0.001, 0.05)  # shortest and longest pause in seconds, for streams without a descriptor
 
 
 def read(source: Any, n: int) -> bytes:
-    """The next bytes, from 1 to `n`; b"" only at the stream's end, or if `n` is 0. Waits while there is nothing.
+    """The next 1 to `n` bytes; b"" only at the stream's end, or if `n` is 0. Wait while there is nothing.
 
     Args:
-        source: a binary file, or what has its `read`: fewer bytes than asked for, None and BlockingIOError are no end.
+        source: a binary file, or an object with such a `read`. Fewer bytes than asked for, None and BlockingIOError do not mean the end.
         n: bytes, not negative.
 
     Raises:
-        TypeError: it gives something else than bytes.
-        OSError: it cannot be read, or gives more than it was asked for.
+        TypeError: it gives something other than bytes.
+        OSError: it cannot be read, or it gives more bytes than asked for.
     """
     if not n:
         return b""
-    patience = _Patience(source, "POLLIN")
+    patience = _Waiter(source, "POLLIN")
     while (data := _given(source, n)) is None:
         patience.wait()
     if isinstance(data, str):
@@ -54,18 +54,18 @@ def read_all(source: Any, most: int = sys.maxsize) -> bytes:
 
 
 def write(sink: Any, data: bytes) -> None:
-    """Writes all of `data`. Waits while the stream takes nothing.
+    """Write all of `data`. Wait while the stream takes nothing.
 
     Args:
-        sink: a binary file, or what has its `write`. That may say how many bytes it took, also by BlockingIOError. None is nothing from an
-            `io.RawIOBase`, as Python has it, and all from any other.
+        sink: a binary file, or an object with such a `write`. It may say how many bytes it took, also by BlockingIOError. None means that an
+            `io.RawIOBase` took nothing, as Python defines it, and that any other object took everything.
         data: any bytes.
 
     Raises:
-        OSError: it cannot be written, or does not say how much it took.
+        OSError: it cannot be written, or it does not say how much it took.
     """
     at, part = 0, data
-    patience = _Patience(sink, "POLLOUT")
+    patience = _Waiter(sink, "POLLOUT")
     while part:
         taken = _taken(sink, part)
         if not taken:
@@ -75,10 +75,10 @@ def write(sink: Any, data: bytes) -> None:
 
 
 def flush(sink: Any) -> None:
-    """Passes on what a stream holds back, if it does that at all. Waits while it cannot. Raises OSError."""
+    """Flush a stream, if it has a `flush`. Wait while it cannot. Raises OSError."""
     if not hasattr(sink, "flush"):
         return
-    patience = _Patience(sink, "POLLOUT")
+    patience = _Waiter(sink, "POLLOUT")
     while True:
         try:
             sink.flush()
@@ -100,14 +100,14 @@ def _taken(sink: Any, part: bytes) -> int:
     except BlockingIOError as e:
         taken = getattr(e, "characters_written", 0)
     if taken is None:
-        taken = _untold(sink, len(part))
+        taken = _unreported(sink, len(part))
     if not 0 <= (taken := operator.index(taken)) <= len(part):
         raise OSError(f"a stream says that it took {taken:,} of {len(part):,} bytes")
     return taken
 
 
-def _untold(sink: Any, size: int) -> int:
-    """What was taken where the stream does not say: to write it twice is as bad as not at all."""
+def _unreported(sink: Any, size: int) -> int:
+    """Bytes taken by a stream that does not say how many. To write bytes twice is as bad as to lose them."""
     if isinstance(sink, io.RawIOBase):
         return 0
     descriptor = _descriptor(sink)
@@ -117,16 +117,16 @@ def _untold(sink: Any, size: int) -> int:
 
 
 def _descriptor(stream: Any) -> int | None:
-    """The open descriptor below a stream, where there is one."""
-    with contextlib.suppress(Exception):  # it is another's code, and may raise what it likes
+    """The open descriptor below a stream; None if there is none."""
+    with contextlib.suppress(Exception):  # foreign code, which may raise anything
         number = stream.fileno()
         os.fstat(number)
         return int(number)
     return None
 
 
-class _Patience:
-    """Waits until a stream may be ready: its descriptor tells, and if it has none or that is wrong, time."""
+class _Waiter:
+    """Waits until a stream may be ready: by its descriptor if it has one, and for some time in any case."""
 
     def __init__(self, stream: Any, event: str) -> None:
         self._stream, self._event = stream, event
@@ -134,7 +134,7 @@ class _Patience:
         self._pause = 0.0
 
     def wait(self) -> None:
-        """Waits for a moment, the longer the more often in a row."""
+        """Wait for a moment; longer with every call."""
         if not self._pause:
             descriptor = _descriptor(self._stream)
             if descriptor is not None and hasattr(select, "poll"):

@@ -1,4 +1,4 @@
-"""Folders that are a user's own. Not every user has them: services and containers run under numbers that no home belongs to."""
+"""The user's own folders. Not every user has them: services and containers may run as users without a home."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def user_cache() -> Path | None:
-    """The platform's folder for what llmzip keeps for this user; None if there is none, as for users without a home."""
+    """The platform's cache folder for llmzip and this user; None if there is none, as for users without a home."""
     import platformdirs
 
     try:
         folder = Path(platformdirs.user_cache_dir("llmzip", appauthor=False))
-    except RuntimeError:  # no home is known; older versions leave "~" in the name, which would become a folder called so
+    except RuntimeError:  # no home is known; older versions leave "~" in the name, and a folder of that name would be created
         return None
     return folder if folder.is_absolute() else None
 
 
 def expanded(name: str) -> Path | None:
-    """The folder `name`, absolute, "~" and "~user" at its start replaced; None if there is no such home."""
+    """The absolute name of a folder, with "~" and "~user" at its start replaced; None if there is no such home."""
     folder = os.path.expanduser(name)
     return None if folder.startswith("~") else Path(os.path.abspath(folder))
