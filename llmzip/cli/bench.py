@@ -1,4 +1,4 @@
-"""`bench`: llmzip next to the other compressors of this machine."""
+"""`bench`: llmzip beside the other compressors on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def _levels(_context: click.Context, _option: click.Parameter, value: str) -> list[int]:
-    """Levels, as 1,6,9."""
+    """Levels, written like 1,6,9."""
     chosen = value.split(",")
     if not all(c.strip().isdecimal() and int(c) in LEVELS for c in chosen):
         raise click.BadParameter(f"{value!r} does not name levels from {min(LEVELS)} to {max(LEVELS)}; write them like 1,6,9")
@@ -35,7 +35,7 @@ def _levels(_context: click.Context, _option: click.Parameter, value: str) -> li
 
 
 def _picture(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """A name that says what kind of picture it is."""
+    """The name of a picture; its suffix says what kind it is."""
     if value is not None and not value.lower().endswith((".svg", ".png")):
         raise click.BadParameter(f"{value!r} ends neither in .svg nor in .png")
     return value
@@ -80,7 +80,7 @@ def bench(**given: Any) -> None:
 
 
 def _check_outputs(given: dict[str, Any]) -> None:
-    """What can be known before minutes of work."""
+    """Raise FileError for outputs that cannot be written, before minutes of work."""
     for out in (given["csv_out"], given["plot"]):
         if out is not None and out != STDIO:
             check_absent(out, given["force"])
@@ -91,7 +91,7 @@ def _check_outputs(given: dict[str, Any]) -> None:
 
 
 def _read(names: tuple[str, ...], limit: int | None) -> tuple[int, dict[str, bytes]]:
-    """Exit status, and the files' contents."""
+    """The exit status, and the contents of the files."""
     status, contents = 0, {}
     for name in dict.fromkeys(names):
         try:
@@ -107,7 +107,7 @@ def _read(names: tuple[str, ...], limit: int | None) -> tuple[int, dict[str, byt
 
 @dataclass
 class _Bench:
-    """All contenders, ready."""
+    """All contenders, ready to run."""
 
     codec: Codec
     levels: list[int]
@@ -117,7 +117,7 @@ class _Bench:
 
     @classmethod
     def prepared(cls, given: dict[str, Any]) -> _Bench:
-        """Looks for competitors, says which are absent, and loads the model."""
+        """Look for competitors, say which are missing, and load the model."""
         from llmzip.benchmark.competitors import find
         from llmzip.benchmark.measure import warm_up
         from llmzip.codec.codec import Codec
@@ -131,7 +131,7 @@ class _Bench:
         return cls(codec, given["levels"], others, warm_up(codec), given["quiet"])
 
     def run(self, contents: dict[str, bytes]) -> Report:
-        """Measures everything. A competitor that fails is left out from there on, and named."""
+        """Measure everything. A competitor that fails is named, and left out from then on."""
         from tqdm import tqdm
 
         from llmzip.benchmark.competitors import CompetitorError

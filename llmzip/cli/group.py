@@ -37,12 +37,12 @@ _VERSION = f"%(prog)s %(version)s (format {records.FORMAT_VERSION}, arithmetic {
 
 @contextlib.contextmanager
 def _last_resort() -> Iterator[None]:
-    """Ends the program for what no command takes care of: standard output, wherever it is written to, and want of memory."""
+    """End the program for errors that no command handles: of standard output, wherever it is written, and lack of memory."""
     try:
         yield
-    except BrokenPipeError:  # the reader has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         if hasattr(signal, "SIGPIPE"):
-            signals.die_of(signal.SIGPIPE)  # as programs end that do not care for pipes
+            signals.die_of(signal.SIGPIPE)  # as programs end that do not handle this
         sys.exit(1)
     except OSError as e:
         click.echo(f"llmzip: {shown(str(e.filename)) if e.filename else 'standard output'}: {(e.strerror or str(e)).lower()}", err=True)
@@ -58,7 +58,7 @@ def _last_resort() -> Iterator[None]:
 
 
 class _Commands(click.Group):
-    """Imports a command's module when it is asked for; anything else is for the classic command."""
+    """Imports the module of a command when it is needed. Anything that is no command is for the classic command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -73,10 +73,10 @@ class _Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
-        return ("" if name == "classic" else name), command, rest  # a name nobody typed is not for messages
+        return ("" if name == "classic" else name), command, rest  # messages must not show a name that nobody typed
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Commands; what is none may be an option or a file of the classic command."""
+        """Complete commands, or else options and files of the classic command."""
         found = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):
             classic = self.get_command(ctx, "classic")

@@ -49,7 +49,7 @@ def inspect(file: str, html: str | None, as_json: bool, quiet: bool, **given: An
 
 @dataclass(frozen=True)
 class _Text:
-    """The part of a file to inspect, and the bytes of the whole file; None if there are more, but nobody knows how many."""
+    """The part of a file to inspect, and the size of the whole file; None if the input continues for an unknown length."""
 
     content: bytes
     whole: int | None
@@ -80,7 +80,7 @@ def _inspect(file: str, html: str | None, as_json: bool, quiet: bool, given: dic
 
 
 def _check_page(html: str, force: bool) -> None:
-    """Fails if the page is there already, before any work is done for it."""
+    """Raise FileError if the page exists already, before any work is done for it."""
     try:
         check_absent(html, force)
     except FileError as e:
@@ -91,7 +91,7 @@ def _print(found: Inspection, name: str, whole: int | None, tokens: bool, summar
     from llmzip.inspection import terminal
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has not every character still shows the rest
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks some characters still shows the rest
     if tokens and colour:
         text = "".join(terminal.coloured(found))
         click.echo(text, nl=bool(text) and not text.endswith("\n"), color=True)
@@ -110,11 +110,11 @@ def _wants_colour(choice: str) -> bool:
 
 
 def _read(file: str, limit: int) -> _Text:
-    """The file's first `limit` bytes, less a character they would cut."""
+    """The first `limit` bytes of the file, without a character that they would cut."""
     with reading(file) as source:
         content = streams.read_all(source, limit)
         rest = streams.read(source, 1) if len(content) == limit else b""
-        size = os.fstat(source.fileno()).st_size if file != STDIO else 0  # 0, too, for what is no regular file
+        size = os.fstat(source.fileno()).st_size if file != STDIO else 0  # also 0 for anything but a regular file
     whole = max(size, len(content)) if size or not rest else None
     if content.startswith(records.MAGIC):
         raise FileError("is an llmzip archive; inspect its content: llmzip decompress -c FILE | llmzip inspect")

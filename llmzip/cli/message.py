@@ -1,4 +1,4 @@
-"""`message`: short texts in as few characters as can be, without a container."""
+"""`message`: short texts in as few characters as possible, without a container."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmzip.system.output_files import writing
 
 
 class _Message(click.Command):
-    """When decoding, what begins with a dash and is no option is a message, as base64url may begin so."""
+    """When decoding, an argument that begins with a dash and is no option is a message: base64url may begin with one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if any(a == "--decode" or (self._is_option(a) and re.match("-n*d", a)) for a in args):
@@ -109,7 +109,7 @@ def _decode(inputs: list[bytes], sink: BinaryIO, form: str, lines: bool, exact: 
             streams.write(sink, text if exact and not lines else text + b"\n")
             continue
         if lines:
-            streams.write(sink, b"\n")  # so that lines keep their numbers
+            streams.write(sink, b"\n")  # so that the other lines keep their numbers
     return status
 
 

@@ -1,4 +1,4 @@
-"""`models`: those llmzip knows and those it has here; getting, checking, moving and deleting them."""
+"""`models`: lists, fetches, checks, moves and deletes models."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 def _cached_ids(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For completion: models that are here, else files and folders."""
+    """For completion: cached models, or else files and folders."""
     from llmzip.models import store
 
     here = []
-    with contextlib.suppress(LLZError):  # there is no cache that this user may read
+    with contextlib.suppress(LLZError):  # no cache is readable for this user
         here = [CompletionItem(m.model_id) for m in store.cached_models() if m.model_id.startswith(incomplete)]
     return here or [CompletionItem(incomplete, type="file")]
 
@@ -41,7 +41,7 @@ _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no messa
 
 
 def _reports(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors become one line and the exit code."""
+    """Turn errors into one line and an exit code."""
 
     @functools.wraps(command)
     def run(*args: Any, **given: Any) -> None:
@@ -51,7 +51,7 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
             click.echo(f"llmzip: {e}", err=True)
             sys.exit(e.exit_code)
         except OSError as e:
-            if e.filename is None:  # standard output's
+            if e.filename is None:  # an error of standard output
                 raise
             sys.exit(report_error(str(e.filename), e))
 
@@ -142,7 +142,7 @@ def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
 @_reports
 def models_path(model_id: str) -> None:
     """Print the folder a cached model is in, by default that of LLMZIP_MODEL or of the default one."""
-    click.echo(os.fsencode(_cached(model_id).folder))  # as it is, for scripts
+    click.echo(os.fsencode(_cached(model_id).folder))  # unescaped, for scripts
 
 
 @models.command("rm", short_help="Delete one from the cache.")
@@ -158,7 +158,7 @@ def models_rm(model_id: str, quiet: bool) -> None:
     except ModelUnavailableError:
         found = None
     folder = found.folder if found else store.folder_for(model_id)
-    if not found and not folder.is_dir():  # a damaged one is there, but not found
+    if not found and not folder.is_dir():  # a damaged one exists, but is not found
         raise FileError(f"no model {model_id} in {store.cache_dir()}; see: llmzip models list")
     store.remove(folder)
     if not quiet:

@@ -41,7 +41,7 @@ def repair(files: tuple[str, ...], to_stdout: bool, output: str | None, force: b
 
 
 def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
-    """Writes the archive to `out`; if that is None, only if there was something to repair, to a name made from this one."""
+    """Write the repaired archive to `out`. If that is None, write it only if something was repaired, to a name made from `name`."""
     if out == STDIO and sys.stdout.isatty() and not force:
         raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
     with reading(name) as source:
@@ -66,11 +66,11 @@ def _done(mended: RepairResult | None, changed: bool, out: str | None) -> str:
 
 
 def mended(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
-    """A damaged archive as its parity makes it whole, and what to say of that; `source` and nothing if there is none.
+    """A damaged archive, repaired, and what to say about it; `source` and an empty text if it has no parity.
 
     Args:
-        name: of the file.
-        source: the same, open at its start.
+        name: name of the file.
+        source: the file, open at its start.
 
     Raises:
         LLZError: too much is damaged.

@@ -1,11 +1,11 @@
-"""Threads of llmzip's own, in which everything runs that can reach a coded bit.
+"""Threads of llmzip's own. All work that can reach a coded bit runs in them.
 
-Other code in the process can change how numbers come out: autocast and the default device of torch, the error state of numpy, the context of
-decimal, how the processor rounds and whether it takes small numbers for zero. Each of these belongs to one thread. So exact work never runs in a
-thread of the caller: `run` hands it to a thread that nobody else touches and waits for the result. What belongs to the whole process is
-named in every call that depends on it (torch's default type), or left as it is (torch's number of threads).
+Other code in the process can change the results of computations: autocast and the default device of torch, the error state of numpy, the
+context of decimal, the processor's rounding and its treatment of subnormal numbers. Each of these settings belongs to one thread. So exact work
+never runs in a thread of the caller: `run` hands it to a thread that nobody else touches, and waits for the result. Settings of the
+whole process are either named in every call that depends on them (torch's default type), or left as they are (torch's number of threads).
 
-Such a thread has OpenMP threads of its own as well. That is why it also works in a forked process, where the parent's are gone.
+Each of these threads has its own OpenMP threads. That is why it also works in a forked process, where the parent's OpenMP threads are gone.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from typing import Any, Generic, TypeVar
 
 from llmzip.errors import LLZError
 
-Tell = Callable[..., None]  # what reports progress
+Tell = Callable[..., None]  # reports progress
 _T = TypeVar("_T")
 
-_LAYERS = ["omp", "tbb", "workqueue"]  # of numba's threads, the best first
+_LAYERS = ["omp", "tbb", "workqueue"]  # numba's threading layers, the best first
 _TELL_EVERY = 0.05  # seconds between two reports
 _MATH = {"linux": "libm.so.6", "darwin": "libSystem.dylib", "win32": "ucrtbase"}  # libraries with the C standard's fesetround
 _TO_NEAREST = 0  # FE_TONEAREST, the same number on every platform above
 
 
 class _CancelledError(BaseException):
-    """Ends work that nobody waits for any more."""
+    """Raised inside work that nobody waits for any more."""
 
 
 class _Job(Generic[_T]):
-    """Work for a thread, and the way back to who waits for it."""
+    """Work for a thread, and a queue for its answers."""
 
     def __init__(self, work: Callable[[Tell], _T], reports: bool) -> None:
         self._work, self._reports, self._told = work, reports, 0.0
@@ -48,7 +48,7 @@ class _Job(Generic[_T]):
         self.cancelled = False
 
     def tell(self, *progress: Any) -> None:
-        """Passes progress on now and then. Ends the work if nobody waits for it."""
+        """Report progress, at most every _TELL_EVERY seconds. End the work if nobody waits for it any more."""
         if self.cancelled:
             raise _CancelledError
         if self._reports and (now := time.monotonic()) - self._told >= _TELL_EVERY:
@@ -56,11 +56,11 @@ class _Job(Generic[_T]):
             self.answers.put(("progress", progress))
 
     def do(self) -> None:
-        """Does the work in this thread."""
+        """Do the work in this thread."""
         answer: tuple[str, Any]
         try:
             with _serving_one_at_a_time():
-                _settle()
+                _reset_state()
                 answer = ("result", contextvars.Context().run(self._work, self.tell))
         except BaseException as e:
             answer = ("error", e)
@@ -68,7 +68,7 @@ class _Job(Generic[_T]):
 
 
 class _Threads:
-    """Those that wait for work. One more is started when all are busy."""
+    """A pool of threads. Another one is started when all are busy."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,7 +76,7 @@ class _Threads:
         self._most_idle = os.cpu_count() or 1
 
     def give(self, job: _Job[Any]) -> None:
-        """Has one of them do it."""
+        """Let one of the threads do a job."""
         with self._lock:
             inbox = self._idle.pop() if self._idle else self._start()
         inbox.put(job)
@@ -92,7 +92,7 @@ class _Threads:
         while idle:
             job = inbox.get()
             job.do()
-            del job  # may hold much
+            del job  # it may hold much memory
             with self._lock:
                 idle = len(self._idle) < self._most_idle
                 if idle:
@@ -100,7 +100,7 @@ class _Threads:
 
 
 class Turn:
-    """A lock that a forked process finds open, as the thread that held it is not there."""
+    """A lock that is free in a forked process, where the thread that held it does not exist."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -113,24 +113,24 @@ class Turn:
         self._lock.release()
 
     def open(self) -> None:
-        """Forgets who held it."""
+        """Make the lock free, whoever held it."""
         self._lock = threading.Lock()
 
 
-_here = threading.local()  # has `own` in a thread of ours
+_here = threading.local()  # has the attribute `own` in a thread of the pool
 _turns: weakref.WeakSet[Turn] = weakref.WeakSet()
-_numbers = Turn()  # to change torch's number of threads
-_one_at_a_time = Turn()  # for a threading layer that serves only one thread
-_ready_in = 0  # the process in which numba's threads are known to work
+_numbers = Turn()  # held while torch's number of threads changes
+_one_at_a_time = Turn()  # held during work if the threading layer serves only one thread
+_ready_in = 0  # ID of the process in which numba's threads are known to work
 _threads = _Threads()
 
 
 def run(work: Callable[[Tell], _T], listen: Tell | None = None) -> _T:
-    """What `work` returns or raises, run in a thread of llmzip's own.
+    """Run `work` in a thread of llmzip's own; return or raise what it does.
 
     Args:
-        work: is called with a function that it should call often with its progress, and that ends it if nobody waits any more.
-        listen: is called, in the caller's thread, with the progress now and then.
+        work: is called with a function. It should call that often with its progress, which also ends the work if nobody waits any more.
+        listen: is called with the progress, now and then, in the caller's thread.
 
     Raises:
         LLZError: this process cannot compute.
@@ -153,7 +153,7 @@ def run(work: Callable[[Tell], _T], listen: Tell | None = None) -> _T:
         try:
             raise value
         finally:
-            del value, answer, job  # else the traceback would hold itself
+            del value, answer, job  # otherwise the traceback would refer to itself
     result: _T = value
     return result
 
@@ -163,14 +163,14 @@ def _ignore(*_: object) -> None:
 
 
 def default_threads() -> int:
-    """How many threads torch gives to a thread that asked for no number: all cores, unless the user chose another number."""
+    """Number of threads that torch uses by default: all cores, unless the user chose another number."""
     import torch
 
     return _in_a_new_thread(torch.get_num_threads)
 
 
 def use_threads(n: int) -> None:
-    """Lets torch and numba use n threads for work in this thread, and nowhere else."""
+    """Let torch and numba use n threads for work in this thread, and only there."""
     import torch
 
     _start_numba()
@@ -179,12 +179,12 @@ def use_threads(n: int) -> None:
     if torch.get_num_threads() != n:
         with _numbers:
             before = default_threads()
-            torch.set_num_threads(n)  # for this thread, and for threads to come ...
-            _in_a_new_thread(lambda: torch.set_num_threads(before))  # ... which shall have as many as before
+            torch.set_num_threads(n)  # sets it for this thread and for threads that start later ...
+            _in_a_new_thread(lambda: torch.set_num_threads(before))  # ... and those must keep the old number
 
 
 def _in_a_new_thread(call: Callable[[], _T]) -> _T:
-    """What `call` returns in a thread in which nothing was done before."""
+    """The result of `call` in a new thread."""
     results: list[_T] = []
     thread = threading.Thread(target=lambda: results.append(call()))
     thread.start()
@@ -192,26 +192,26 @@ def _in_a_new_thread(call: Callable[[], _T]) -> _T:
     return results[0]
 
 
-def _settle() -> None:
-    """Gives this thread the state that it starts with in a process of its own. Threads inherit how the processor computes."""
+def _reset_state() -> None:
+    """Give this thread the state that a new process has. Threads inherit the processor's floating-point mode."""
     import torch
 
     torch.set_flush_denormal(False)
-    with contextlib.suppress(OSError, AttributeError, KeyError):  # where there is no such function, `engine.float_mode` finds out
+    with contextlib.suppress(OSError, AttributeError, KeyError):  # without such a function, `engine.float_mode` notices a wrong mode
         ctypes.CDLL(_MATH[sys.platform]).fesetround(_TO_NEAREST)
     decimal.setcontext(decimal.Context(prec=28, rounding=decimal.ROUND_HALF_EVEN, Emin=-999999, Emax=999999, capitals=1, clamp=0, flags=[]))
 
 
 def _serving_one_at_a_time() -> contextlib.AbstractContextManager[None]:
-    """Lets others wait for this thread where numba's threads serve only one at a time: numba would end the process."""
-    with _one_at_a_time:  # numba starts its threads here, or gets them going again
+    """A lock for the time of the work if numba's threading layer serves only one thread at a time: otherwise numba would end the process."""
+    with _one_at_a_time:  # numba starts its threads here, or starts them again
         _start_numba()
         safe = _numba().threading_layer() in ("omp", "tbb")
     return contextlib.nullcontext() if safe else _one_at_a_time
 
 
 def _start_numba() -> None:
-    """Makes numba's threads ready in this process, which may have been forked from one that used them."""
+    """Make numba's threads ready in this process, which may have been forked from one that used them."""
     global _ready_in
     if _ready_in == os.getpid():
         return
@@ -223,8 +223,8 @@ def _start_numba() -> None:
         finally:
             numba.config.THREADING_LAYER_PRIORITY = chosen
     if numba.threading_layer() == "omp":
-        # numba remembers the process that started them, and ends any other one. It forgets when it starts them again, and then the
-        # present thread gets OpenMP threads of its own.
+        # numba remembers which process started its threads, and ends any other process that uses them. To start them again makes it
+        # remember this one, and the present thread gets OpenMP threads of its own.
         try:
             omppool = importlib.import_module("numba.np.ufunc.omppool")
             ctypes.CFUNCTYPE(None, ctypes.c_int)(omppool.launch_threads)(numba.config.NUMBA_NUM_THREADS)
@@ -234,7 +234,7 @@ def _start_numba() -> None:
 
 
 def _numba() -> Any:
-    """A library whose types are not complete."""
+    """numba, untyped: its types are not complete."""
     return importlib.import_module("numba")
 
 
@@ -247,12 +247,12 @@ def _is_started(numba: Any) -> bool:
 
 
 def _forget() -> None:
-    """In a forked process: the threads are not there."""
+    """Forget all threads: in a forked process they do not exist."""
     global _threads
     _threads = _Threads()
     for turn in list(_turns):
         turn.open()
-    _here.__dict__.pop("own", None)  # the process may have been forked by one of them
+    _here.__dict__.pop("own", None)  # the process may have been forked by a thread of the pool
 
 
 if hasattr(os, "register_at_fork"):

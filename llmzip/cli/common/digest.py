@@ -1,4 +1,4 @@
-"""What went through a command's hands, for comparing."""
+"""Size and SHA-256 of data that passes by, to compare contents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmzip.system import streams
 
 
 class Digest:
-    """What was read from `source`, or written here: its size and SHA-256."""
+    """A file that notes size and SHA-256 of all data read through it from `source`, or written to it."""
 
     def __init__(self, source: BinaryIO | None = None) -> None:
         self._source, self._hash, self.size = source, hashlib.sha256(), 0
@@ -22,14 +22,14 @@ class Digest:
         return data
 
     def write(self, data: bytes) -> int:
-        """Counts them in."""
+        """Note the data."""
         self._hash.update(data)
         self.size += len(data)
         return len(data)
 
     def flush(self) -> None:
-        """As files do."""
+        """Do nothing; files have this method."""
 
     def stated(self) -> list[int | str]:
-        """Size and SHA-256, as JSON has them."""
+        """Size and SHA-256, as values for JSON."""
         return [self.size, self._hash.hexdigest()]

@@ -1,4 +1,4 @@
-"""Says before a long decode about how long it will take."""
+"""Tells the user before a long decode about how long it will take."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from llmzip.errors import LLZError
 if TYPE_CHECKING:
     from llmzip.codec.loaded_models import LoadedModel
 
-_WORTH_SAYING = 20.0  # seconds
-_FEW = 500  # symbols that take less on any machine, so that nothing is timed
+_WORTH_SAYING = 20.0  # seconds; a shorter decode is not announced
+_FEW = 500  # so few symbols take less on any machine, so nothing is timed
 
 
 @dataclass
 class Contents:
-    """What the records of an archive say that it holds.
+    """What the records of an archive say that it contains.
 
     Attributes:
-        size: bytes.
-        coded: each coded block without its stream, and the model record it follows.
+        size: bytes of content.
+        coded: each coded block, without its stream, and the model record in force.
     """
 
     size: int = 0
@@ -31,7 +31,7 @@ class Contents:
 
 
 def contents(archive: BinaryIO) -> Contents | None:
-    """Reads an archive to its end; None if it is damaged, as decoding will tell."""
+    """Read an archive to its end; None if it is damaged, as decoding will tell."""
     found = Contents()
     try:
         for record, _, model, _ in read_records(archive):
@@ -45,11 +45,11 @@ def contents(archive: BinaryIO) -> Contents | None:
 
 
 class Forecaster:
-    """What a codec announces its blocks to, for one archive.
+    """Is told of each block of one archive before it is decoded, and prints a forecast if that will take long.
 
     Args:
-        name: of the archive.
-        found: what it holds, so that all of it is forecast at once; else every block is by itself.
+        name: name of the archive.
+        found: what the archive contains, for one forecast of everything. If None, each block gets its own forecast.
     """
 
     def __init__(self, name: str, found: Contents | None) -> None:
@@ -57,7 +57,7 @@ class Forecaster:
         self._ahead = None if found is None else list(found.coded)
 
     def __call__(self, loaded: LoadedModel, model: ModelRecord, block: CodedBlock) -> None:
-        """Says how long this block, or all with the same model, will take, if that is long and was not said before."""
+        """Print how long this block, or all blocks with the same model, will take, if that is long and was not said before."""
         blocks = [block]
         if self._ahead is not None:
             blocks = [b for m, b in self._ahead if m == model]
@@ -75,7 +75,7 @@ class Forecaster:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 45 s, 12 min, 2 h 10 min, 3 days."""
+    """A time in words: 45 s, 12 min, 2 h 10 min, 3 days."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if (minutes := round(seconds / 60)) < 60:

@@ -1,4 +1,4 @@
-"""Runs one action over many files with one codec; an error in one does not stop the others."""
+"""Runs one action over many files with one codec. An error in one file does not stop the others."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _WIDTH = 80
 
 @dataclass
 class Job:
-    """What to do, and how.
+    """What to do with which files, and how.
 
     Attributes:
         action: "compress", "decompress" or "test".
-        target: the output's name for a file's.
-        verify: decode what was compressed, and compare.
-        remove: delete each source at last.
-        salvage: go on past damage, and write what is left.
+        target: gives the name of the output for the name of a file.
+        verify: If true, decode each archive and compare.
+        remove: If true, delete each source at the end.
+        salvage: If true, continue past damage, and write what is left.
         settings: for `codec.Options`.
     """
 
@@ -58,7 +58,7 @@ class Job:
         return self.files or (STDIO,)
 
     def place(self, name: str) -> str:
-        """Where the output for `name` goes."""
+        """The name of the output for the file `name`."""
         if self.action == "test":
             return os.devnull
         if self.to_stdout or self.output == STDIO or (self.output is None and name == STDIO):
@@ -67,7 +67,7 @@ class Job:
 
 
 def report_error(name: str, error: LLZError | OSError) -> int:
-    """Says in one line what went wrong with a file; returns the exit code."""
+    """Print one line about what went wrong with a file; return the exit code."""
     if isinstance(error, LLZError):
         say(name, str(error))
         return error.exit_code
@@ -76,12 +76,12 @@ def report_error(name: str, error: LLZError | OSError) -> int:
 
 
 def say(name: str, what: str) -> None:
-    """A line on standard error about the file `name`."""
+    """Print a line about the file `name` on standard error."""
     click.echo(f"llmzip: {shown(name)}: {what}", err=True)
 
 
 def attempt(name: str, do: Callable[[], None]) -> int:
-    """Does something with the file `name`; reports what goes wrong and returns the exit code."""
+    """Do something with the file `name`; report errors and return the exit code."""
     try:
         do()
     except ParameterError as e:
@@ -89,7 +89,7 @@ def attempt(name: str, do: Callable[[], None]) -> int:
     except LLZError as e:
         return report_error(name, e)
     except OSError as e:
-        if e.filename is None:  # standard output's, whoever writes to it: that ends all
+        if e.filename is None:  # standard output failed, whoever wrote to it: that ends the program
             raise
         return report_error(name, e)
     return 0
@@ -131,7 +131,7 @@ def _without_suffix(name: str) -> str:
 
 @contextlib.contextmanager
 def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, if that is a terminal; gives what to call with the bytes done and written so far."""
+    """A progress bar on standard error, if that is a terminal. Yield a function to call with the bytes done and written so far."""
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()
@@ -140,21 +140,21 @@ def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int
 
         def report(done: int, written: int) -> None:
             if written > 100:
-                bar.set_postfix_str(f"ratio {done / written:.2f}", refresh=False)  # `update` knows when it is time to
+                bar.set_postfix_str(f"ratio {done / written:.2f}", refresh=False)  # `update` decides when to redraw
             bar.update(done - bar.n)
 
         yield report
 
 
 def _columns() -> int | None:
-    """How wide a bar is where the terminal does not say how wide it is; None where it does."""
+    """Width of a bar for a terminal that does not tell its width; None for one that does."""
     with contextlib.suppress(OSError, ValueError):
         return None if os.get_terminal_size(sys.stderr.fileno()).columns else _WIDTH
     return None
 
 
 def run(job: Job) -> NoReturn:
-    """Does it, and exits."""
+    """Do the job, and exit."""
     if job.output is not None and len(job.names) > 1:
         raise click.UsageError("-o takes one FILE; use -c, or run once per file.")
     if job.remove and (job.to_stdout or STDIO in (*job.names, job.output)):
@@ -181,13 +181,13 @@ class _Runner:
         return self._codec
 
     def _decoder(self, name: str, found: Contents | None) -> Callable[..., None]:
-        """What decodes an archive, and says if that will take long."""
+        """A function that decodes an archive, and says beforehand if that will take long."""
         codec = self._make_codec()
         announce = None if self._job.settings.get("quiet") else Forecaster(shown(name), found)
         return functools.partial(codec.decompress_stream, announce=announce)
 
     def file(self, name: str) -> None:
-        """Does one file."""
+        """Do one file."""
         job, out = self._job, self._job.place(name)
         if job.action == "compress" and out == STDIO and sys.stdout.isatty() and not job.force:
             raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
@@ -216,7 +216,7 @@ class _Runner:
             return
         from llmzip.cli.common.verify import verify
 
-        digest, passing = Digest(source), out == STDIO or is_stream(out)  # which cannot be read again
+        digest, passing = Digest(source), out == STDIO or is_stream(out)  # such an output cannot be read again
         with writing(out, self._job.force, like) as sink, tempfile.TemporaryFile() if passing else contextlib.nullcontext(sink) as archive:
             self._stream(codec.compress_stream, name, _file_size(name), digest, archive)  # type: ignore[arg-type]
             verify(archive, f"{shown(name)}, verifying", digest, self._job.settings)
@@ -228,7 +228,7 @@ class _Runner:
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
         job, found, damage, beyond = self._job, _contents(name), "", ""
         like = None if STDIO in (name, out) else source
-        if found is None and name != STDIO and os.path.isfile(name):  # its records are not all whole
+        if found is None and name != STDIO and os.path.isfile(name):  # some record is damaged
             from llmzip.cli.repair import mended
 
             try:
@@ -242,7 +242,7 @@ class _Runner:
         size = None if found is None else found.size
         limit = job.settings.get("max_output")
         if limit is not None and size is not None and size > limit:
-            raise OutputLimitError(size, limit)  # at once, not when it gets there
+            raise OutputLimitError(size, limit)  # before decoding anything
         if job.action == "test":
             self._test(name, found, source, damage, beyond)
             return
@@ -265,11 +265,11 @@ class _Runner:
     def _test(self, name: str, found: Contents | None, source: BinaryIO, damage: str, beyond: str) -> None:
         """Check an archive. `damage`: what parity repaired; `beyond`: why repair failed."""
         decode = self._decoder(name, found)
-        if found is not None or damage:  # its records are whole
+        if found is not None or damage:  # all records are intact
             try:
                 self._stream(decode, name, found and found.size, source, Digest())  # type: ignore[arg-type]
             except (DamagedArchiveError, NotReproducedError):
-                source.seek(0)  # which block is it?
+                source.seek(0)  # to find out which block is wrong
             else:
                 if damage:
                     raise DamagedArchiveError(damage)
@@ -280,7 +280,7 @@ class _Runner:
             check(name, self._make_codec(), source, report, beyond)
 
     def _advised(self, error: LLZError, name: str, source: BinaryIO) -> LLZError:
-        """The error, with the advice to salvage if that would help."""
+        """The error, with advice to use --salvage if that would help."""
         if self._job.salvage or name == STDIO or not source.seekable():
             return error
         from llmzip.cli.common.salvage import advised
@@ -297,7 +297,7 @@ class _Runner:
                 raise DamagedArchiveError(f"{e}, or, if it was made with --parity, save it to a file and run: llmzip repair FILE") from e
 
     def explain(self) -> None:
-        """Says where the bits went, if that was asked for."""
+        """Print where the bits went, if that was asked for."""
         if self._codec is not None and self._codec.ledger is not None:
             click.echo(_table(self._codec.ledger), err=True)
 
@@ -307,7 +307,7 @@ def _file_size(name: str) -> int | None:
 
 
 def _contents(name: str) -> Contents | None:
-    """What the archive says it holds; None if it is damaged (decoding will tell) or cannot be read twice."""
+    """What the archive says it contains; None if it is damaged, as decoding will tell, or if it cannot be read twice."""
     if name == STDIO or not os.path.isfile(name):
         return None
     with open(name, "rb") as source:
@@ -315,7 +315,7 @@ def _contents(name: str) -> Contents | None:
 
 
 def _table(ledger: Any) -> str:
-    """Where the bits of the coded blocks went."""
+    """A table of where the bits of the coded blocks went."""
 
     def line(what: str, size: float, of: float = 0.0) -> str:
         return f"{what:<34}{size:>14,.1f}" + (f"{100 * size / of:>+9.2f}%" if of else "")

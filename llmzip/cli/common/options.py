@@ -19,7 +19,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def _size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """Bytes, written as a number or with K, M, G, T for powers of 1024."""
+    """A size in bytes, written as a number, or with K, M, G, T for powers of 1024."""
     if value is None:
         return None
     if not (match := re.fullmatch(r"(\d{1,15})([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)):
@@ -44,7 +44,7 @@ def _tell(_context: click.Context, _option: click.Parameter, wanted: bool) -> No
 
 
 class Output(click.Path):
-    """A file to write; "-" for all that means standard output."""
+    """A file to write. All names that mean standard output become "-"."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The name."""
@@ -53,7 +53,7 @@ class Output(click.Path):
 
 
 def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several decorators as one; help shows the first one first."""
+    """Several decorators as one. Help lists them in this order."""
 
     def apply(command: Command) -> Command:
         return functools.reduce(lambda c, decorate: decorate(c), reversed(decorators), command)

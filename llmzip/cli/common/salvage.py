@@ -1,4 +1,4 @@
-"""Damaged archives on the command line: `decompress --salvage`, what `test` says, and when to advise the one."""
+"""Damaged archives on the command line: `decompress --salvage`, what `test` prints, and the advice to use --salvage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DamageError(LLZError):
-    """What was wrong with an archive, in its last line; the lines before were said already."""
+    """The last line about a damaged archive; the lines before it have been printed already."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -23,11 +23,11 @@ class DamageError(LLZError):
 
 
 class Salvage:
-    """Writes what is left of an archive and says what is missing.
+    """Writes what is left of an archive, and prints what is missing.
 
     Args:
-        name: of the archive.
-        codec: decodes it.
+        name: name of the archive.
+        codec: decodes the archive.
     """
 
     def __init__(self, name: str, codec: Codec) -> None:
@@ -35,7 +35,7 @@ class Salvage:
         self._code = self._blocks = self._bytes = 0
 
     def __call__(self, source: BinaryIO, sink: BinaryIO, report: Report) -> None:
-        """Reads all of `source`, and writes what can be recovered. Raises LLZError if that is nothing, or if no model is here for it."""
+        """Read all of `source`, and write what can be recovered. Raises LLZError if that is nothing, or if a model is missing."""
         for part in recover(self._codec, streams.read_all(source), report):
             if isinstance(part, Piece):
                 streams.write(sink, part.content)
@@ -49,7 +49,7 @@ class Salvage:
             raise DamageError("nothing of it can be recovered, and nothing was written; get another copy", self._code)
 
     def end(self) -> None:
-        """Raises DamageError if something is missing."""
+        """Raise DamageError if something is missing."""
         if self._code:
             raise DamageError(
                 f"recovered {self._blocks:,} block{'s' * (self._blocks != 1)}, {self._bytes:,} bytes; the rest is missing", self._code
@@ -57,18 +57,18 @@ class Salvage:
 
 
 def check(name: str, codec: Codec, source: BinaryIO, report: Report, more: str = "") -> None:
-    """Decodes all that can be, and says what is damaged.
+    """Decode everything that can be decoded, and print what is damaged.
 
     Args:
-        name: of the archive.
-        codec: decodes it.
-        source: the archive; all of it is read.
+        name: name of the archive.
+        codec: decodes the archive.
+        source: the archive; it is read to its end.
         report: as for `recover`.
-        more: what else is wrong, to be said last.
+        more: what else is wrong, to be printed last.
 
     Raises:
         DamageError: something is damaged.
-        LLZError: all is, or a model is not here.
+        LLZError: everything is damaged, or a model is missing.
     """
     last, code = "", 0
     for part in recover(codec, streams.read_all(source), report):
@@ -83,7 +83,7 @@ def check(name: str, codec: Codec, source: BinaryIO, report: Report, more: str =
 
 
 def advised(error: LLZError, archive: BinaryIO) -> LLZError:
-    """The error that was met in an archive, with advice if blocks can be recovered."""
+    """An error in an archive, with advice to use --salvage if blocks can be recovered."""
     archive.seek(0)
     sound = recoverable(streams.read_all(archive))
     if sound > 1 or (sound and not isinstance(error, NotReproducedError)):
@@ -96,7 +96,7 @@ def _exit_code(gap: Gap) -> int:
 
 
 def _lines(part: Piece | Gap, gap: str, mended: str) -> Iterator[str]:
-    """What there is to say of a part: one line or none."""
+    """One line about a part, or none."""
     if isinstance(part, Gap):
         yield f"{'damaged, but nothing is missing' if part.harmless else gap}: {_where(part)} ({part.reason})"
     elif part.mended:

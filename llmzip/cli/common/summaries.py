@@ -17,7 +17,7 @@ from llmzip.system.input_files import reading
 
 
 def show_list(files: tuple[str, ...], as_json: bool) -> NoReturn:
-    """Prints the table, with a line of totals if there are several files, and exits."""
+    """Print the table, with a line of totals if there are several files, and exit."""
     total, count = Summary(), 0
     heading = f"{'frames':>6} {'blocks':>6} {'archive':>13} {'content':>13} {'ratio':>6} {'bits/byte':>9} {'parity':>9}  file"
 

@@ -1,6 +1,6 @@
-"""`--verify`: an archive is decoded by a process of its own, which shares nothing with the one that made it but files.
+"""`--verify`: another process decodes the archive. It shares nothing but files with the process that made it.
 
-A fault in the memory or in the settings of one process would pass unnoticed if the same process decoded what it had coded.
+Otherwise a fault in the memory or the settings of a process would go unnoticed, as the same process would decode what it coded.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from llmzip.cli.common.digest import Digest
 from llmzip.errors import InexactMachineError, LLZError
 from llmzip.system.temporary import temporary
 
-_ENDING = 2.0  # seconds that the process gets to end when it is told to
-# The folder it runs in is no place to import from.
+_ENDING = 2.0  # seconds that the process may take to end
+# It must not import from the folder it runs in.
 _PROGRAM = """
 import signal, sys
 for name in ("SIGINT", "SIGPIPE"):
@@ -41,13 +41,13 @@ class UnverifiedError(LLZError):
 
 
 def verify(archive: BinaryIO, name: str, content: Digest, settings: dict[str, Any]) -> None:
-    """Has an archive decoded.
+    """Let another process decode an archive, and compare.
 
     Args:
-        archive: an open file with a descriptor, which is read from its start.
-        name: what messages call it.
-        content: what it should hold.
-        settings: for `options.Options`.
+        archive: an open file with a descriptor; it is read from its start.
+        name: its name in messages.
+        content: digest of the content that it should have.
+        settings: arguments for `options.Options`.
 
     Raises:
         UnverifiedError: it could not be decoded.
@@ -73,7 +73,7 @@ def verify(archive: BinaryIO, name: str, content: Digest, settings: dict[str, An
 
 @contextlib.contextmanager
 def _life() -> Iterator[Sequence[int]]:
-    """A descriptor for the process that comes to its end when this one does, however that happens; none where there are no such."""
+    """A descriptor for the other process that reaches its end when this process ends, in whatever way; none on systems without pipes to pass on."""
     if os.name != "posix":
         yield ()
         return
@@ -86,7 +86,7 @@ def _life() -> Iterator[Sequence[int]]:
 
 
 def _end_with(life: int) -> None:
-    """Ends this process when the one that wants its answer is gone."""
+    """End this process when the one that waits for its answer is gone."""
     os.read(life, 1)
     os._exit(1)
 
@@ -100,7 +100,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def answer() -> None:
-    """In that process: decodes standard input as its argument says, prints what came out, and exits."""
+    """The other process: decode standard input as the argument says, print the digest of the result, and exit."""
     from llmzip.cli.common.forecast import Forecaster, contents
     from llmzip.cli.common.jobs import progress, report_error
     from llmzip.codec.codec import Codec
