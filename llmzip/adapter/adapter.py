@@ -1,8 +1,8 @@
-"""What learns the document while coding it, on top of the frozen model: nothing of it is transmitted.
+"""What learns the document while coding it, on top of the frozen model. Nothing of it is transmitted.
 
-Encoder and decoder update the same state from the same symbols, in rounds: within a round the state stands still, so that an
-encoder may do all its rows at once. Each part has the same small interface: before a round's rows are coded it predicts, after
-the round it is updated with what was coded. All lanes of a block share one adapter; rows come by step, and by lane within it.
+Encoder and decoder update the same state from the same symbols, in rounds. Within a round the state does not change, so an encoder may code
+all rows of a round at once. Each part has the same small interface: it predicts before rows are coded, and is updated after the round with
+the coded symbols. All lanes of a block share one adapter. Rows are ordered by step, and by lane within a step.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from llmzip.parameters import AdapterParameters
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-_ROWS = 64  # rows worked on at once, at most: bounds memory
+_ROWS = 64  # most rows worked on at once, which bounds memory
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a block, as far as they matter here.
+    """Sizes of a block and its model.
 
     Attributes:
-        vocab: logits of a row.
-        symbols: of the alphabet.
-        width: of a hidden state.
-        lanes: rows of a step.
-        total: symbols in the block.
+        vocab: logits in a row.
+        symbols: symbols of the alphabet.
+        width: width of a hidden state.
+        lanes: rows in a step.
+        total: symbols of the block.
     """
 
     vocab: int
@@ -53,10 +53,10 @@ def steps_a_round(parameters: AdapterParameters, lanes: int) -> int:
 class Adapter:
     """The parts that `parameters` switch on, for one block.
 
-    `intervals` and `find` code the next rows, of one or more whole steps of a round; `update` ends the round.
+    `intervals` and `find` code the next rows: those of one or more whole steps of a round. `update` ends the round.
 
     Args:
-        observer: sees all rows before they are coded, when encoding.
+        observer: sees all rows before they are encoded.
     """
 
     def __init__(self, parameters: AdapterParameters, sizes: Sizes, threads: int = 1, observer: Observer | None = None) -> None:
@@ -70,7 +70,7 @@ class Adapter:
 
     @staticmethod
     def memory(parameters: AdapterParameters, sizes: Sizes) -> int:
-        """Bytes it takes, about, with the logits of a round."""
+        """About how many bytes an adapter takes, the logits of a round included."""
         rows = steps_a_round(parameters, sizes.lanes) * sizes.lanes
         logits = 4 * sizes.vocab * rows
         neighbours = Neighbours.memory(parameters.neighbours, sizes.width, sizes.total, min(_ROWS, rows)) if parameters.neighbours else 0
@@ -118,7 +118,7 @@ class Adapter:
             self.neighbours.note(hidden, coded, gradients)
 
     def update(self) -> None:
-        """Ends a round."""
+        """End a round."""
         self.bias.update()
         if self.neighbours:
             self.neighbours.update()

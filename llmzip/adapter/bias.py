@@ -1,12 +1,12 @@
-"""One learned bias for every token of the vocabulary: which words this document uses, and which it does not.
+"""One learned bias for each token of the vocabulary: which words this document uses, and which it does not.
 
-The gradient of the cost with respect to a token's bias is the probability it was given minus whether it came, an integer here. A
-bias moves against the gradient, at a pace that falls with the gradient it has seen (as in AdaGrad, Duchi, Hazan and Singer 2011, but with
-magnitudes for squares, which needs no root): g the gradient of a round,
+The gradient of the cost with respect to a token's bias is the probability that the token was given, minus 1 if the token came; an integer here.
+A bias moves against the gradient, at a pace that falls with the gradients seen so far. This is AdaGrad (Duchi, Hazan and Singer 2011) with
+magnitudes in place of squares, which needs no root. With g the gradient of a round,
 
     seen = seen + |g|,   bias = bias - (g * rate) / (seen + prior)
 
-each operation rounded by itself.
+and each operation is rounded on its own.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _f32 = np.float32
 
 
 class VocabularyBias:
-    """Biases of `vocab` tokens; without parameters they stay 0.
+    """Biases of `vocab` tokens. Without parameters they stay 0.
 
     Args:
-        rows: symbols of a round, at most.
-        threads: parts to collect gradients in.
+        rows: most symbols of a round.
+        threads: number of parts in which gradients are collected.
 
     Attributes:
         values: float32 [vocab], in units of log2.
@@ -44,17 +44,17 @@ class VocabularyBias:
             self._seen = np.zeros(vocab, _f32)
 
     def gradients(self) -> Gradients:
-        """Where the next rows leave what they teach."""
+        """Where the next rows leave their gradients."""
         return Gradients(self.expected, self.shift)
 
     def note(self, symbols: NDArray[np.int32]) -> None:
-        """Symbols that came, int32 [n]; raw bytes have no bias."""
+        """Take symbols that were coded, int32 [n]. Raw bytes have no bias."""
         if self.learns:
             came = symbols[symbols < len(self.values)]
             np.subtract.at(self.expected[0], came, np.int32(1 << (TOTAL_BITS - self.shift)))
 
     def update(self) -> None:
-        """Ends a round."""
+        """End a round."""
         if self.learns:
             unit = _f32(2.0 ** (self.shift - TOTAL_BITS))
             kernels.update(self.expected, unit, self._rate, self._prior, self._seen, self.values)

@@ -1,10 +1,10 @@
-"""What came after states like this one: votes of the nearest of the hidden states of symbols already coded, in any lane.
+"""Votes of neighbours: what came after hidden states like this one, among the symbols already coded in any lane.
 
 A cache over hidden states (Grave, Joulin and Usunier 2017; Khandelwal et al., "Nearest neighbour language models", 2020). The model's last
-hidden state of every coded symbol is kept, as the int8s that the head takes, with the symbol that came. For a new state every kept one
-votes for its symbol, the more the closer it is: with u = sharpness * cosine and M the largest u, it has mass 2^(u - M), by straight
-lines between powers of two, as an integer up to 2^MASS_BITS. How much the votes weigh against the logits is learned for each of
-BUCKETS ranges of M: the share of symbols there that the votes explain better, so far.
+hidden state of each coded symbol is kept, as the int8s that the head takes, with the symbol that followed. For a new state, each kept one
+votes for its symbol, with more mass the closer it is: with u = sharpness * cosine, and M the largest u, the mass is 2^(u - M), computed by straight
+lines between powers of two, as an integer up to 2^MASS_BITS. The weight of votes against logits is learned for each of BUCKETS ranges of M:
+it follows the share of symbols so far that the votes explain better.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmzip.engine.kernels.tiles import OUTPUTS
 from llmzip.entropy.frequencies import MOST_ODDS, Gradients, Votes
 from llmzip.parameters import NeighbourParameters
 
-SHARE_BITS = 16  # shares are kept in units of 2^-SHARE_BITS
+SHARE_BITS = 16  # shares are integers in units of 2^-SHARE_BITS
 FIRST_SHARE, FIRST_COUNT = 1 << (SHARE_BITS - 2), 6  # a bucket starts as if votes had explained a quarter of six symbols
 
 _f32 = np.float32
@@ -33,39 +33,39 @@ def factors(p: NeighbourParameters, width: int) -> tuple[np.float32, np.float32]
 
 
 class Shares:
-    """How often votes were the better explanation, for each bucket: int64 [BUCKETS] each."""
+    """How often votes explained a symbol better than logits did, for each bucket: two arrays int64 [BUCKETS]."""
 
     def __init__(self) -> None:
         self.explained = np.full(BUCKETS, FIRST_SHARE, np.int64)
         self.count = np.full(BUCKETS, FIRST_COUNT, np.int64)
 
     def odds(self, bucket: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What votes weigh against logits, for each of `bucket`."""
+        """The weight of votes relative to logits, float32, for each bucket of an int64 array."""
         explained = self.explained[bucket]
         rest = (self.count[bucket] << SHARE_BITS) - explained
         return np.minimum(explained.astype(_f32) / rest.astype(_f32), _f32(MOST_ODDS))
 
     def update(self, bucket: NDArray[np.int64], own: NDArray[np.int64], voted: NDArray[np.int64]) -> None:
-        """Counts symbols with these weights by logits and by votes; those without either count as unexplained."""
+        """Count symbols, given their weights by logits and by votes. Symbols without either count as unexplained."""
         share = voted.astype(_f32) / np.maximum(own + voted, 1).astype(_f32)
         np.add.at(self.explained, bucket, (share * _f32(1 << SHARE_BITS)).astype(np.int64))
         np.add.at(self.count, bucket, 1)
 
 
 class Neighbours:
-    """The latest 2^capacity_bits symbols of a block of `total` symbols and their states; the oldest give way to new ones.
+    """The latest 2^capacity_bits symbols of a block of `total` symbols, and their states. New ones replace the oldest.
 
     Args:
-        width: of a state, a multiple of 4.
-        symbols: of the alphabet.
-        rows: of a call of `predict`, at most.
+        width: width of a state, a multiple of 4.
+        symbols: symbols of the alphabet.
+        rows: most rows of a call of `predict`.
     """
 
     def __init__(self, parameters: NeighbourParameters, width: int, symbols: int, total: int, rows: int, threads: int) -> None:
         self.capacity = 1 << parameters.capacity_bits
         room = min(self.capacity, total)
         blocks = -(-room // OUTPUTS)
-        self._keys = np.zeros((blocks, width // QUAD, OUTPUTS, QUAD), np.uint8)  # laid out as weights of a product
+        self._keys = np.zeros((blocks, width // QUAD, OUTPUTS, QUAD), np.uint8)  # in the layout of packed weights, see `tiles.pack`
         self._scales, self._symbols = np.zeros(room, _f32), np.zeros(room, np.int32)
         self._alphabet, self._threads = symbols, threads
         self._factor, self._ranges = factors(parameters, width)
@@ -78,19 +78,19 @@ class Neighbours:
 
     @staticmethod
     def memory(parameters: NeighbourParameters, width: int, total: int, rows: int) -> int:
-        """Bytes it takes, about."""
+        """About how many bytes this takes."""
         room = min(1 << parameters.capacity_bits, total)
         return room * (width + 8) + rows * room * 16
 
     def fill_for_timing(self, seen: int, state: HostHidden) -> None:
-        """As if so many symbols had come, of the block's at most, any of them after any of these states: for timing what comes then."""
+        """Fill with random symbols after random ones of these states, as if `seen` symbols had been coded: for timing what comes then."""
         random = np.random.default_rng(0)
         which, symbols = random.integers(len(state.q), size=seen), random.integers(self._alphabet, size=seen, dtype=np.int32)
         kernels.keep(state.q[which], state.scale[which], symbols, 0, self.capacity, self._keys, self._scales, self._symbols)
         self.seen = seen
 
     def predict(self, state: HostHidden) -> Votes:
-        """The votes on what follows each of n states."""
+        """Votes on the symbol that follows each of n states."""
         n, kept = len(state.q), min(self.seen, self.capacity)
         count, bucket = np.zeros(n, np.int64), np.zeros(n, np.int64)
         if kept:
@@ -104,11 +104,11 @@ class Neighbours:
         return Votes(count, self._voted, self._masses, self._shares.odds(bucket))
 
     def note(self, state: HostHidden, symbols: NDArray[np.int32], gradients: Gradients) -> None:
-        """The symbols that came after the states of the last `predict`, int32 [n], and their weights."""
+        """Take the symbols that followed the states of the last `predict`, int32 [n], and their weights."""
         self._pending.append((state, symbols, self._bucket, gradients))
 
     def update(self) -> None:
-        """Ends a round: keeps its states, oldest first."""
+        """End a round: keep its states, oldest first."""
         for state, symbols, bucket, gradients in self._pending:
             if bucket is not None:
                 self._shares.update(bucket, gradients.own, gradients.voted)

@@ -1,4 +1,4 @@
-"""The compiled adapter proves itself before it is used, as the engine does (`engine.probe`), and for the same reason."""
+"""Proves the compiled adapter before it is used, as `engine.probe` does for the engine, and for the same reason."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from llmzip.errors import InexactMachineError
 from llmzip.parameters import AdapterParameters, BiasParameters, NeighbourParameters
 
 _PARAMETERS = AdapterParameters(8, BiasParameters(40, 2), NeighbourParameters(5, 40))
-_KNOWN_ANSWERS = "42b018d228a98e3c5523c355de0055ec648137920b45061158a3505aa6174fdf"  # SHA-256 of the intervals that the definition gives
+_KNOWN_ANSWERS = "42b018d228a98e3c5523c355de0055ec648137920b45061158a3505aa6174fdf"  # SHA-256 of the intervals by the definition
 _SIZES = Sizes(vocab=700, symbols=956, width=64, lanes=5, total=60)
 
 
 def rows(rng: np.random.RandomState, sizes: Sizes, n: int) -> tuple[np.ndarray, HostHidden]:
-    """Random logits and states, the states few, so that some come again."""
+    """Random logits and states. There are few different states, so that some recur."""
     logits = (rng.randint(-5000, 5001, (n, sizes.vocab)) / 500).astype(np.float32)
     kinds = np.random.RandomState(0).randint(-127, 128, (7, sizes.width))
     near = kinds[rng.randint(0, 7, n)] + rng.randint(-20, 21, (n, sizes.width))
@@ -30,7 +30,7 @@ def rows(rng: np.random.RandomState, sizes: Sizes, n: int) -> tuple[np.ndarray, 
 
 @cache
 def prove(threads: int) -> None:
-    """Raises InexactMachineError unless the compiled adapter gives the bits its definition gives, both ways."""
+    """Raise InexactMachineError unless the compiled adapter gives the bits of its definition, in both directions."""
     rng = np.random.RandomState(3)
     encoder, decoder = (Adapter(_PARAMETERS, _SIZES, threads) for _ in range(2))
     definition, digest = ReferenceAdapter(_PARAMETERS, _SIZES), hashlib.sha256()

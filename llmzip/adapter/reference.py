@@ -1,4 +1,4 @@
-"""The adapter by its definition: plain numpy, everything remembered, nothing clever. The compiled one must equal it."""
+"""The definition of the adapter in plain numpy, without optimisation. The compiled adapter must equal it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _f32 = np.float32
 
 
 class ReferenceAdapter:
-    """`Adapter`, slowly."""
+    """The definition of `Adapter`."""
 
     def __init__(self, parameters: AdapterParameters, sizes: Sizes) -> None:
         self._p, self._sizes = parameters, sizes
@@ -28,7 +28,7 @@ class ReferenceAdapter:
         self._bias, self._seen = np.zeros(sizes.vocab, _f32), np.zeros(sizes.vocab, _f32)
         self._gradient = np.zeros(sizes.vocab, np.int64)
         self._shares = Shares()
-        # Of every symbol coded so far, oldest first; and the same of this round.
+        # States and symbols coded so far, oldest first, and those of this round.
         self._keys, self._scales = np.zeros((0, sizes.width), np.int64), np.zeros(0, _f32)
         self._symbols = np.zeros(0, np.int32)
         self._round: list[tuple[HostHidden, NDArray[np.int32]]] = []

@@ -20,15 +20,15 @@ _log = logging.getLogger(__name__)
 def build(
     model: IntegerModel, device: str = "auto", threads: int | None = None, kernel: str | None = None, ops: str | None = None
 ) -> Transformer:
-    """Puts a model on a device with the fastest exact way to compute found there.
+    """Put a model on a device, with the fastest exact way of computing that is found there.
 
     Args:
         model: integer weights.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; all cores if None.
-        kernel: a name in `gemm.KERNELS` to insist on (for tests and experiments).
-        ops: "fused", "numba" or "torch" to insist on (likewise); otherwise the first of them that proves exact here, and
-            beside "fused" the next for calls with so many rows that the kernel's products are faster.
+        kernel: name of a matrix product in `gemm.KERNELS` to insist on, for tests and experiments.
+        ops: "fused", "numba" or "torch" to insist on, likewise. If None, the first of them that proves exact here; beside "fused", the
+            next one is used for calls with so many rows that the kernel's products are faster.
 
     Raises:
         DeviceError: the device is not there.
@@ -70,7 +70,7 @@ def build(
         try:
             if agree(engine(small, operations, rows), definition, MANY_ROWS * threads):
                 return True
-        except Exception:  # whatever broken code may do
+        except Exception:  # broken code may raise anything
             _log.debug("compiled kernels failed", exc_info=True)
         _log.info("compiled kernels are inexact on this machine and are not used; expect it to be slow")
         return False

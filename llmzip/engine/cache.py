@@ -1,4 +1,4 @@
-"""Keys and values already computed: int8, in constant memory, buffers that slide."""
+"""Keys and values computed so far, as int8, in buffers of constant size that slide."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from llmzip.engine.rope import Rotations
 from llmzip.models.config import LlamaConfig
 from llmzip.parameters import AttentionSpan
 
-OFFSET = 128  # added to keys, which are stored unsigned
+OFFSET = 128  # added to keys, which are stored as unsigned integers
 KEY_BLOCK = 16  # keys that lie together in `k`; buffers slide by whole blocks
 _ALIGN = 64  # slots come in multiples of this
-_SLACK = 96  # steps between two slides, at least
+_SLACK = 96  # least number of steps between two slides
 
 
 class KVCache:
@@ -72,17 +72,17 @@ class KVCache:
         return self.position - self.offset
 
     def fill_for_timing(self, position: int) -> None:
-        """As if `position` tokens had been fed, whatever they were: for timing what comes then.
+        """Fill the cache as if `position` tokens had been fed: for timing what comes then.
 
-        The cache must have been made for `_ALIGN` more, and `position` be at most its window.
+        The cache must have room for `_ALIGN` tokens more, and `position` must not exceed its window.
         """
         self.position = position
         self.offset = np.maximum(position + _ALIGN - self.slots, 0) // KEY_BLOCK * KEY_BLOCK
         for buffer, value in ((self.k, OFFSET), (self.v, 1), (self.ks, 1.0), (self.vs, 1.0)):
-            buffer.fill_(value)  # so that the memory is there
+            buffer.fill_(value)  # so that the system provides the memory
 
     def copy_first_lane(self) -> None:
-        """Gives every lane what only the first one was fed so far; nothing may have slid yet."""
+        """Copy the first lane, the only one fed so far, to all others. No buffer may have slid yet."""
         filled = -(-self.position // KEY_BLOCK) * KEY_BLOCK
         for layer, head in np.ndindex(self.slots.shape):
             for buffer in (self.k, self.v, self.ks, self.vs):

@@ -1,7 +1,7 @@
-"""Finds out whether processors compute with floats as IEEE 754 has it by default.
+"""Checks that threads compute with floats in the default mode of IEEE 754.
 
-Other libraries can have a processor take subnormal numbers for zero, or round in another direction. The mode belongs to a thread, and threads
-inherit it from the one that starts them.
+Other libraries can make a processor treat subnormal numbers as zero, or round in another direction. The mode belongs to a thread, and a thread
+inherits it from the one that starts it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from llmzip.engine.kernels import float_mode as kernels
 from llmzip.errors import InexactMachineError
 
-# Two operands and their sum each, as bits: a thread in another mode might read numbers wrong, and the compiler must not see them, or it would add.
+# Two operands and their sum, as bit patterns: a thread in another mode might misread numbers, and a compiler that saw them would add them itself.
 _SUMS = np.array(
     [
         (0x00000001, 0x00000001, 0x00000002),  # subnormal operands and sum
@@ -25,7 +25,7 @@ _SUMS = np.array(
 
 
 def check(threads: int) -> None:
-    """Raises InexactMachineError unless this thread and `threads` more that work for it compute as they should."""
+    """Raise InexactMachineError unless this thread, and `threads` threads that work for it, compute in the default mode."""
     here, there = np.zeros(1, np.bool_), np.zeros(threads, np.bool_)
     here[0] = kernels.is_standard(_SUMS)
     kernels.modes(_SUMS, there)

@@ -2,7 +2,7 @@
 
 Every kernel computes q [m, k] (int8) times w [n, k] (int8) transposed, as int32 [m, n]. All sums are exactly
 representable in the kernel's accumulator, so the result does not depend on the kernel, and a kernel may be picked for
-speed. None is trusted: some builds saturate (oneDNN's int8 product on AVX2), so each proves itself on this machine.
+speed. None is trusted, as some builds saturate (oneDNN's int8 product on AVX2): each is proven on this machine.
 """
 
 from __future__ import annotations

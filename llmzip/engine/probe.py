@@ -1,11 +1,11 @@
-"""Compiled code proves itself before it is used.
+"""Proves compiled code before it is used.
 
-A compiler's mistake, a processor's quirk, or kernels cached from another version would break archives quietly. So at
-start a small random model, whose heads have the size of the real one's, runs through the compiled paths, window, sinks
-and slides of the cache included, and must come out as it does by the reference operations.
+A bug of a compiler, a quirk of a processor, or kernels cached by another version would break archives silently. So at the start a small random
+model, with heads of the same size as the real one's, runs through the compiled paths, including window, sinks and slides of the cache. Its
+results must be those of the reference operations.
 
-The reference operations are torch's, and could go wrong in the same way: torch has settings that any library in the process may change. So they
-prove themselves first, on a model whose answers are known.
+The reference operations are torch's, and could be wrong, too: any library in the process may change torch's settings. So they are proven first,
+on a model whose answers are known.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SPAN, _LOCAL_WINDOW, _LANES = AttentionSpan(window=100, sinks=3), 20, 2
 _KNOWN = LlamaConfig(
     layers=2, width=64, heads=4, kv_heads=2, head_dim=32, ffn=128, vocab=90, rope_base=10000.0, norm_eps=float(np.float32(1e-5)), bos=0
 )  # fmt: skip
-_KNOWN_ANSWERS = "d770be558ce8b0f2d76b566e9e2aa0eecd4cbe047e1a11455c39a43187b41c4b"  # SHA-256 of what a small model of this shape gives
+_KNOWN_ANSWERS = "d770be558ce8b0f2d76b566e9e2aa0eecd4cbe047e1a11455c39a43187b41c4b"  # SHA-256 of the answers of a small model of this shape
 _NO_TOKENIZER = TokenizerSpec.__new__(TokenizerSpec)
 
 
 def small_model(config: LlamaConfig) -> IntegerModel:
-    """A random model of two layers with heads as `config` has them."""
+    """A random model of two layers, with heads as in `config`."""
     group, kv = config.heads // config.kv_heads, min(config.kv_heads, 2)
     c = replace(
         config, layers=2, width=64, heads=group * kv, kv_heads=kv, ffn=128, vocab=90, bos=0, opening=(),
@@ -60,13 +60,13 @@ def small_model(config: LlamaConfig) -> IntegerModel:
 
 
 def agree(a: Transformer, b: Transformer, many: int) -> bool:
-    """Whether two engines for one model give the same bits, a row at a time, few and `many` together."""
+    """Whether two engines for one model give the same bits: for one row at a time, for a few, and for `many`."""
     calls = (1, 5, -(-many // _LANES), 1, 9) * 2
     return all(np.array_equal(x, y) for x, y in zip(_answers(a, calls), _answers(b, calls), strict=True))
 
 
 def _answers(transformer: Transformer, calls: tuple[int, ...]) -> Iterator[NDArray[Any]]:
-    """Hidden states, their scales and logits of random tokens, so many steps a call."""
+    """Yield hidden states, their scales and logits of random tokens, with the given numbers of steps a call."""
     rng = np.random.RandomState(2)
     cache = transformer.cache(_LANES, _SPAN, 1 << 20, 64)
     for steps in calls:
@@ -77,7 +77,7 @@ def _answers(transformer: Transformer, calls: tuple[int, ...]) -> Iterator[NDArr
 
 @cache
 def prove_definition(device: torch.device) -> None:
-    """Raises InexactMachineError unless the reference operations give the known answers on `device`."""
+    """Raise InexactMachineError unless the reference operations give the known answers on `device`."""
     digest = hashlib.sha256()
     small = small_model(_KNOWN)
     for answer in _answers(Transformer(small, gemm.KERNELS["float64"], TorchOps(small.config), device), (1, 70, 1, 40)):

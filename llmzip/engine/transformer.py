@@ -88,9 +88,9 @@ class Transformer:
 
     @torch.inference_mode()
     def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> DeviceHidden:
-        """Feeds the next tokens of every lane, int32 [lanes, t]; hidden state of each, rows in lane-major order.
+        """Feed the next tokens of all lanes, int32 [lanes, t]; return the hidden state of each, rows in lane-major order.
 
-        A call may have fewer lanes than the cache; they are its first ones, and those left out have ended.
+        A call may have fewer lanes than the cache: the first ones. The others have ended.
         """
         t = tokens.shape[1]
         slot = cache.make_room(t)
@@ -105,7 +105,7 @@ class Transformer:
         return hidden
 
     def _run_layers(self, x: Tensor, cs: Tensor, pinned_cs: Tensor, cache: KVCache, slot: Table) -> DeviceHidden:
-        """One operation after another: what `fused` does in one."""
+        """Run one operation after another; `fused` does the same in one call."""
         c, ops = self.config, self.ops
         block = block_size(c.ffn)
         acc = col = row = None

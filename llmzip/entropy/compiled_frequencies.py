@@ -1,4 +1,4 @@
-"""The intervals of `frequencies` compiled by numba: those of one symbol a row, found without making the row."""
+"""The intervals of `frequencies`, compiled: one symbol a row is found without computing the whole row."""
 
 from __future__ import annotations
 

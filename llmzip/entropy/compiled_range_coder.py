@@ -1,4 +1,4 @@
-"""The range coder of `rangecoder` compiled by numba: the same bits, without a dozen array operations a step."""
+"""The range coder of `range_coder`, compiled: the same bits without a dozen array operations a step."""
 
 from __future__ import annotations
 

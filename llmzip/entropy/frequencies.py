@@ -1,17 +1,17 @@
-"""Logits, and what was learned on top of them, to integer frequencies: every symbol at least 1, the total exactly TOTAL.
+"""Logits, and what was learned on top of them, to integer frequencies. Each symbol has at least 1, and the total is exactly TOTAL.
 
 Floats end here. A row of logits y (in log2 units) plus the bias b of each token becomes weights w = 2^(y + b - max) as integers up
 to 2^30, by a straight line between powers of two; symbols beyond the logits (raw bytes) have weight 0. Votes are a second
-opinion on a few symbols: those of a row are scaled so that together they weigh `odds` times what the logits weigh, and added. With W the
+opinion on a few symbols. The votes of a row are scaled so that together they weigh `odds` times as much as the logits, and are added. With W the
 sum of all weights, V the number of symbols and r = floor((TOTAL - V) * 2^SHIFT / W),
 
     frequency = 1 + floor(w * r / 2^SHIFT),
 
-and what is missing from the total goes to the first symbol of largest y + b. The functions here are the definition;
+and the first symbol of largest y + b gets what is missing from the total. The functions here are the definition;
 `compiled_frequencies` computes the same without making whole rows of frequencies.
 
-TOTAL is a little less than the 2^TOTAL_BITS that the range coder divides its interval by: GUARD of them belong to no symbol. An encoder
-never goes there; a decoder out of step does sooner or later, and so notices (Boyd, Cleary, Irvine, Rinsma-Melchert and Witten,
+TOTAL is a little less than 2^TOTAL_BITS, by which the range coder divides its interval: GUARD of the parts belong to no symbol. An encoder
+never uses them. A decoder that is out of step hits them sooner or later, and so notices (Boyd, Cleary, Irvine, Rinsma-Melchert and Witten,
 "Integrating error detection into arithmetic coding", 1997).
 """
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from llmzip.entropy import exponential
 
 TOTAL_BITS = 28
-GUARD = 1 << 16  # a decoder out of step hits it once in 4,096 symbols on average; it costs 0.00035 bits a symbol
+GUARD = 1 << 16  # a decoder out of step hits it every 4,096 symbols on average; it costs 0.00035 bits a symbol
 TOTAL = (1 << TOTAL_BITS) - GUARD
 WEIGHT_BITS = 30
 SHIFT = 33
@@ -38,13 +38,13 @@ Integers = NDArray[np.int64]  # [n]
 
 @dataclass(frozen=True)
 class Votes:
-    """A few symbols of each of n rows, with integers that say how much of the row's votes each gets.
+    """Votes for a few symbols in each of n rows.
 
     Attributes:
-        count: symbols voted for, int64 [n]; where it is 0 there are no votes.
-        symbols: int32 [n, most or more], the first `count` of each row distinct.
-        masses: int64 [n, most or more], each from 1 to 2^38.
-        odds: float32 [n], what all votes of a row weigh together, as a multiple of what its logits weigh; at most MOST_ODDS.
+        count: number of symbols with votes, int64 [n]; may be 0.
+        symbols: int32 [n, largest count or more]; the first `count` of each row are distinct.
+        masses: mass of each, int64 [n, largest count or more], from 1 to 2^38.
+        odds: weight of all votes of a row relative to its logits, float32 [n], at most MOST_ODDS.
     """
 
     count: Integers
@@ -57,20 +57,20 @@ MOST_ODDS = 255.0  # keeps sums of weights below 2^55, for vocabularies up to 2^
 
 
 def no_votes(rows: int) -> Votes:
-    """For rows without any."""
+    """Votes for rows that have none."""
     return Votes(np.zeros(rows, np.int64), np.zeros((rows, 1), np.int32), np.zeros((rows, 1), np.int64), np.zeros(rows, np.float32))
 
 
 @dataclass
 class Gradients:
-    """What the coded symbols teach, collected by `intervals` and `find`.
+    """What coded symbols say about the adapter; `intervals` and `find` collect it.
 
     Attributes:
-        expected: int32 [threads, vocab], summed over rows: probabilities without votes, in units of 2^(shift - TOTAL_BITS); of size 0
-            if nobody wants to know.
-        shift: bits dropped of each probability, so that sums fit.
-        own: weight of each row's coded symbol by logits, int64 [n].
-        voted: and by votes, int64 [n].
+        expected: probabilities without votes, summed over rows, int32 [threads, vocab], in units of 2^(shift - TOTAL_BITS); of size 0
+            if they are not needed. The gradients of biases are these less what came.
+        shift: bits dropped from each probability, so that sums fit.
+        own: weight of the coded symbol of each row by logits, int64 [n].
+        voted: its weight by votes, int64 [n].
     """
 
     expected: NDArray[np.int32] = field(default_factory=lambda: np.zeros((1, 0), np.int32))

@@ -1,4 +1,4 @@
-"""The likeliest symbols of each row, with the very frequencies the coder gives them."""
+"""The likeliest symbols of each row, with exactly the frequencies that the coder gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A 32-bit integer range coder for many lanes in step, one interleaved bitstream.
+"""A 32-bit integer range coder for many lanes that advance together, with one interleaved bitstream.
 
 The classic range coder (G. N. N. Martin, 1979), renormalised by bits: a lane's interval is [low, low + range) with
 2^31 <= range < 2^32 between steps. Coding a symbol of cumulative frequency c and frequency f, of a total of 2^TOTAL_BITS,
@@ -8,8 +8,8 @@ narrows it to
 
 then shifts by the n bits that bring range' back above 2^31. The decoder keeps code - low, so it never sees `low`.
 
-Lanes share one stream: bits lie in the order in which the decoder asks for them, that is 32 bits for each lane, then after
-every step each lane's n bits, lanes in order. Zeros at the end are left out; the decoder reads zeros past the end.
+Lanes share one stream. Bits lie in the order in which the decoder asks for them: 32 bits for each lane, then after each step the n bits of
+each lane, in the order of lanes. Zeros at the end are left out, and the decoder reads zeros past the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Lanes = NDArray[np.int64]  # one value a lane
 
 
 class _RangeCoder:
-    """The interval's width, which encoder and decoder narrow alike.
+    """The width of the interval, which encoder and decoder narrow in the same way.
 
     Invariants between steps: 2^31 <= range < 2^32 in every lane; products stay below 2^60.
     """
@@ -45,7 +45,7 @@ class _RangeCoder:
 
 
 class RangeEncoder(_RangeCoder):
-    """Collects symbols' intervals; `finish` gives the bitstream."""
+    """Collects the intervals of symbols; `finish` gives the bitstream."""
 
     def __init__(self, lanes: int) -> None:
         super().__init__(lanes)
@@ -59,7 +59,7 @@ class RangeEncoder(_RangeCoder):
         return self._bits >> 3
 
     def encode(self, start: Lanes, freq: Lanes) -> None:
-        """Codes one symbol in each of the first len(start) lanes."""
+        """Code one symbol in each of the first len(start) lanes."""
         below, shift = self._narrow(start, freq)
         low = self._low[: len(start)]
         low += below
@@ -70,7 +70,7 @@ class RangeEncoder(_RangeCoder):
         self._bits += int(shift.sum())
 
     def encode_steps(self, start: Lanes, freq: Lanes) -> None:
-        """Codes consecutive steps, [steps, lanes]."""
+        """Code consecutive steps, int64 [steps, lanes]."""
         for s, f in zip(start, freq, strict=True):
             self.encode(s, f)
 
@@ -109,7 +109,7 @@ class RangeEncoder(_RangeCoder):
 
 
 class RangeDecoder(_RangeCoder):
-    """Reads symbols back; any bytes decode to something, so content is checked elsewhere."""
+    """Reads symbols back. Any bytes decode to something, so content is checked elsewhere."""
 
     def __init__(self, lanes: int, stream: bytes) -> None:
         super().__init__(lanes)
@@ -130,7 +130,7 @@ class RangeDecoder(_RangeCoder):
         return np.minimum(inside, (1 << TOTAL_BITS) - 1)
 
     def advance(self, start: Lanes, freq: Lanes) -> None:
-        """Takes one symbol off each of the first len(start) lanes."""
+        """Remove one symbol from each of the first len(start) lanes."""
         below, shift = self._narrow(start, freq)
         code = self._code[: len(start)]
         code -= below

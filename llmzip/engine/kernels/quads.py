@@ -1,10 +1,10 @@
-"""Four int8s against four, sixteen times over: the step all integer dot products are made of.
+"""Products of four int8s with four others, sixteen times in parallel: the step that all integer dot products consist of.
 
-One instruction (VNNI's `vpdpbusd`) where the processor has it; elsewhere two multiply-adds of int16s, which every vector
-unit has. The instruction wants one operand unsigned, so the other side's partner is stored with OFFSET added. Sums are of
-integers and never saturate, so both ways and any order give the same.
+It is one instruction (VNNI's `vpdpbusd`) on processors that have it. On others it is two multiply-adds of int16s, which all vector units have. The
+instruction takes one operand unsigned, so that side is stored with OFFSET added. Sums are of integers and never saturate, so both ways, and any
+order, give the same result.
 
-A side that is broadcast, four values at a time, is first brought into that form by `prepare`.
+The other side is broadcast, four values at a time; `prepare` brings it into the form for that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Vector operations for numba that it would not find by itself, as LLVM IR; helpers to write more.
+"""Vector operations as LLVM IR that numba would not generate by itself, and helpers to write more.
 
 Numba compiles in the process, so no compiler is needed; on processors without wide vectors LLVM splits the same IR.
 """
@@ -65,7 +65,7 @@ def multiply_add(builder: Any, total: Any, a: Any, b: Any) -> Any:
 
 
 def size(n: int) -> NDArray[np.int8]:
-    """A number that compiled code is shaped by, as an argument: an array of n dimensions.
+    """A number as an argument that code is compiled for: an array of n dimensions.
 
     The number is part of the array's type, so functions pass it on and are compiled for it; parallel loops, which can
     hand on neither literals nor tuples, keep it.
@@ -74,7 +74,7 @@ def size(n: int) -> NDArray[np.int8]:
 
 
 def literal(argument: Any) -> int:
-    """What a literal or a `size` stands for, when code for it is made."""
+    """The number that a literal or a `size` stands for, at compile time."""
     if isinstance(argument, types.IntegerLiteral):
         return int(argument.literal_value)
     if isinstance(argument, types.Array):
@@ -142,5 +142,5 @@ def hadamard64(_typing: Any, _address: Any) -> Any:
 
 
 def nothing() -> Any:
-    """What an intrinsic without result returns."""
+    """The value that an intrinsic without a result returns."""
     return ir.Constant(I8.as_pointer(), None)
