@@ -1,4 +1,4 @@
-"""The other compressors, each at its strongest usual setting and on one thread, as far as this machine has them."""
+"""The other compressors on this machine, each at its strongest common setting and on one thread."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Contender:
 
 
 def find(timeout: float = DEFAULT_TIMEOUT) -> tuple[list[Contender], list[str]]:
-    """Those that are here, and the names of those that are not. Libraries come before programs of the same kind."""
+    """Compressors that are on this machine, and the names of those that are not. A library is preferred to a program."""
     found, absent = [], []
     for name, ways in _kinds(timeout).items():
         if contender := next(iter(ways), None):

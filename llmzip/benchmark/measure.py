@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from llmzip.benchmark.competitors import Code, CompetitorError, Contender
 from llmzip.codec.codec import Codec
 
-_ENOUGH = 0.2  # seconds, until which what is quick is repeated; the best time counts
+_ENOUGH = 0.2  # quick calls are repeated for so many seconds, and the best time counts
 _TRIES = 20
 _WARM_UP = b"The first text takes longer: the model is read, and kernels are made ready. " * 3
 
@@ -78,7 +78,7 @@ def llmzip_at(codec: Codec, level: int) -> Contender:
 
 
 def warm_up(codec: Codec) -> float:
-    """Seconds until the model is loaded and has coded a first text both ways; they count for no speed.
+    """Load the model and code a first text in both directions; return the seconds that took. They count for no speed.
 
     Raises:
         LLZError: the model cannot be had.

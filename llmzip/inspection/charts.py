@@ -1,4 +1,4 @@
-"""The page's charts as SVG that stretches; labels stand beside it in HTML, so that they keep their size. Colours are the style's."""
+"""The charts of the page, as SVG that stretches. Labels are HTML beside it, so that they keep their size. The style has the colours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from llmzip.inspection.phrases import band, percent
 from llmzip.inspection.result import Inspection
 
-_POINTS = 400  # of the line
+_POINTS = 400  # most points of the line
 _WIDE, _HIGH = 1000, 300
 
 
@@ -19,7 +19,7 @@ def bar(share: float) -> str:
 
 
 def cumulative(inspection: Inspection) -> str:
-    """Bytes spent up to each position, beside what even spending would be."""
+    """Bytes spent up to each position, and a line for even spending."""
     size, total = len(inspection.text), inspection.total / 8
     top = _round_up(total)
     ends = np.append(inspection.starts, size)

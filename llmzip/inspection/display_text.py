@@ -1,4 +1,4 @@
-"""Bytes of a text as a person can read them, and tokens gathered into pieces that end where characters do."""
+"""Bytes of a text as printable characters, and tokens grouped into pieces that end where characters end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _KEPT = "\u200c\u200d"  # joiners, which scripts and emoji need
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens from `first` up to `end` that together are whole characters: mostly one.
+    """Tokens from `first` to `end`, exclusive, that together make whole characters. Mostly it is one token.
 
     Attributes:
-        text: as it is to be shown.
-        bits: what they cost together.
+        text: the characters to show.
+        bits: cost of all of them.
     """
 
     first: int
@@ -29,7 +29,7 @@ def shown(data: bytes, layout: bool = False) -> str:
     r"""`data` as printable text: invalid UTF-8 as \xNN, controls as pictures, invisible formatting by its code point.
 
     Args:
-        layout: whether line breaks and tabs keep their effect, after their mark; else they are marks alone, as are spaces.
+        layout: If true, line breaks and tabs keep their effect after their mark; otherwise they, and spaces, become marks only.
     """
     return "".join(_character(c, layout) for c in data.decode("utf-8", "surrogateescape"))
 
@@ -53,7 +53,7 @@ def _character(c: str, layout: bool) -> str:
 
 
 def pieces(inspection: Inspection) -> list[Piece]:
-    """All tokens, those that split a character together."""
+    """All tokens as pieces; tokens that split a character are in one piece."""
     ends = _character_ends(inspection.text)
     out, first = list[Piece](), 0
     starts = inspection.starts.tolist()
@@ -67,7 +67,7 @@ def pieces(inspection: Inspection) -> list[Piece]:
 
 
 def _character_ends(content: bytes) -> set[int]:
-    """Positions behind a character, or a byte that is part of none."""
+    """Positions after each character, and after each byte that belongs to none."""
     ends, at = set(), 0
     for c in content.decode("utf-8", "surrogateescape"):
         code = ord(c)
@@ -77,7 +77,7 @@ def _character_ends(content: bytes) -> set[int]:
 
 
 def surroundings(inspection: Inspection, i: int, before: int = 28, after: int = 16) -> tuple[str, str, str]:
-    """The text before a token, the token itself and the text behind it, on one line."""
+    """The text before a token, the token, and the text after it, on one line."""
     content, (start, data, *_) = inspection.text, inspection.token(i)
     end = start + len(data)
     left = content[_boundary(content, max(0, start - before)) : start]
@@ -90,5 +90,5 @@ def _plain(data: bytes) -> str:
 
 
 def _boundary(content: bytes, at: int) -> int:
-    """Where the character that `at` is within begins, if it is UTF-8."""
+    """The start of the character that contains position `at`, if it is UTF-8."""
     return next((i for i in range(at, max(at - 4, -1), -1) if i == len(content) or content[i] & 0xC0 != 0x80), at)

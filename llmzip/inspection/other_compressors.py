@@ -1,4 +1,4 @@
-"""What other compressors make of the same bytes."""
+"""Sizes that other compressors give for the same bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmzip.system.libraries import ZSTD, first_library
 
 
 def sizes(data: bytes) -> dict[str, int]:
-    """Compressed bytes by the name of the command that gives them; zstd only where Python has a library for it."""
+    """Compressed size in bytes by the name of the equivalent command. zstd only if Python has a library for it."""
     out = {"gzip -9": len(gzip.compress(data, 9, mtime=0)), "xz -9": len(lzma.compress(data, preset=9))}
     if zstd := first_library(*ZSTD):
         out["zstd -19"] = len(zstd.compress(data, 19))

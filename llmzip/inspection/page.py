@@ -1,7 +1,7 @@
-"""An inspection as one page that needs nothing else: its style, script and data are in it, and it may load nothing.
+"""An inspection as one self-contained HTML page: style, script and data are in it, and it may load nothing.
 
-The text of the page comes from a file somebody else may have written, so it goes into HTML escaped, into JSON without `<`, and from
-there into the document as text nodes only. The policy names style and script by their hashes: nothing else is applied or run.
+The inspected text may come from anybody. So it is escaped in HTML, written without `<` in JSON, and put into the document as text nodes
+only. The page's policy names style and script by their hashes, so nothing else is applied or run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def page(inspection: Inspection, name: str, whole: int | None) -> str:
         "legend": "".join(f'<li class="h{h}">{band(b)}</li>' for h, b in enumerate(inspection.bands())),
         "data": _json(_data(inspection)),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], _part("page.html"))  # one pass: what is put in is not looked through
+    return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], _part("page.html"))  # in one pass, so that inserted text is not searched again
 
 
 def _part(name: str) -> str:
@@ -63,7 +63,7 @@ def _json(value: Any) -> str:
 
 
 def _data(inspection: Inspection) -> dict[str, Any]:
-    """What the script draws from; bits in hundredths, chances in ten-thousandths, words by number."""
+    """Data for the script: bits in hundredths, probabilities in ten-thousandths, words by number."""
     number = {s: i for i, s in enumerate(inspection.words)}
     every = pieces(inspection)
     return {

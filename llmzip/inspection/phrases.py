@@ -1,4 +1,4 @@
-"""Numbers and sentences that all ways of showing an inspection share."""
+"""Numbers and sentences about an inspection, for terminal and page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from llmzip.inspection.result import Band, Inspection
 
 
 def percent(share: float) -> str:
-    """A share of 1, to two or three digits."""
+    """A share as a percentage, to two or three digits."""
     p = 100 * share
     if p and p < 0.01:
         return "<0.01%"
@@ -15,17 +15,17 @@ def percent(share: float) -> str:
 
 
 def band(b: Band) -> str:
-    """The bits of a band's tokens."""
+    """The range of bits of a band."""
     return f"{b.low:g}+" if b.high is None else f"{b.low:g}\u2013{b.high:g}"
 
 
 def bits_per_byte(size: int, content: int) -> str:
-    """Of `size` bytes that stand for `content` bytes."""
+    """Bits of `size` bytes for each of `content` bytes."""
     return f"{8 * size / content:.4f}" if content else "-"
 
 
 def plural(n: int, what: str) -> str:
-    """A number and what it counts."""
+    """A number and a noun."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
@@ -63,6 +63,6 @@ def account(inspection: Inspection) -> list[str]:
 
 
 def instead(inspection: Inspection, i: int) -> str:
-    """What was thought likeliest in the i-th token's place, with its probability."""
+    """The likeliest symbol in place of the i-th token, with its probability."""
     best = inspection.token(i).guesses[0]
     return f"{shown(best.data)} {percent(best.chance)}"

@@ -1,4 +1,4 @@
-"""Inspects a text: compresses it under observation and says what each token costs."""
+"""Inspects a text: compresses it while observing, and reports the cost of each token."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from llmzip.codec.codec import Codec
 
 GUESSES = 5
-LIMITS = (0.5, 1, 2, 4, 8, 12, 16)  # bits of a token, between one heat and the next
+LIMITS = (0.5, 1, 2, 4, 8, 12, 16)  # bits of a token that separate one heat from the next
 
 
 class Guess(NamedTuple):
-    """What might have come: its bytes and its probability."""
+    """A symbol that might have come: its bytes and its probability."""
 
     data: bytes
     chance: float

@@ -8,7 +8,7 @@ from llmzip.inspection.display_text import pieces, shown, surroundings
 from llmzip.inspection.phrases import about, account, band, bits_per_byte, instead, percent
 from llmzip.inspection.result import Inspection, heat
 
-# Of a text colour and its background among 256, for each heat; the cheapest keeps the terminal's own.
+# Text colour and background of each heat, of 256 colours; the cheapest keeps the terminal's own colours.
 _COLOURS = (None, (16, 230), (16, 223), (16, 216), (16, 209), (16, 166), (231, 124), (231, 52))
 _BAR = 24  # characters of a full bar
 _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
@@ -16,13 +16,13 @@ _DEAREST = 10
 
 
 def coloured(inspection: Inspection) -> Iterator[str]:
-    """The text in parts, each piece on a background that says what it cost."""
+    """Yield the text piece by piece, on backgrounds that show the cost."""
     for piece in pieces(inspection):
         yield _paint(piece.text, heat(piece.bits))
 
 
 def listed(inspection: Inspection) -> Iterator[str]:
-    """A line for each token: its position, its bits, itself, and the best guesses in its place, apart by tabs."""
+    """Yield a line for each token: position, bits, token and best guesses, separated by tabs."""
     yield "byte\tbits\ttoken\tguesses"
     for i in range(len(inspection)):
         token = inspection.token(i)
@@ -31,7 +31,7 @@ def listed(inspection: Inspection) -> Iterator[str]:
 
 
 def summary(inspection: Inspection, name: str, whole: int | None, colour: bool) -> Iterator[str]:
-    """Lines: what was inspected, sizes beside other compressors', a histogram of costs, the most expensive tokens."""
+    """Yield lines: what was inspected, sizes beside those of other compressors, a histogram of costs, the most expensive tokens."""
     more = "" if whole == len(inspection.content) else " (--bytes takes more)"
     yield f"{name}: {about(inspection, whole)}{more}"
     yield from account(inspection)
@@ -59,7 +59,7 @@ def summary(inspection: Inspection, name: str, whole: int | None, colour: bool) 
 
 
 def _paint(text: str, degree: int) -> str:
-    """Text in the colours of a heat; a line break is left out, as it would carry the background to the line's end."""
+    """Text in the colours of a heat. Line breaks are not coloured, as the background would extend to the end of the line."""
     colours = _COLOURS[degree]
     if colours is None:
         return text

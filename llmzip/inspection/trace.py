@@ -1,4 +1,4 @@
-"""Watches a codec and keeps what every symbol costs, and what was expected in its place."""
+"""Observes an encoder, and keeps the cost of every symbol and the best guesses in its place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """Of n symbols: themselves int32 [n], their frequencies int64 [n], the best guesses int32 [n, k] and theirs int64 [n, k]."""
+    """n symbols int32 [n], their frequencies int64 [n], the best guesses int32 [n, k], and the frequencies of these int64 [n, k]."""
 
     symbols: NDArray[np.int32]
     freq: NDArray[np.int64]
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 def joined(parts: list[Rows], most: int) -> Rows:
-    """One after the other; `most` guesses each."""
+    """Concatenate rows, with `most` guesses each."""
     none = Rows(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros((0, most), np.int32), np.zeros((0, most), np.int64))
     return Rows(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
 
@@ -39,12 +39,12 @@ class Attempt:
         self._most, self._parts = most, list[Rows]()
 
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
-        """Keeps rows about to be coded."""
+        """Keep rows that are about to be coded."""
         _, freq = compiled_frequencies.intervals(logits, bias, votes, symbols, coded, Gradients())
         self._parts.append(Rows(coded, freq, *likeliest(logits, bias, votes, symbols, self._most)))
 
     def in_text_order(self, lanes: int) -> Rows:
-        """What was seen, as it follows in the text that was cut into `lanes`."""
+        """All rows in the order of the text, which was cut into `lanes`."""
         rows = joined(self._parts, self._most)
         layout = LaneLayout(len(rows.symbols), lanes)
         grid = layout.to_grid(np.arange(layout.symbols, dtype=np.int32))

@@ -18,7 +18,7 @@ _JSON_NAMES = {"local_heads": "near_heads", "local_window": "near_window"}  # by
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """Hyperparameters; all the engine needs to know besides the tensors."""
+    """Hyperparameters: everything that the engine needs besides the tensors."""
 
     layers: int
     width: int  # of the residual stream
@@ -69,7 +69,7 @@ class LlamaConfig:
         return self.kv_heads * self.head_dim
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, which digests of models depend on: in field order, without optional ones that are empty."""
+        """Plain values for JSON, in field order, without empty optional ones. Digests of models depend on them."""
         return {_JSON_NAMES.get(k, k): v for k, v in asdict(self).items() if v or k not in ("opening", *_JSON_NAMES)}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The models llmzip knows by name, each pinned by hash from the download to the converted integers."""
+"""The models that llmzip knows by name, each pinned by hash from the download to the converted integers."""
 
 from __future__ import annotations
 

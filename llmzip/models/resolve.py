@@ -1,8 +1,8 @@
-"""From what the user or an archive names to a model ready to run, converting and caching on first use.
+"""From the name that a user or an archive gives to a model ready to run. Models are converted and cached on first use.
 
 Names: an ID of the registry; `hf:OWNER/NAME@REVISION`; a path to a .gguf file or to a folder with safetensors; the ID
-under which the cache has such a path's model, `local:NAME:STATE`. A path is recorded in archives as `local:NAME`, and
-found again by its digest. The network is used for nothing but a model that is not in the cache, and offline not even then.
+under which the cache has such a path's model, `local:NAME:STATE`. Archives record a path as
+`local:NAME`; such a model is found again by its digest. The network is used only for a model that is not cached, and never if offline.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LISTED = re.compile(r"local:([^\x00-\x1f\x7f/]{1,255}):[0-9a-f]{16}")
 
 
 def is_offline(asked: bool = False) -> bool:
-    """Whether the network is off limits: `asked` for, or by LLMZIP_OFFLINE."""
+    """Whether the network must not be used: because `asked` says so, or LLMZIP_OFFLINE."""
     return asked or os.environ.get("LLMZIP_OFFLINE", "") not in ("", "0")
 
 
 def archive_id(name: str) -> str:
-    """The ID under which archives refer to the model `name`."""
+    """The ID by which archives refer to the model `name`."""
     if name in REGISTRY or _HUB.fullmatch(name):
         return name
     listed = _LISTED.fullmatch(name)
@@ -46,17 +46,17 @@ def archive_id(name: str) -> str:
 
 
 def is_cache_id(model_id: str) -> bool:
-    """Whether a model may be in the cache under this ID."""
+    """Whether a cached model can have this ID."""
     return model_id in REGISTRY or (model_id.isprintable() and any(pattern.fullmatch(model_id) for pattern in (_HUB, _LISTED)))
 
 
 def find_cached(name: str) -> store.CachedModel | None:
-    """The cached model `name`, of whatever version, if there is one."""
+    """The cached model `name`, of any version; None if there is none."""
     return store.find(_cache_key(name))
 
 
 def load(name: str, quiet: bool = False, offline: bool = False) -> IntegerModel:
-    """The model `name`, fetched and converted if it is not cached yet.
+    """The model `name`; fetched and converted if it is not cached yet.
 
     Raises:
         ModelUnavailableError, ModelMismatchError, ModelFormatError.
@@ -65,18 +65,17 @@ def load(name: str, quiet: bool = False, offline: bool = False) -> IntegerModel:
 
 
 def load_cached(cached: store.CachedModel) -> IntegerModel:
-    """A cached model, checked against its digests and, if it is a registered one, the registry's."""
+    """A cached model, checked against its digests and, if it is registered, against the registry's."""
     model = store.load(cached)
     check_registered(cached.model_id, model)
     return model
 
 
 def load_for_archive(model_id: str, digest: bytes, tokenizer: bytes, quiet: bool = False, offline: bool = False) -> IntegerModel:
-    """The model an archive names; `digest` is a prefix of its weights' digest, `tokenizer` one of its tokenizer's hash.
+    """The model that an archive names. `digest` is a prefix of its weights' digest, `tokenizer` a prefix of its tokenizer's hash.
 
-    Models may have weights in common. One that has another tokenizer is returned only if there is no better: what is wrong with it can
-    be said then. Only models of the registry are fetched for an archive, and only if they can be the right ones: its ID is not to be
-    trusted.
+    Models may share weights. One with another tokenizer is returned only if there is no better one, so that the error can say what differs. An
+    archive's ID cannot be trusted, so only models of the registry are fetched for an archive, and only if their digests can match.
     """
     alike = [cached for cached in store.cached_models() if cached.digest.startswith(digest)]
     right = [cached for cached in alike if cached.tokenizer is None or cached.tokenizer.startswith(tokenizer)]
@@ -94,19 +93,19 @@ def load_for_archive(model_id: str, digest: bytes, tokenizer: bytes, quiet: bool
 
 
 def ready(name: str) -> store.CachedModel | None:
-    """The cached model `name`, if it is what `load` would load."""
+    """The cached model `name`, if `load` would load it; else None."""
     cached, known = find_cached(name), REGISTRY.get(name)
     return cached if cached is not None and (known is None or cached.digest.hex() == known.digest) else None
 
 
 def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = False) -> store.CachedModel:
-    """Makes sure the model is in the cache; `force` fetches and converts again, as does a registered one's other digest.
+    """Make sure that the model is in the cache. With `force`, or if a registered model has another digest, fetch and convert it again.
 
-    Where another process is at it, this waits for it. What takes long is said on standard error, unless `quiet`.
+    If another process is doing that, wait for it. Tell on standard error what takes long, unless `quiet`.
 
     Raises:
-        ModelUnavailableError: it can, or `offline` may, not be fetched.
-        ModelMismatchError, ModelFormatError: what was fetched will not do.
+        ModelUnavailableError: it cannot be fetched, or must not be because of `offline`.
+        ModelMismatchError, ModelFormatError: what was fetched is wrong.
     """
     if not force and (cached := ready(name)):
         return cached
@@ -124,7 +123,7 @@ def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = Fa
 
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Where nothing can be written, says for which model that was to be done: to use those that are there, nothing is."""
+    """Turn NotWritableError into an error that names the model. Using models that are cached already writes nothing."""
     try:
         yield
     except NotWritableError as e:
@@ -135,7 +134,7 @@ def _say(what: str, quiet: bool) -> None:
     from tqdm import tqdm
 
     if not quiet:
-        tqdm.write(f"llmzip: {what}", file=sys.stderr)  # above any bar that is there
+        tqdm.write(f"llmzip: {what}", file=sys.stderr)  # above any progress bar
 
 
 def _no_bars(quiet: bool) -> bool:
@@ -143,7 +142,7 @@ def _no_bars(quiet: bool) -> bool:
 
 
 def _source(name: str, work: Path, quiet: bool, offline: bool) -> Path:
-    """The model's original files, fetched into `work` if they are not the user's own."""
+    """The model's original files: the user's own, or fetched into `work`."""
     known, hub = REGISTRY.get(name), _HUB.fullmatch(name)
     if not (known or hub):
         if not os.path.exists(name):
@@ -180,7 +179,7 @@ def _convert(source: Path, known: RegisteredModel | None, quiet: bool) -> Intege
 
 
 def check_registered(name: str, model: IntegerModel) -> None:
-    """Raises ModelMismatchError if `name` is in the registry and this is not that model."""
+    """Raise ModelMismatchError if `name` is in the registry and this is another model."""
     if (known := REGISTRY.get(name)) is None:
         return
     found = (model.digest().hex(), model.tokenizer.hash.hex())

@@ -1,4 +1,4 @@
-"""Hadamard rotations in blocks, by butterflies in a fixed order, so that they give the same floats everywhere.
+"""Hadamard rotations in blocks, by butterflies in a fixed order, so that they give the same floats on every machine.
 
 Rotating the inputs of a linear layer spreads outlier channels before quantisation and is undone in the weights
 (Ashkboos et al., "QuaRot", 2024). Blocks are powers of 4, so the normalisation is a division by a power of two.

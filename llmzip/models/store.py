@@ -1,7 +1,7 @@
 """The cache of converted models on disk.
 
 Each model has a folder with `weights.safetensors` (the integer tensors, memory-mapped when used; the configuration and
-the digest in its metadata) and `tokenizer.json`. Folders appear whole, by renaming.
+the digest in its metadata) and `tokenizer.json`. A folder appears only when it is complete, by renaming.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from llmzip.system import user_folders
 
 WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
 _LARGEST_HEADER = 1 << 23  # bytes; 1,024 layers have one of a megabyte
-_LAYOUT = "1"  # of the converted files; others are converted again
+_LAYOUT = "1"  # version of the converted files; files of another version are converted again
 
 
 def cache_dir() -> Path:
-    """`LLMZIP_CACHE`, else the platform's folder for caches.
+    """The cache folder: `LLMZIP_CACHE`, else the platform's folder for caches.
 
     Raises:
         ModelUnavailableError: there is none, as for a user without a home.
@@ -45,12 +45,12 @@ def cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class CachedModel:
-    """A converted model on disk, by what its metadata says."""
+    """A converted model on disk, as its metadata describes it."""
 
     model_id: str
     folder: Path
     digest: bytes
-    tokenizer: bytes | None  # hash of the tokenizer; older versions did not note it
+    tokenizer: bytes | None  # hash of the tokenizer; None if an older version wrote it
 
     def size(self) -> int:
         """Bytes on disk."""
@@ -58,27 +58,27 @@ class CachedModel:
 
 
 def models_dir() -> Path:
-    """Where the models' folders lie, in the cache."""
+    """The folder in the cache that holds the models' folders."""
     return cache_dir() / "models"
 
 
 def folder_for(model_id: str) -> Path:
-    """Where a model of this ID is kept; never outside the cache, whatever the ID holds."""
+    """The folder for a model of this ID. It is inside the cache, whatever the ID contains."""
     readable = re.sub(r"[^A-Za-z0-9.-]+", "_", model_id).strip("._")[:80]
     suffix = "" if readable and readable == model_id else "-" + hashlib.sha256(model_id.encode()).hexdigest()[:12]
     return models_dir() / f"{readable}{suffix}"
 
 
 def lock_for(model_id: str) -> Path:
-    """The file whose lock a process holds that gets this model ready."""
+    """The file that a process locks while it gets this model ready."""
     return cache_dir() / "locks" / f"{folder_for(model_id).name}.lock"
 
 
 def find(model_id: str) -> CachedModel | None:
-    """The cached model of this ID, if there is one.
+    """The cached model of this ID; None if there is none.
 
     Raises:
-        ModelUnavailableError: there is, but this user may not read it.
+        ModelUnavailableError: there is one that this user may not read.
     """
     folder = folder_for(model_id)
     found = describe(folder)
@@ -106,7 +106,7 @@ def cached_models() -> Iterator[CachedModel]:
 
 
 def describe(folder: Path) -> CachedModel | None:
-    """What a folder says it holds; None if that is no model, or one of another layout."""
+    """The model in a folder, by its metadata; None if there is none, or one of another layout."""
     try:
         with open(folder / WEIGHTS, "rb") as f:
             length = int.from_bytes(f.read(8), "little")
@@ -122,7 +122,7 @@ def describe(folder: Path) -> CachedModel | None:
 
 
 def _check_readable(folder: Path) -> None:
-    """Raises ModelUnavailableError if a model is there that is kept from this user: it is neither missing nor damaged."""
+    """Raise ModelUnavailableError if there is a model that this user may not read. Such a model is neither missing nor damaged."""
     for name in (WEIGHTS, TOKENIZER):
         try:
             open(folder / name, "rb").close()
@@ -134,7 +134,7 @@ def _check_readable(folder: Path) -> None:
 
 
 def save(model_id: str, model: IntegerModel) -> CachedModel:
-    """Writes a converted model into the cache, replacing what was there.
+    """Write a converted model into the cache; replace what was there.
 
     Raises:
         ModelUnavailableError: it cannot be written.
@@ -150,28 +150,28 @@ def save(model_id: str, model: IntegerModel) -> CachedModel:
             folder.mkdir()
             save_file(model.tensors, folder / WEIGHTS, metadata=meta)
             (folder / TOKENIZER).write_text(model.tokenizer.to_json(), "ascii")
-            os.chmod(folder / WEIGHTS, stat.S_IMODE((folder / TOKENIZER).stat().st_mode))  # the library leaves them to the owner alone
+            os.chmod(folder / WEIGHTS, stat.S_IMODE((folder / TOKENIZER).stat().st_mode))  # the library lets only the owner read them
         except (OSError, SafetensorError) as e:
             raise ModelUnavailableError(f"model {model_id} cannot be saved in {models_dir()} ({e}); make room, or set LLMZIP_CACHE") from e
         return install(folder, model_id)
 
 
 def install(folder: Path, model_id: str) -> CachedModel:
-    """Moves a complete model into its place, out of a working folder; what was there before goes with that."""
+    """Move a complete model from a working folder into its place. What was there before moves to the working folder, and is deleted with it."""
     target, complete = folder_for(model_id), describe(folder)
     assert complete is not None
     try:
         with contextlib.suppress(FileNotFoundError):
             os.replace(target, folder.parent / "replaced")
         os.replace(folder, target)
-    except OSError as e:  # another process put the same model there meanwhile, unless it is missing
+    except OSError as e:  # if the model is not missing, another process installed the same one meanwhile
         if find(model_id) is None:
             raise ModelUnavailableError(f"model {model_id} cannot be put into {target} ({reason(e)}); check that folder") from e
     return replace(complete, folder=target)
 
 
 def remove(folder: Path) -> None:
-    """Deletes the folder of a cached model: for others it is gone at once. A link is deleted, not what it points to.
+    """Delete the folder of a cached model. For other processes it vanishes at once. A link is deleted, not its target.
 
     Raises:
         ModelUnavailableError: it cannot be deleted.
@@ -184,10 +184,10 @@ def remove(folder: Path) -> None:
 
 
 def load(cached: CachedModel) -> IntegerModel:
-    """Maps a cached model into memory and checks every byte of it against its digests.
+    """Map a cached model into memory, and check every byte against its digests.
 
     Raises:
-        ModelMismatchError: the files do not match the digests they state, or do not fit together.
+        ModelMismatchError: the files do not match their digests, or do not fit together.
         ModelUnavailableError: this user may not read them.
     """
     from safetensors import SafetensorError, safe_open
@@ -200,7 +200,7 @@ def load(cached: CachedModel) -> IntegerModel:
             digest = beside.submit(weights_digest, config, tensors)
             tokenizer = TokenizerSpec.from_json((cached.folder / TOKENIZER).read_text("ascii"))
         model = IntegerModel(config, tokenizer, tensors)
-        # kernels check neither bounds nor values, so both must be what the configuration and conversion give, whoever wrote them
+        # kernels check neither bounds nor values, so both must be as configuration and conversion make them
         fits = {n: (t.dtype.name, t.shape) for n, t in tensors.items()} == tensor_layout(config) and len(tokenizer.tokens) == config.vocab
         if fits:
             model.check_scales()
@@ -209,7 +209,7 @@ def load(cached: CachedModel) -> IntegerModel:
         raise ModelMismatchError(f"the cached model {cached.model_id} is damaged ({quoted(e)}); {advice}") from e
     if not fits:
         raise ModelMismatchError(f"the tensors, tokenizer and configuration of {cached.model_id} do not fit together; {advice}")
-    vars(model)["_digest"] = digest.result()  # what the property would compute
+    vars(model)["_digest"] = digest.result()  # the value that the property would compute
     if model.digest() != cached.digest:
         raise ModelMismatchError(f"the cached weights of {cached.model_id} do not match their digest; {advice}")
     if cached.tokenizer not in (None, tokenizer.hash):

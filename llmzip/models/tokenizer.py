@@ -1,6 +1,6 @@
-"""The tokenizer's definition, apart from the library that runs it.
+"""The definition of a tokenizer, apart from the library that runs it.
 
-A `TokenizerSpec` holds what decides how text becomes tokens: the vocabulary, the merges and the pre-tokenizer's
+A `TokenizerSpec` holds everything that decides how text becomes tokens: the vocabulary, the merges and the pre-tokenizer's
 settings. Its hash goes into archives. Only byte-level BPE is supported: every token is then a fixed string of bytes.
 """
 
@@ -25,7 +25,7 @@ def _split(pattern: str) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [split, {**_BYTE_LEVEL, "use_regex": False}]}
 
 
-# The pre-tokenizers GGUF files name instead of spelling out.
+# Pre-tokenizers that GGUF files only name.
 GGUF_PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "gpt-2": _BYTE_LEVEL,
     "smollm": {
@@ -76,9 +76,9 @@ class TokenizerSpec:
         return cls(tuple(f["tokens"]), tuple((a, b) for a, b in f["merges"]), f["pre_tokenizer"], f["ignore_merges"])
 
     def token_bytes(self) -> list[bytes]:
-        """The bytes each token id stands for."""
+        """The bytes that each token ID stands for."""
         alphabet = {ord(c): chr(b) for c, b in byte_characters().items()}
-        table = dict.fromkeys(range(256), "\uffff") | alphabet  # what stands for no byte must not look like Latin-1
+        table = dict.fromkeys(range(256), "\uffff") | alphabet  # characters that stand for no byte must not look like Latin-1
 
         def spelled(token: str) -> bytes:
             try:
@@ -89,7 +89,7 @@ class TokenizerSpec:
         return [spelled(token) for token in self.tokens]
 
     def library(self) -> Tokenizer:
-        """This tokenizer as the library has it, with no special tokens, so that their literal text is text."""
+        """This tokenizer as an object of the library, without special tokens, so that their literal text is ordinary text."""
         from tokenizers import Tokenizer
         from tokenizers.models import BPE
 
@@ -100,13 +100,13 @@ class TokenizerSpec:
         return made
 
     def check(self) -> None:
-        """Raises ModelFormatError unless every token stands for some bytes, and the library takes it."""
+        """Raise ModelFormatError unless every token stands for some bytes and the library accepts the tokenizer."""
         try:
             self.token_bytes()
             self.library()
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as e:  # the library raises plain exceptions, and panics that are none
+        except BaseException as e:  # the library raises plain exceptions, and panics that are not exceptions
             raise ModelFormatError(f"the tokenizer cannot be used ({quoted(e)}); the file is damaged, or needs another llmzip") from e
 
 

@@ -1,8 +1,8 @@
 """Cached models as single files, for machines without a network: plain tar archives of exactly two members.
 
-Reading takes a file from anywhere: member names are compared, never used as paths; only ordinary members count, so that
-there are no links to follow; nothing is compressed, so that no file holds more than it weighs; and a model gets its place
-in the cache only once its bytes match its digests, which for a registered model are the registry's.
+A file may come from anybody. So member names are compared and never used as paths; only ordinary members are accepted, so there are no links to
+follow; nothing is compressed, so no file expands; and a model enters the cache only when its bytes match its digests, which for a
+registered model are the registry's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmzip.models.registry import REGISTRY
 from llmzip.models.workspace import working_folder
 from llmzip.system import streams
 
-_LARGEST = {store.TOKENIZER: 1 << 26, store.WEIGHTS: 1 << 38}  # the members, and bytes they may have
+_LARGEST = {store.TOKENIZER: 1 << 26, store.WEIGHTS: 1 << 38}  # the members, and the most bytes of each
 _PART = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
 _TAIL = 1 << 16  # of zeros; tar fills up to 10 KiB
@@ -32,13 +32,13 @@ class ExportFileError(LLZError):
 
 
 def export_model(cached: store.CachedModel, sink: BinaryIO) -> None:
-    """Writes a cached model, checked before, as one file; the same model always gives the same bytes.
+    """Check a cached model and write it as one file. The same model always gives the same bytes.
 
     Raises:
         ModelMismatchError: it is damaged.
     """
     model = resolve.load_cached(cached)
-    if cached.tokenizer is None:  # by an older version, which did not note the tokenizer's digest
+    if cached.tokenizer is None:  # an older version wrote it, without the tokenizer's digest
         cached = store.save(cached.model_id, model)
     for name in _LARGEST:
         with open(cached.folder / name, "rb") as source:
@@ -53,7 +53,7 @@ def export_model(cached: store.CachedModel, sink: BinaryIO) -> None:
 
 
 def import_model(source: BinaryIO, force: bool = False) -> store.CachedModel:
-    """Reads such a file into the cache; `force` replaces another model that has the same ID there.
+    """Read an exported file into the cache. With `force`, replace another model of the same ID.
 
     Raises:
         ExportFileError: it is no such file.
@@ -105,7 +105,7 @@ def _exactly(source: BinaryIO, size: int) -> bytes:
 
 
 def _check(found: store.CachedModel) -> None:
-    """Raises ModelMismatchError unless the model is whole, fits together, and is the registry's if it bears such a name."""
+    """Raise ModelMismatchError unless the model is intact and consistent, and equals the registry's if it has a registered ID."""
     try:
         model = store.load(found)
         _check_values(model)
@@ -119,7 +119,7 @@ def _check(found: store.CachedModel) -> None:
 
 
 def _check_values(model: IntegerModel) -> None:
-    """What conversion would never give: the lowest integers of their type, a tokenizer the library refuses."""
+    """Refuse what conversion never gives: the lowest integers of a type, or a tokenizer that the library refuses."""
     lowest = (t.min(initial=0) == np.iinfo(t.dtype).min for t in model.tensors.values() if t.dtype.kind == "i")
     if any(lowest):
         raise ModelMismatchError("weights are out of range")

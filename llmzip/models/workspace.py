@@ -1,7 +1,7 @@
-"""Folders to work in beside what they become, and turns to take: what a killed process left is cleared by the next one.
+"""Working folders inside the cache, and locks. The next process clears what a killed process left.
 
-A process holds a lock on a file, which the system drops when the process ends, however it ends: so a folder whose lock can be
-had belongs to nobody, and nobody waits for the dead.
+A process holds a lock on a file in its folder. The system releases the lock when the process ends in any way. So a folder whose lock is free
+belongs to nobody, and no process waits for one that has ended.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _ABANDONED_AFTER = 86400.0  # seconds, for folders without a lock
 
 
 class NotWritableError(ModelUnavailableError):
-    """The cache is somebody else's, to be read only, or its disk is full."""
+    """The cache cannot be written: it belongs to somebody else, is read-only, or its disk is full."""
 
 
 @contextlib.contextmanager
 def working_folder(parent: Path, purpose: str) -> Iterator[Path]:
-    """An empty folder in `parent`, gone at the end; clears what dead processes left there before.
+    """An empty folder in `parent`, deleted at the end. First delete what ended processes left there.
 
     Raises:
         NotWritableError: it cannot be made.
@@ -44,11 +44,11 @@ def working_folder(parent: Path, purpose: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def taking_turns(place: Path, waits: Callable[[], None]) -> Iterator[None]:
-    """Lets one process or thread at a time do what the others then need not.
+    """Let one process or thread at a time do work that the others then need not do.
 
     Args:
-        place: a file to hold a lock on, which stays; all that take turns name the same.
-        waits: called once if another one has it.
+        place: a file to lock, the same for all. It stays.
+        waits: is called once if another one holds the lock.
 
     Raises:
         NotWritableError: it cannot be written.
@@ -70,7 +70,7 @@ def taking_turns(place: Path, waits: Callable[[], None]) -> Iterator[None]:
 
 
 def clear_abandoned(parent: Path) -> None:
-    """Deletes the working folders in `parent` whose processes are gone."""
+    """Delete the working folders in `parent` whose processes have ended."""
     for purpose in _PURPOSES:
         for folder in parent.glob(f".{purpose}-*"):
             _clear(folder)
@@ -85,7 +85,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _lock(place: Path) -> BaseFileLock:
-    from filelock import FileLock  # a tenth of a second, for what is seldom done
+    from filelock import FileLock  # importing it takes a tenth of a second, and it is seldom needed
 
     return FileLock(place)
 
@@ -101,7 +101,7 @@ def _make(parent: Path, purpose: str) -> tuple[Path, BaseFileLock]:
 def _remove(made: tuple[Path, BaseFileLock]) -> None:
     folder, lock = made
     lock.release()
-    for _ in range(_TRIES):  # a process that a signal ends may be writing there still
+    for _ in range(_TRIES):  # a process that is being ended by a signal may still write there
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             break
@@ -111,7 +111,7 @@ def _make_locked(parent: Path, purpose: str) -> tuple[Path, BaseFileLock]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{purpose}-", dir=parent))
         lock = _lock(folder / _LOCK)
-        with contextlib.suppress(FileNotFoundError):  # it was taken for abandoned before it was locked
+        with contextlib.suppress(FileNotFoundError):  # another process took it for abandoned before it was locked
             lock.acquire()
             if (folder / _LOCK).exists():
                 return folder, lock
@@ -119,7 +119,7 @@ def _make_locked(parent: Path, purpose: str) -> tuple[Path, BaseFileLock]:
 
 
 def _clear(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # in use, gone meanwhile, or not ours to delete
+    with contextlib.suppress(OSError):  # in use, gone meanwhile, or not deletable by this user
         if (folder / _LOCK).exists():
             with _lock(folder / _LOCK).acquire(timeout=0):
                 shutil.rmtree(folder)
