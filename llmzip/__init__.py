@@ -115,7 +115,7 @@ def compress(data: bytes, **options: Unpack[EncodeOptions]) -> bytes:
 def decompress(archive: bytes, **options: Unpack[DecodeOptions]) -> bytes:
     """The content of `archive`.
 
-    A damaged archive that has parity is repaired first, and a warning says so.
+    A damaged archive that has parity is repaired, and a warning says so.
 
     Args:
         archive: one or more archives, one after another.

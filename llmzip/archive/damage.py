@@ -5,43 +5,73 @@ Everything that decodes from a source it can read twice does this: functions, fi
 
 from __future__ import annotations
 
+import copy
 import io
 import mmap
 import warnings
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from llmzip.archive.parity.layout import MARKER
 from llmzip.archive.parity.repair import RepairResult, repair_archive
-from llmzip.archive.parser import read_records
+from llmzip.archive.parser import ArchiveParser, Placed, pull
 from llmzip.errors import LLZError
 from llmzip.system import streams
 
 LOST = "its parity is damaged beyond use"
 
 
-def sound(source: BinaryIO) -> BinaryIO:
-    """The archive in `source`, repaired if it is damaged and has parity; a warning says so. Else `source`, where it stood.
+class ArchiveReader:
+    """Reads the records of an archive in order. Where one is damaged and the archive has parity, it goes on in the repaired archive.
 
-    Args:
-        source: a file; one that is not seekable is given back as it is.
+    A warning says so. A source that is not seekable is read forward only, and cannot be repaired.
 
-    Raises:
-        DamagedArchiveError: there is parity, and too much is damaged for it.
+    Attributes:
+        source: the archive, or the repaired one.
+        start: where the archive starts in `source`.
+        seekable: whether `source` can be read again.
+        parser: knows what comes next.
     """
-    if not getattr(source, "seekable", lambda: False)():
-        return source
-    start, damaged = source.tell(), False
-    try:
-        for _ in read_records(source):
-            pass
-    except LLZError:
-        damaged = True
-    source.seek(start)
-    repair = repaired(source) if damaged else None
-    if repair is None:
-        return source
-    warn(repair)
-    return io.BytesIO(repair.archive)
+
+    def __init__(self, source: BinaryIO) -> None:
+        self.source = source
+        self.seekable: bool = getattr(source, "seekable", lambda: False)()
+        self.start = source.tell() if self.seekable else 0
+        self.parser = ArchiveParser()
+        self._repaired = False
+
+    def __iter__(self) -> Iterator[Placed]:
+        while (placed := self.next()) is not None:
+            yield placed
+
+    def next(self) -> Placed | None:
+        """The next record; None at the archive's end. After an error, the source must be where it was to read again.
+
+        Raises:
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+        """
+        parser = copy.copy(self.parser)  # takes its place only if all goes well: an error must occur again
+        try:
+            placed = pull(parser.next_record(), self.source)
+        except LLZError:
+            if not self._repair():
+                raise
+            return self.next()
+        self.parser = parser
+        return placed
+
+    def _repair(self) -> bool:
+        """Go on in the repaired archive, if there is one that begins with what was read so far."""
+        if not self.seekable or self._repaired:
+            return False
+        self.source.seek(self.start)
+        repair = repaired(self.source)
+        if repair is None or not repair.archive.startswith(streams.read_all(self.source, self.parser.position)):
+            return False
+        warn(repair)
+        self.source, self.start, self._repaired = io.BytesIO(repair.archive), 0, True
+        self.source.seek(self.parser.position)
+        return True
 
 
 def repaired(source: BinaryIO) -> RepairResult | None:

@@ -6,8 +6,7 @@ import io
 from collections.abc import Callable
 from typing import BinaryIO
 
-from llmzip.archive import damage
-from llmzip.archive.parser import read_records
+from llmzip.archive.damage import ArchiveReader
 from llmzip.archive.records import Block, ModelRecord, Record
 from llmzip.codec.block_codec import Announce, BlockCodec, Progress, ignore_progress
 from llmzip.codec.cutting import read_blocks
@@ -56,7 +55,7 @@ class Codec:
     def decompress(self, archive: bytes) -> bytes:
         """The content of `archive`: one frame or several, one after another.
 
-        A damaged archive that has parity is repaired first, and a warning says so.
+        A damaged archive that has parity is repaired, and a warning says so.
 
         Raises:
             LLZError: of the kind that fits what is wrong.
@@ -98,7 +97,7 @@ class Codec:
     ) -> None:  # fmt: skip
         """Decode every frame of `source`. A block is written only once its check has passed.
 
-        A damaged archive that has parity is repaired first, and a warning says so, if the source is seekable.
+        A damaged archive that has parity is repaired, and a warning says so, if the source is seekable.
 
         Args:
             source: where the archive is read.
@@ -110,7 +109,7 @@ class Codec:
             LLZError: of the kind that fits what is wrong.
         """
         total, reader = 0, FrameReader(self.blocks, announce)
-        for placed in read_records(damage.sound(source)):
+        for placed in ArchiveReader(source):
             record, span = placed.record, placed.span
             size = record.size if isinstance(record, Block) else 0
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-import io
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from llmzip.archive import damage
-from llmzip.archive.parser import ArchiveParser, Placed, parse_record, pull
+from llmzip.archive.damage import ArchiveReader
+from llmzip.archive.parser import Placed, parse_record, pull
 from llmzip.archive.records import Block, EndRecord, ModelRecord, ParityRecord, WholeCheck, check_size
 from llmzip.codec.codec import Codec
 from llmzip.codec.frame_reader import check_whole
 from llmzip.errors import DamagedArchiveError, LLZError
-from llmzip.system import streams
 
 
 @dataclass
@@ -63,10 +60,8 @@ class ArchiveBlocks:
     """
 
     def __init__(self, source: BinaryIO, codec: Codec) -> None:
-        self._source, self._codec = source, codec
-        self.seekable: bool = getattr(source, "seekable", lambda: False)()
-        self._base = source.tell() if self.seekable else 0  # of the archive in the source
-        self._parser = ArchiveParser()
+        self._reader, self._codec = ArchiveReader(source), codec
+        self.seekable = self._reader.seekable
         self._places: list[_BlockPlace] = []
         self._starts: list[int] = []  # of each block, in the content
         self._size = 0  # of the content of the blocks found so far
@@ -100,35 +95,19 @@ class ArchiveBlocks:
             if self._lost:
                 raise DamagedArchiveError("reading failed before, and the source cannot be read again")
             if self.seekable:
-                self._source.seek(self._base + self._parser.position)
+                self._reader.source.seek(self._reader.start + self._reader.parser.position)
             self._lost = not self.seekable  # unless all goes well
-            parser = copy.copy(self._parser)  # takes its place only if all goes well: an error is to be met again
-            try:
-                placed = pull(parser.next_record(), self._source)
-            except LLZError:
-                if self._repair():
-                    continue
-                raise
+            before = self._reader.parser
+            placed = self._reader.next()
             if placed is not None:
-                self._take(placed)
-            self._parser, self._lost = parser, False
+                try:
+                    self._take(placed)
+                except LLZError:
+                    self._reader.parser = before  # it is to be met again
+                    raise
+            self._lost = False
             if placed is None:
                 return False
-        return True
-
-    def _repair(self) -> bool:
-        """Go on in the repaired archive, where what was read so far is the same; False if there is none."""
-        if not self.seekable:
-            return False
-        self._source.seek(self._base)
-        repair = damage.repaired(self._source)
-        if repair is None:
-            return False
-        self._source.seek(self._base)
-        if not repair.archive.startswith(streams.read_all(self._source, self._parser.position)):
-            return False
-        damage.warn(repair)
-        self._source, self._base = io.BytesIO(repair.archive), 0
         return True
 
     def _take(self, placed: Placed) -> None:
@@ -158,8 +137,8 @@ class ArchiveBlocks:
         if self._found and self._found[0] == number:
             record = self._found[1]
         else:
-            self._source.seek(self._base + place.offset)
-            again = pull(parse_record(), self._source)
+            self._reader.source.seek(self._reader.start + place.offset)
+            again = pull(parse_record(), self._reader.source)
             if not isinstance(again, Block) or again.size != place.size:
                 raise DamagedArchiveError("the archive changed while it was read; open it again")
             record = again

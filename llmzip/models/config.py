@@ -79,5 +79,7 @@ class LlamaConfig:
         Raises:
             ModelFormatError, TypeError: these are no such values.
         """
+        if not isinstance(values, dict):
+            raise TypeError("a configuration is a dictionary")
         fields = {name: field for field, name in _JSON_NAMES.items()}
         return cls(**{fields.get(k, k): v for k, v in values.items()})

@@ -15,6 +15,7 @@ import numpy as np
 import llmzip
 from llmzip.archive import lzma2
 from llmzip.archive import records as rec
+from llmzip.archive.parser import read_records
 from llmzip.codec.block_codec import BlockCodec, coded_block
 from llmzip.codec.codec import Codec
 from llmzip.codec.loaded_models import LoadedModel, LoadedModels
@@ -30,7 +31,6 @@ from llmzip.options import Options
 from llmzip.parameters import FROZEN, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
 from llmzip.salvaging.scan import scan
 from tests.support import tiny
-from tests.support.archives import frames_of
 from tests.support.fuzzing import containers, mutation
 
 UNREADABLE = (NotReproducedError, ModelMismatchError, ModelUnavailableError, NotEnoughMemoryError)  # what becomes of a coded block
@@ -230,31 +230,28 @@ class _Sink(io.BytesIO):
 
 def _explain(data: bytes, written: list[bytes], error: LLZError | None) -> None:
     """Goes through the records as the specification says: nothing but what passed its checks may be out, and the error must fit."""
-    left, frame = list(written), None
+    left, whole = list(written), rec.WholeCheck()
     try:
-        for frame in frames_of(data):
-            model, whole = None, rec.WholeCheck()
-            for record in frame:
-                if isinstance(record, rec.ModelRecord):
-                    model = record
-                elif isinstance(record, rec.EndRecord):
-                    if whole.record() != record:
-                        assert isinstance(error, DamagedArchiveError), "the end does not match"
-                        return
-                elif isinstance(record, rec.ParityRecord):
-                    pass
-                elif isinstance(record, rec.CodedBlock) and model is None:
-                    assert isinstance(error, DamagedArchiveError), "there is no model"
+        for record, _, model, _ in read_records(io.BytesIO(data)):
+            if isinstance(record, rec.EndRecord):
+                if whole.record() != record:
+                    assert isinstance(error, DamagedArchiveError), "the end does not match"
                     return
-                elif isinstance(record, rec.CodedBlock) and not left:
-                    assert isinstance(error, UNREADABLE), "the block was lost"
+                whole = rec.WholeCheck()
+            elif isinstance(record, (rec.ModelRecord, rec.ParityRecord)):
+                pass
+            elif isinstance(record, rec.CodedBlock) and model is None:
+                assert isinstance(error, DamagedArchiveError), "there is no model"
+                return
+            elif isinstance(record, rec.CodedBlock) and not left:
+                assert isinstance(error, UNREADABLE), "the block was lost"
+                return
+            else:
+                content = _content(record, left)
+                if content is None:
+                    assert isinstance(error, DamagedArchiveError), "the block does not unpack"
                     return
-                else:
-                    content = _content(record, left)
-                    if content is None:
-                        assert isinstance(error, DamagedArchiveError), "the block does not unpack"
-                        return
-                    whole.update(content)
+                whole.update(content)
     except containers.REFUSED as e:
         assert type(e) is type(error), f"the records say {e!r}"
     else:

@@ -11,6 +11,7 @@ import archive as reference  # of scripts/reference_decoder, whose folder is on 
 import errors as reference_errors
 
 from llmzip.archive import records as rec
+from llmzip.archive.parser import read_records
 from llmzip.archive.summary import summarise
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
@@ -18,7 +19,6 @@ from llmzip.codec.loaded_models import LoadedModel, LoadedModels
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, UnsupportedArchiveError
 from llmzip.fileobj.incremental import PushReader
 from llmzip.options import Options
-from tests.support.archives import frames_of
 from tests.support.codecs import ROOT
 from tests.support.fuzzing import mutation
 
@@ -56,10 +56,10 @@ def records(data: bytes) -> str:
     """
     outcome, found = "accepted", list[list[rec.Record]]()
     try:
-        for frame in frames_of(data):
-            found.append([])
-            for record in frame:  # one by one: those before an error count as well
-                found[-1].append(record)
+        for placed in read_records(io.BytesIO(data)):  # one by one: those before an error count as well
+            if placed.frame == len(found):
+                found.append([])
+            found[-1].append(placed.record)
     except REFUSED as e:
         outcome = type(e).__name__
     again = b"".join(rec.frame_start() + b"".join(map(rec.encode_record, frame)) for frame in found)
