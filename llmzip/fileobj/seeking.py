@@ -1,4 +1,4 @@
-"""The content of an archive by position: which block holds it, and that block decoded."""
+"""Random access to an archive's content: finds and decodes the block that holds a position."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from llmzip.system import streams
 
 @dataclass
 class _Frame:
-    """What is known of a frame so far.
+    """A frame, as far as it was read.
 
     Attributes:
         first: number of its first block.
-        blocks: how many of its blocks were found.
-        checked: how many of these, from the first on, were decoded and added to `whole`.
+        blocks: number of its blocks found.
+        checked: number of these, from the first on, that were decoded and added to `whole`.
         size: bytes of content of the blocks found.
         end: its end record, once it was read.
+        whole: the running check of its content.
     """
 
     first: int
@@ -37,7 +38,7 @@ class _Frame:
     whole: WholeCheck = field(default_factory=WholeCheck)
 
     def check(self) -> None:
-        """Raise DamagedArchiveError if what is known of the frame does not match its end record."""
+        """Raise DamagedArchiveError if the end record was read and the blocks do not match it."""
         if self.end:
             check_size(self.size, self.end)
             if self.checked == self.blocks:
@@ -46,7 +47,14 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _BlockPlace:
-    """Where a block is: its frame, the model record in force, its record's offset in the archive, and bytes of content."""
+    """Where a block is.
+
+    Attributes:
+        frame: its frame.
+        model: the model record in force.
+        offset: position of its record in the archive.
+        size: bytes of content.
+    """
 
     frame: _Frame
     model: ModelRecord | None
@@ -57,29 +65,29 @@ class _BlockPlace:
 class ArchiveBlocks:
     """Finds and decodes the blocks of an archive's frames.
 
-    Records are read and checked in order, as far as is needed. Only the blocks asked for are decoded. A block that was passed over is
-    read from the source again, so a source that is not seekable can only be read forward. A frame's check as a whole is compared when
-    its blocks were decoded in order. Where a record is damaged and the archive has parity, reading goes on in the repaired archive.
+    Records are read and checked in order, as far as needed. Only the blocks asked for are decoded. A block that was passed over is read
+    from the source again, so a source that is not seekable can only be read forward. The check of a whole frame is compared if its blocks
+    were decoded in order. If a record is damaged and the archive has parity, reading continues in the repaired archive.
     """
 
     def __init__(self, source: BinaryIO, codec: Codec) -> None:
         self._source, self._codec = source, codec
         self.seekable: bool = getattr(source, "seekable", lambda: False)()
-        self._base = source.tell() if self.seekable else 0  # of the archive in the source
+        self._base = source.tell() if self.seekable else 0  # position of the archive in the source
         self._parser = ArchiveParser()
         self._places: list[_BlockPlace] = []
-        self._starts: list[int] = []  # of each block, in the content
-        self._size = 0  # of the content of the blocks found so far
+        self._starts: list[int] = []  # position of each block in the content
+        self._size = 0  # bytes of content of the blocks found so far
         self._frames: list[_Frame] = []
         self._found: tuple[int, Block] | None = None  # number and record of the last block found, until it is decoded
         self._kept = (-1, b"")  # number and content of the last block decoded
-        self._lost = False  # whether reading failed where it cannot be tried again
+        self._lost = False  # whether reading failed and cannot be tried again
 
     def at(self, position: int) -> tuple[bytes, int]:
-        """The block that holds a position of the content, decoded, and the position in it; (b"", 0) beyond the end.
+        """Return the content of the block that holds a position, and the position within it; (b"", 0) beyond the end.
 
         Raises:
-            LLZError: of the kind that fits what is wrong. Asked for again, it is raised again.
+            LLZError: the archive is damaged or cannot be decoded; the subclass says what is wrong. The same call raises it again.
         """
         while position >= self._size:
             if not self._find():
@@ -88,21 +96,21 @@ class ArchiveBlocks:
         return self._content(number), position - self._starts[number]
 
     def size(self) -> int:
-        """Bytes of the whole content; nothing is decoded. Raises LLZError."""
+        """Return the size of the whole content in bytes. Nothing is decoded. Raises LLZError."""
         while self._find():
             pass
         return self._size
 
     def _find(self) -> bool:
-        """Read records up to and including the next block; False at the archive's end."""
+        """Read records up to and including the next block; return False at the archive's end."""
         found = len(self._places)
         while len(self._places) == found:
             if self._lost:
                 raise DamagedArchiveError("reading failed before, and the source cannot be read again")
             if self.seekable:
                 self._source.seek(self._base + self._parser.position)
-            self._lost = not self.seekable  # unless all goes well
-            parser = copy.copy(self._parser)  # takes its place only if all goes well: an error is to be met again
+            self._lost = not self.seekable  # unless reading succeeds
+            parser = copy.copy(self._parser)  # replaces the parser only if reading succeeds, so that an error repeats
             try:
                 placed = pull(parser.next_record(), self._source)
             except LLZError:
@@ -117,7 +125,7 @@ class ArchiveBlocks:
         return True
 
     def _repair(self) -> bool:
-        """Go on in the repaired archive, where what was read so far is the same; False if there is none."""
+        """Continue in the repaired archive; return False if there is none or if it differs in the part that was already read."""
         if not self.seekable:
             return False
         self._source.seek(self._base)
@@ -132,7 +140,7 @@ class ArchiveBlocks:
         return True
 
     def _take(self, placed: Placed) -> None:
-        """Note what a record says."""
+        """Add a record to what is known of the archive."""
         if placed.frame == len(self._frames):
             self._frames.append(_Frame(len(self._places)))
         frame, record = self._frames[-1], placed.record
@@ -152,6 +160,7 @@ class ArchiveBlocks:
             self._places.append(_BlockPlace(frame, placed.model, placed.span.start, record.size))
 
     def _content(self, number: int) -> bytes:
+        """Return the content of a block."""
         if self._kept[0] == number:
             return self._kept[1]
         place = self._places[number]
