@@ -1,6 +1,6 @@
-"""What is done about a damaged archive before it is decoded: its parity repairs it, if it has any.
+"""Repairs a damaged archive with its parity, if it has any, before it is decoded.
 
-Everything that decodes from a source it can read twice does this: functions, files and the command line.
+Functions, files and the command line all do this, wherever the source can be read twice.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ LOST = "its parity is damaged beyond use"
 
 
 def sound(source: BinaryIO) -> BinaryIO:
-    """The archive in `source`, repaired if it is damaged and has parity; a warning says so. Else `source`, where it stood.
+    """Return a file with the archive in `source`, repaired if it is damaged and has parity; a repair gives a warning.
 
     Args:
-        source: a file; one that is not seekable is given back as it is.
+        source: a binary file, read from its current position.
+
+    Returns:
+        A file in memory with the repaired archive; else `source` at the same position. A source that is not seekable is returned unread.
 
     Raises:
-        DamagedArchiveError: there is parity, and too much is damaged for it.
+        DamagedArchiveError: there is parity, but too much is damaged.
     """
     if not getattr(source, "seekable", lambda: False)():
         return source
@@ -45,10 +48,10 @@ def sound(source: BinaryIO) -> BinaryIO:
 
 
 def repaired(source: BinaryIO) -> RepairResult | None:
-    """A damaged archive as its parity makes it whole; None if it has no parity. The source stands where it stood.
+    """Return the result of repairing an archive with its parity; None if it has no parity or is already whole.
 
     Args:
-        source: a seekable file.
+        source: a seekable file, read from its current position, to which it returns.
 
     Raises:
         LLZError: too much is damaged.
@@ -63,26 +66,26 @@ def repaired(source: BinaryIO) -> RepairResult | None:
 
 
 def extent(repair: RepairResult) -> str:
-    """How much was repaired, in words."""
+    """Return how much was repaired, in words."""
     return f"{max(repair.damaged, 1):,} of its {repair.parts:,} parts were restored from its parity"
 
 
 def warn(repair: RepairResult) -> None:
-    """Warn that a damaged archive was repaired on its way to the decoder."""
+    """Warn that a damaged archive was repaired before it is decoded."""
     what = f"{LOST}; the rest is whole" if repair.lost else f"is damaged; {extent(repair)}"
     warnings.warn(f"the archive {what}; repair it with llmzip.repair", UserWarning, stacklevel=2)
 
 
 def _has_parity(source: BinaryIO) -> bool:
-    """Whether a mark of parity is anywhere in a file.
+    """Whether the marker of a parity record is anywhere in a file, from its current position on.
 
-    A file with a descriptor is looked through without being read into memory: it may be any file, of any size.
+    A file with a descriptor is searched without being read into memory, as it may be any file, of any size.
     """
     start = source.tell()
     try:
         with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as view:
             return view.find(MARKER, start) >= 0
-    except (OSError, ValueError, AttributeError):  # a file in memory, an empty one, or one that cannot be looked at in this way
+    except (OSError, ValueError, AttributeError):  # a file in memory, an empty one, or one that cannot be mapped
         pass
     tail = b""
     try:
