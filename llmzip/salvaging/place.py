@@ -1,6 +1,6 @@
 """Finds where in the content the blocks of a damaged archive belong, as far as that can be known.
 
-A block's position is the sum of the sizes before it. The size of a lost part is read from its own fields, if those are undamaged, and is
+A block's position is the sum of the sizes before it. The size of a lost part is read from its own fields, if those are undamaged, and is also
 computed from the size that the frame's end record states.
 """
 
@@ -95,9 +95,9 @@ class Frame:
                 part.size = part.size if part.bounded and not inconsistent else None
         position, certain = None if inconsistent and not lost else base, exact
         for part in self.parts:
-            size_certain = sizes_certain or not part.is_lost
-            part.start, part.exact = position, position is not None and certain and (size_certain or part.size is None)
-            certain = certain and size_certain
+            settled = sizes_certain or not part.is_lost
+            part.start, part.exact = position, position is not None and certain and (settled or part.size is None)
+            certain = certain and settled
             position = None if position is None or part.size is None else position + part.size
         if inconsistent or base is None or total is None:
             return None if inconsistent else position, False
