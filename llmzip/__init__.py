@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from llmzip.fileobj.opening import open
     from llmzip.message.message_codec import MessageCodec
     from llmzip.options import DecodeOptions, EncodeOptions, Options
-    from llmzip.salvaging.recovery import Gap, Piece, Place, Salvaged, salvage
+    from llmzip.salvaging.recovery import salvage
+    from llmzip.salvaging.result import Gap, Piece, Place, Salvaged
 
 __version__ = "0.1.0"
 __all__ = [
@@ -88,10 +89,10 @@ _MODULES = {  # of what is imported only when it is asked for
     "open": "fileobj.opening",
     "register_fsspec": "fileobj.fsspec_support",
     "repair": "archive.parity.repair",
-    "Gap": "salvaging.recovery",
-    "Piece": "salvaging.recovery",
-    "Place": "salvaging.recovery",
-    "Salvaged": "salvaging.recovery",
+    "Gap": "salvaging.result",
+    "Piece": "salvaging.result",
+    "Place": "salvaging.result",
+    "Salvaged": "salvaging.result",
     "salvage": "salvaging.recovery",
 }
 

@@ -20,7 +20,8 @@ from llmzip.codec.codec import Codec
 from llmzip.codec.loaded_models import LoadedModels
 from llmzip.errors import LLZError, NotReproducedError
 from llmzip.options import Options
-from llmzip.salvaging.scan import Found, Start, scan
+from llmzip.salvaging.items import Found, Start
+from llmzip.salvaging.scan import scan
 
 Damaged = tuple[bytes, int, int]  # the archive, and which of its bytes were touched
 

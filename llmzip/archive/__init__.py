@@ -1,1 +1,1 @@
-"""The archive's bytes: records, the parser, forms of text, LZMA2, parity. Nothing here knows a model or torch."""
+"""The archive format: records, the parser, forms of text, LZMA2, parity. Nothing here needs a model or torch."""

@@ -1,7 +1,7 @@
 """Content that is text in another form: text of fixed width, text in windows-1252, and long runs of one byte.
 
-Such content is coded as a *text* that the model reads well, and *side information*: how the content is made of the text. A side is a
-list of items, one after another. docs/format.md, 3.8, is the specification. Nothing here knows the model or torch.
+Such content is coded as a *text* that the model predicts well, and *side information* that says how to make the content from the text.
+Side information is a list of items. docs/format.md, 3.8, is the specification. Nothing here needs the model or torch.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from llmzip.archive import lzma2
 from llmzip.archive.wire import Cursor, varint
 from llmzip.errors import DamagedArchiveError, NotReproducedError
 
-MAX_SIDE = 1 << 18  # bytes of items
-KINDS = range(6)  # of items
+MAX_SIDE = 1 << 18  # most bytes of side information
+KINDS = range(6)  # kinds of items
 RUN, UTF_16LE, UTF_16BE, UTF_32LE, UTF_32BE, WINDOWS = KINDS
 NAMES = ["runs", "UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE", "windows-1252"]  # by kind
 WIDTHS = {UTF_16LE: 2, UTF_16BE: 2, UTF_32LE: 4, UTF_32BE: 4}  # bytes of a unit
 CODECS = {UTF_16LE: "utf-16-le", UTF_16BE: "utf-16-be", UTF_32LE: "utf-32-le", UTF_32BE: "utf-32-be"}
 
-# What windows-1252 has at 0x80 to 0x9F; elsewhere it is Latin-1, and where it has nothing, too.
+# The characters of windows-1252 at 0x80 to 0x9F. Everywhere else, and where windows-1252 has no character, Latin-1 is used.
 _C1 = "€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ"
 CHARACTERS = [chr(b) for b in range(0x80)] + list(_C1) + [chr(b) for b in range(0xA0, 0x100)]
 _TO_WINDOWS = {ord(c): b for b, c in enumerate(CHARACTERS)}
 
 
 class Item:
-    """Some bytes of the text as they are, and then something else: text in an encoding, or a run.
+    """A number of bytes copied from the text, followed by a run of one byte or by text in an encoding.
 
     Attributes:
-        plain: bytes of text that are content as they are.
-        kind: RUN, or the encoding of what follows.
-        length: of a run, or bytes of text in the encoding.
-        byte: of a run.
+        plain: bytes of text that are copied to the content unchanged.
+        kind: RUN, or the encoding of the text that follows.
+        length: bytes of the run, or bytes of the text that is encoded.
+        byte: the byte of a run.
     """
 
     __slots__ = ("byte", "kind", "length", "plain")
@@ -41,7 +41,7 @@ class Item:
         self.plain, self.kind, self.length, self.byte = plain, kind, length, byte
 
     def written(self) -> bytes:
-        """The item's bytes."""
+        """Return the item as bytes."""
         if self.kind == RUN and not self.byte:
             return varint(self.plain) + varint(self.length)
         return varint(self.plain) + bytes([0, self.kind]) + varint(self.length) + (bytes([self.byte]) if self.kind == RUN else b"")
@@ -49,29 +49,34 @@ class Item:
 
 @dataclass(frozen=True)
 class Transcript:
-    """Content as text and side information."""
+    """Content as text and side information.
+
+    Attributes:
+        text: what the model codes, in UTF-8 where an item encodes it.
+        items: the side information.
+    """
 
     text: bytes
     items: list[Item]
 
     def side(self) -> tuple[bytes, bool]:
-        """The items' bytes, and whether they are packed."""
+        """Return the items as bytes, and whether these are packed with LZMA2."""
         plain = b"".join(item.written() for item in self.items)
         packed = varint(len(plain)) + lzma2.pack(plain, dictionary=MAX_SIDE)
         return (packed, True) if len(packed) < len(plain) else (plain, False)
 
 
 def read_side(side: bytes, packed: bool, size: int, text: int) -> list[Item]:
-    """The items of a block.
+    """Return the items of a block.
 
     Args:
-        side: as in the record.
-        packed: whether they are packed.
-        size: bytes of content.
-        text: bytes of text.
+        side: side information as in the record.
+        packed: whether it is packed with LZMA2.
+        size: bytes of the block's content.
+        text: bytes of the block's text.
 
     Raises:
-        DamagedArchiveError: they are no items, or do not fit the sizes.
+        DamagedArchiveError: the side information is invalid, or does not fit the sizes.
     """
     if packed:
         c = Cursor(side)
@@ -95,41 +100,47 @@ def read_side(side: bytes, packed: bool, size: int, text: int) -> list[Item]:
 
 
 def restore(items: list[Item], text: bytes, size: int) -> bytes:
-    """The `size` bytes of content; never takes memory for more.
+    """Return the content made from a text and its items. Never take memory for more than `size` bytes of content.
+
+    Args:
+        items: the side information.
+        text: the decoded text.
+        size: bytes of content.
 
     Raises:
-        NotReproducedError: it has another size, or what should be text in another encoding cannot be.
+        NotReproducedError: the content has another size, or a part of the text cannot be encoded as its item says.
     """
     out, at = bytearray(), 0
     try:
         for item in items:
-            _room(out, item.plain, size)
+            _check_room(out, item.plain, size)
             out += text[at : at + item.plain]
             at += item.plain
             if item.kind == RUN:
-                _room(out, item.length, size)
+                _check_room(out, item.length, size)
                 out += bytes([item.byte]) * item.length
             else:
                 characters = text[at : at + item.length].decode()
-                _room(out, len(characters) * WIDTHS.get(item.kind, 1), size)
+                _check_room(out, len(characters) * WIDTHS.get(item.kind, 1), size)
                 out += _encoded(characters, item.kind)
                 at += item.length
     except UnicodeError as e:
         raise NotReproducedError("noticed where text should be") from e
-    _room(out, len(text) - at, size)
+    _check_room(out, len(text) - at, size)
     out += text[at:]
     if len(out) != size:
         raise NotReproducedError("noticed at the end of a block")
     return bytes(out)
 
 
-def _room(out: bytearray, more: int, size: int) -> None:
+def _check_room(out: bytearray, more: int, size: int) -> None:
+    """Raise NotReproducedError if `more` bytes added to `out` exceed `size`."""
     if len(out) + more > size:
         raise NotReproducedError("noticed before the end of a block")
 
 
 def _encoded(characters: str, kind: int) -> bytes:
-    """Raises UnicodeError."""
+    """Return the characters in an encoding. Raises UnicodeError."""
     if kind != WINDOWS:
         return characters.encode(CODECS[kind])
     try:

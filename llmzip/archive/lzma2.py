@@ -6,8 +6,8 @@ import lzma
 
 from llmzip.errors import DamagedArchiveError
 
-USUAL, BEST = 6, 9 | lzma.PRESET_EXTREME  # presets: how hard an encoder tries
-DICTIONARY = 1 << 24  # bytes, of blocks; a decoder takes memory for it
+USUAL, BEST = 6, 9 | lzma.PRESET_EXTREME  # presets: the encoder's effort; a decoder accepts any
+DICTIONARY = 1 << 24  # bytes of the dictionary for blocks; a decoder takes as much memory
 
 
 def _filters(preset: int, dictionary: int) -> list[dict[str, int]]:
@@ -15,12 +15,21 @@ def _filters(preset: int, dictionary: int) -> list[dict[str, int]]:
 
 
 def pack(content: bytes | bytearray, preset: int = USUAL, dictionary: int = DICTIONARY) -> bytes:
-    """Raw LZMA2 of `content`."""
+    """Return `content` as raw LZMA2."""
     return lzma.compress(content, format=lzma.FORMAT_RAW, filters=_filters(preset, dictionary))
 
 
 def unpack(stream: bytes, size: int, dictionary: int = DICTIONARY) -> bytes:
-    """The `size` bytes that `stream` holds, never more memory than that and the dictionary. Raises DamagedArchiveError."""
+    """Return the content of a raw LZMA2 stream. Memory is bounded by `size` and the dictionary.
+
+    Args:
+        stream: raw LZMA2 with its end marker.
+        size: bytes of content.
+        dictionary: bytes of the dictionary.
+
+    Raises:
+        DamagedArchiveError: the stream is invalid, or its content has another size.
+    """
     try:
         decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_filters(USUAL, dictionary))
         content = decoder.decompress(stream, size + 1)

@@ -1,7 +1,7 @@
-"""Reads archives: from bytes to checked records, whatever source the bytes come from. docs/format.md is the specification.
+"""Parses archives into checked records, from any source of bytes. docs/format.md is the specification.
 
-There is one parser, which asks for bytes and does not know where they come from: `pull` takes them from a stream,
-`fileobj.incremental.PushReader` takes what it is given. Lengths are bounded before anything is allocated.
+There is one parser. It asks for bytes and does not know where they come from: `pull` reads them from a stream, and
+`fileobj.incremental.PushReader` passes on bytes that come in pieces. Lengths are checked before memory is allocated.
 """
 
 from __future__ import annotations
@@ -115,10 +115,11 @@ def _decode_record(tag: bytes, body: bytes) -> Record:
 
 
 _T = TypeVar("_T")
-Parser = Generator[int, bytes, _T]  # yields how many bytes it wants at most, is sent that many or fewer; none at the end
+Parser = Generator[int, bytes, _T]  # yields the most bytes it wants, and is sent that many or fewer; none at the end of input
 
 
 def _exactly(n: int) -> Parser[bytes]:
+    """Return the next n bytes. Raises DamagedArchiveError if there are fewer."""
     out = bytearray()  # parts may be of one byte each
     while len(out) < n:
         part = yield min(n - len(out), 1 << 20)
@@ -129,13 +130,18 @@ def _exactly(n: int) -> Parser[bytes]:
 
 
 def parse_start(first: bool) -> Parser[bool]:
-    """Magic and version; False where an archive ends, with zeros up to the input's end or without, instead of going on with another frame.
+    """Parse magic and version, with which a frame starts.
 
     Args:
-        first: whether this is the archive's first frame, which must be there.
+        first: whether this is the archive's first frame, which must exist.
+
+    Returns:
+        True if a frame starts; False if the archive ends instead. Zeros may follow its end, up to the input's end.
 
     Raises:
-        NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+        NotAnArchiveError: the first frame does not start with the magic.
+        UnsupportedArchiveError: the format version is unknown.
+        DamagedArchiveError: something else follows a frame, or the input is cut short.
     """
     start = b""
     while len(start) < len(MAGIC) and (part := (yield len(MAGIC) - len(start))):
@@ -154,7 +160,11 @@ def parse_start(first: bool) -> Parser[bool]:
 
 
 def _padding(part: bytes) -> Parser[None]:
-    """What is left of the input after an archive's last frame: zeros, of which `part` are the first."""
+    """Parse the zeros after an archive's last frame, up to the input's end. Raises DamagedArchiveError if something else follows.
+
+    Args:
+        part: the first zeros, already read.
+    """
     while part:
         part = yield 1 << 16
         if part.strip(b"\0"):
@@ -162,16 +172,17 @@ def _padding(part: bytes) -> Parser[None]:
 
 
 def parse_record() -> Parser[Record]:
-    """Parse one record; its CRC-32 and bounds hold.
+    """Parse one record, and check its CRC-32 and the bounds of its fields.
 
     Raises:
-        UnsupportedArchiveError, DamagedArchiveError.
+        UnsupportedArchiveError: this version cannot read the record.
+        DamagedArchiveError: the record is damaged or cut short.
     """
     return (yield from _parse_sized_record())[0]
 
 
 def _parse_sized_record() -> Parser[tuple[Record, int]]:
-    """A record and the number of its bytes."""
+    """Parse one record; return it and its size in bytes."""
     head = yield from _exactly(2)
     while head[-1] & 0x80:
         if len(head) > 5:
@@ -185,7 +196,7 @@ def _parse_sized_record() -> Parser[tuple[Record, int]]:
 
 
 class Placed(NamedTuple):
-    """A record, its place in the archive, and the model in force there.
+    """A record, its position in the archive, and the model in force there.
 
     Attributes:
         record: the record.
@@ -203,7 +214,7 @@ class Placed(NamedTuple):
 class ArchiveParser:
     """Parses an archive record by record.
 
-    It keeps count of frames and positions and knows the model in force, so that nobody else has to.
+    It counts frames and positions and tracks the model in force, so that no other code needs to.
 
     Attributes:
         position: position of the next byte to parse.
@@ -212,14 +223,14 @@ class ArchiveParser:
     def __init__(self) -> None:
         self.position = 0
         self._frames = 0
-        self._inside = False  # a frame
+        self._inside = False  # whether inside a frame
         self._model: ModelRecord | None = None
 
     def next_record(self) -> Parser[Placed | None]:
-        """Parse the next record; None at the archive's end.
+        """Parse the next record; return None at the archive's end.
 
         Raises:
-            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: as for `parse_start` and `parse_record`.
         """
         if not self._inside:
             if not (yield from parse_start(not self._frames)):
@@ -235,7 +246,7 @@ class ArchiveParser:
 
 
 def pull(parser: Parser[_T], source: BinaryIO) -> _T:
-    """Runs a parser on a stream, which may give fewer bytes at a time than asked for."""
+    """Run a parser on a stream, which may return fewer bytes at a time than asked for, and return its result."""
     try:
         wanted = next(parser)
         while True:
@@ -246,13 +257,13 @@ def pull(parser: Parser[_T], source: BinaryIO) -> _T:
 
 
 def read_records(source: BinaryIO) -> Iterator[Placed]:
-    """Read all records of an archive, frame after frame.
+    """Yield all records of an archive, frame after frame.
 
     Args:
-        source: a binary file, read from where it stands; positions count from there.
+        source: a binary file, read from its current position; positions in the archive count from there.
 
     Raises:
-        NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError.
+        NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: as for `parse_start` and `parse_record`.
     """
     parser = ArchiveParser()
     while (placed := pull(parser.next_record(), source)) is not None:

@@ -1,6 +1,6 @@
-"""Records of an archive and how they are written: what a frame is made of. docs/format.md is the specification.
+"""The records that a frame is made of, and how they are written. docs/format.md is the specification.
 
-Nothing here knows the model or torch.
+Nothing here needs the model or torch.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from llmzip.parameters import MAX_BLOCK, AdapterParameters, AttentionSpan
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
 ARITHMETIC_VERSION = 4
-DIGEST_BYTES = 10  # of the weights' SHA-256
-TOKENIZER_BYTES = 6  # of the tokenizer's SHA-256
-WHOLE_BYTES = 8  # of the content's SHA-256
-MAX_RECORD = MAX_BLOCK + (1 << 16)
-MAX_ID = 200  # characters of printable ASCII
-MAX_WINDOW = 8160  # with the sinks, below what the engine's sums allow
+DIGEST_BYTES = 10  # leading bytes of the SHA-256 of the weights
+TOKENIZER_BYTES = 6  # leading bytes of the SHA-256 of the tokenizer
+WHOLE_BYTES = 8  # leading bytes of the SHA-256 of a frame's content
+MAX_RECORD = MAX_BLOCK + (1 << 16)  # most bytes of a record's body
+MAX_ID = 200  # most characters of a model's ID, all printable ASCII
+MAX_WINDOW = 8160  # window and sinks together stay below the limit of the engine's sums
 MAX_SINKS = 16
 
 TAG_MODEL, TAG_CODED, TAG_FORM, TAG_STORED, TAG_XZ, TAG_PARITY, TAG_END = b"M", b"C", b"F", b"S", b"X", b"P", b"E"
@@ -30,7 +30,16 @@ TAG_MODEL, TAG_CODED, TAG_FORM, TAG_STORED, TAG_XZ, TAG_PARITY, TAG_END = b"M", 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Which model codes the blocks that follow, and every parameter that affects a probability."""
+    """The model that codes the blocks after this record, and every parameter that affects a probability.
+
+    Attributes:
+        model_id: the model's ID, printable ASCII.
+        digest: the first bytes of the SHA-256 of the weights.
+        tokenizer: the first bytes of the SHA-256 of the tokenizer.
+        span: the attention span.
+        adapter: parameters of the adapter.
+        arithmetic: version of the arithmetic.
+    """
 
     model_id: str
     digest: bytes
@@ -40,7 +49,7 @@ class ModelRecord:
     arithmetic: int = ARITHMETIC_VERSION
 
     def body(self) -> bytes:
-        """The record's bytes."""
+        """Return the record's body."""
         name = self.model_id.encode("ascii")
         head = (
             bytes([self.arithmetic]) + varint(self.span.window) + bytes([self.span.sinks]) + encode_flagged(self.adapter, self.span.local)
@@ -50,29 +59,43 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class CodedBlock:
-    """A block coded with the model."""
+    """A block coded with the model.
+
+    Attributes:
+        size: bytes of content.
+        symbols: number of symbols coded.
+        lanes: number of lanes.
+        check: CRC-32 of the content.
+        stream: the coded symbols.
+    """
 
     size: int
     symbols: int
     lanes: int
-    check: int  # CRC-32 of the content
+    check: int
     stream: bytes = field(repr=False)
 
     def body(self) -> bytes:
-        """The record's bytes."""
+        """Return the record's body."""
         return varint(self.size) + varint(self.symbols) + varint(self.lanes) + struct.pack("<I", self.check) + self.stream
 
 
 @dataclass(frozen=True)
 class FormBlock(CodedBlock):
-    """A block whose symbols stand for a text from which the content is made, as its side information says; `forms` knows how."""
+    """A coded block whose symbols are a text, from which the content is made as its side information says; see `forms`.
 
-    text: int  # bytes
-    packed: bool  # whether the side information is LZMA2
+    Attributes:
+        text: bytes of the text.
+        packed: whether the side information is packed with LZMA2.
+        side: the side information.
+    """
+
+    text: int
+    packed: bool
     side: bytes = field(repr=False)
 
     def body(self) -> bytes:
-        """The record's bytes."""
+        """Return the record's body."""
         side = bytes([self.packed]) + varint(len(self.side)) + self.side
         numbers = varint(self.text) + varint(self.symbols) + varint(self.lanes)
         return varint(self.size) + side + numbers + struct.pack("<I", self.check) + self.stream
@@ -80,7 +103,11 @@ class FormBlock(CodedBlock):
 
 @dataclass(frozen=True)
 class StoredBlock:
-    """A block as it is."""
+    """A block stored without coding.
+
+    Attributes:
+        content: the content.
+    """
 
     content: bytes = field(repr=False)
 
@@ -90,43 +117,58 @@ class StoredBlock:
         return len(self.content)
 
     def body(self) -> bytes:
-        """The record's bytes."""
+        """Return the record's body."""
         return self.content
 
 
 @dataclass(frozen=True)
 class XzBlock:
-    """A block as raw LZMA2."""
+    """A block as raw LZMA2.
+
+    Attributes:
+        size: bytes of content.
+        check: CRC-32 of the content.
+        stream: the raw LZMA2.
+    """
 
     size: int
     check: int
     stream: bytes = field(repr=False)
 
     def body(self) -> bytes:
-        """The record's bytes."""
+        """Return the record's body."""
         return varint(self.size) + struct.pack("<I", self.check) + self.stream
 
 
 @dataclass(frozen=True)
 class ParityRecord:
-    """Helps to repair what comes before its frame; decoding has no use for it. `parity.read` knows what is in it."""
+    """Data for repairing what comes before its frame. Decoding does not use it.
+
+    Attributes:
+        content: the body; `parity.frame.read` reads it.
+    """
 
     content: bytes = field(repr=False)
 
     def body(self) -> bytes:
-        """The record's bytes."""
+        """Return the record's body."""
         return self.content
 
 
 @dataclass(frozen=True)
 class EndRecord:
-    """Ends a frame: size and check of its whole content."""
+    """The end of a frame.
+
+    Attributes:
+        size: bytes of the frame's whole content.
+        check: the first bytes of the SHA-256 of the whole content.
+    """
 
     size: int
     check: bytes
 
     def body(self) -> bytes:
-        """The record's bytes."""
+        """Return the record's body."""
         return varint(self.size) + self.check
 
 
@@ -140,45 +182,54 @@ TAGS = frozenset(_TAGS.values())
 
 
 class WholeCheck:
-    """Running size and check of a frame's content."""
+    """Running size and check of a frame's content.
+
+    Attributes:
+        size: bytes of content added.
+    """
 
     def __init__(self) -> None:
         self.size = 0
         self._hash = hashlib.sha256()
 
     def update(self, content: bytes) -> None:
-        """Adds a block's content."""
+        """Add a block's content."""
         self.size += len(content)
         self._hash.update(content)
 
     def record(self) -> EndRecord:
-        """The end record for what was added."""
+        """Return the end record for the content added."""
         return EndRecord(self.size, self._hash.digest()[:WHOLE_BYTES])
 
 
 def check_size(blocks: int, end: EndRecord) -> None:
-    """Fails if the blocks of a frame have not together the size that its end record states. Raises DamagedArchiveError."""
+    """Raise DamagedArchiveError if a frame's blocks together do not have the size that its end record states.
+
+    Args:
+        blocks: bytes of content of all blocks.
+        end: the end record.
+    """
     if blocks != end.size:
         raise DamagedArchiveError("the blocks together do not have the size their archive states; get another copy")
 
 
 def content_check(content: bytes) -> int:
-    """CRC-32 of a block's content."""
+    """Return the CRC-32 of a block's content."""
     return zlib.crc32(content)
 
 
 def is_model_id(text: str) -> bool:
-    """Whether a model record can hold this ID."""
+    """Return whether a model record can hold this ID."""
     return 1 <= len(text) <= MAX_ID and text.isascii() and text.isprintable()
 
 
 def frame_start() -> bytes:
-    """Magic and version."""
+    """Return magic and version, with which a frame starts."""
     return MAGIC + bytes([FORMAT_VERSION])
 
 
 def encode_record(record: Record) -> bytes:
-    """Tag, length, body and CRC-32 of the three."""
+    """Return a record's bytes: tag, length, body, and the CRC-32 of these three."""
     body = record.body()
     framed = _TAGS[type(record)] + varint(len(body)) + body
     return framed + struct.pack("<I", zlib.crc32(framed))

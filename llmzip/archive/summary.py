@@ -1,4 +1,4 @@
-"""What an archive says of itself, read without decoding it; needs no model."""
+"""Summary of an archive, read from its records without decoding. It needs no model."""
 
 from __future__ import annotations
 
@@ -28,14 +28,18 @@ class Summary:
     """Sums over all frames of an archive.
 
     Attributes:
-        archive, content: bytes.
-        coded, packed, stored: blocks of each kind: by a model, as xz, as they are.
-        parity: bytes of parity frames, which `frames` does not count.
-        symbols: of coded blocks.
-        forms: what coded blocks hold besides plain text, by name: runs, and encodings; each once, in order of their kinds.
-        lanes: of each coded block.
-        models: those that blocks ask for, in order of appearance.
-        protected: what parity frames say of themselves.
+        frames: number of frames, without parity frames.
+        archive: bytes of the archive.
+        content: bytes of content.
+        parity: bytes of parity frames.
+        coded: number of blocks coded by a model.
+        packed: number of blocks packed with LZMA2.
+        stored: number of blocks stored without coding.
+        symbols: number of symbols in coded blocks.
+        forms: names of the kinds of items in coded blocks, runs and encodings; each once, in order of the kinds.
+        lanes: number of lanes of each coded block.
+        models: the model records, each once, in order of appearance.
+        protected: layouts of the parity frames.
     """
 
     frames: int = 0
@@ -53,21 +57,21 @@ class Summary:
 
     @property
     def blocks(self) -> int:
-        """Of all kinds."""
+        """Number of blocks of all kinds."""
         return self.coded + self.packed + self.stored
 
     @property
     def ratio(self) -> float | None:
-        """Content to archive; None where one is empty."""
+        """Bytes of content for a byte of archive; None if one is empty."""
         return self.content / self.archive if self.archive and self.content else None
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Bits of archive for a byte of content."""
+        """Bits of archive for a byte of content; None if there is no content."""
         return 8 * self.archive / self.content if self.content else None
 
     def add(self, other: Summary) -> None:
-        """Adds another archive's sums."""
+        """Add another archive's sums."""
         for name in ("frames", "archive", "content", "parity", "coded", "packed", "stored", "symbols"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.lanes += other.lanes
@@ -76,13 +80,13 @@ class Summary:
         self.models = list(dict.fromkeys(self.models + other.models))
 
     def add_parity(self, record: ParityRecord) -> None:
-        """Takes note of a parity frame's first record."""
+        """Note the layout in a parity record; only a parity frame's first record is noted."""
         found = parity_frame.read(record.content)
         if found and not found.number:
             self.protected.append(found.layout)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         models = [_model_values(m) for m in self.models]
         protected = [asdict(p) | {"percent": p.percent, "burst": p.burst} for p in self.protected]
         more = {
@@ -96,15 +100,18 @@ class Summary:
 
 
 def summarise(source: BinaryIO) -> Summary:
-    """Reads an archive to its end.
+    """Return the summary of an archive, which is read to its end.
+
+    Args:
+        source: a binary file, read from its current position.
 
     Raises:
         LLZError: it is not an archive, of another version, or damaged.
     """
     s = Summary()
     kinds: set[int] = set()
-    models: dict[ModelRecord, None] = {}  # in order; searching a list would take ages in an archive of many
-    content, types = 0, set[type[Record]]()  # of the present frame
+    models: dict[ModelRecord, None] = {}  # a dict keeps the order; searching a list is slow if there are many
+    content, types = 0, set[type[Record]]()  # bytes of content and kinds of records in the current frame
     for record, span, _, _ in read_records(source):
         types.add(type(record))
         if isinstance(record, Block):
@@ -138,7 +145,7 @@ def summarise(source: BinaryIO) -> Summary:
 
 
 def _model_values(m: ModelRecord) -> dict[str, Any]:
-    """A model record's fields as JSON has them."""
+    """Return a model record's fields as values for JSON."""
     values = asdict(m) | {"digest": m.digest.hex(), "tokenizer": m.tokenizer.hex()}
     del values["span"]
     return values | {"window": m.span.window, "sinks": m.span.sinks, "near": m.span.local}

@@ -1,4 +1,4 @@
-"""What the bodies of records are made of: integers, and the parameters of what learns.
+"""Fields in the bodies of records: integers, and the adapter's parameters.
 
 docs/format.md is the specification.
 """
@@ -10,15 +10,15 @@ import struct
 from llmzip.errors import DamagedArchiveError, UnsupportedArchiveError
 from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
 
-MAX_ROUND = 4096  # symbols
-CAPACITY_BITS = range(4, 21)  # of neighbours
-FLAG_BIAS, FLAG_NEIGHBOURS, FLAG_FAR = 1, 2, 4  # of a model record
+MAX_ROUND = 4096  # most symbols coded between two updates of the adapter
+CAPACITY_BITS = range(4, 21)  # log2 of the number of symbols that neighbours remember
+FLAG_BIAS, FLAG_NEIGHBOURS, FLAG_FAR = 1, 2, 4  # flags in a model record
 
 DAMAGED = "the archive is damaged or cut short; get another copy"
 
 
 def varint(value: int) -> bytes:
-    """Unsigned LEB128: 7 bits a byte, lowest first, the high bit set on all but the last."""
+    """Return a number as unsigned LEB128: 7 bits a byte, lowest first, the high bit set in all bytes but the last."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -28,29 +28,29 @@ def varint(value: int) -> bytes:
 
 
 class Cursor:
-    """Takes fields off a record's body; any shortage means damage."""
+    """Reads fields from a record's body, one after another. Its methods raise DamagedArchiveError if a field is invalid or cut short."""
 
     def __init__(self, body: bytes) -> None:
         self._body, self._at = body, 0
 
     @property
     def left(self) -> int:
-        """Bytes not taken yet."""
+        """Number of bytes not read yet."""
         return len(self._body) - self._at
 
     def take(self, n: int) -> bytes:
-        """The next n bytes."""
+        """Return the next n bytes."""
         if self._at + n > len(self._body):
             raise DamagedArchiveError(DAMAGED)
         self._at += n
         return self._body[self._at - n : self._at]
 
     def rest(self) -> bytes:
-        """All that is left."""
+        """Return all remaining bytes."""
         return self.take(len(self._body) - self._at)
 
     def varint(self, limit: int) -> int:
-        """A varint of at most `limit`."""
+        """Return the next varint, which must be at most `limit`."""
         value = shift = 0
         while True:
             byte = self.take(1)[0]
@@ -67,17 +67,22 @@ class Cursor:
         return value
 
     def word(self) -> int:
-        """Four bytes, little endian."""
+        """Return the next four bytes as an unsigned integer, little endian."""
         return int(struct.unpack("<I", self.take(4))[0])
 
     def end(self) -> None:
-        """Fails unless all was taken."""
+        """Raise DamagedArchiveError if bytes are left."""
         if self._at != len(self._body):
             raise DamagedArchiveError(DAMAGED)
 
 
 def encode_flagged(a: AdapterParameters, local: bool) -> bytes:
-    """Flags, then the parameters of the parts that are switched on."""
+    """Return the flags, followed by the parameters of the parts of the adapter that are switched on.
+
+    Args:
+        a: the adapter's parameters.
+        local: whether local-attention heads keep their short window.
+    """
     out = bytes([(FLAG_BIAS if a.bias else 0) | (FLAG_NEIGHBOURS if a.neighbours else 0) | (0 if local else FLAG_FAR)])
     if a.bias or a.neighbours:
         out += varint(a.round_symbols)
@@ -89,10 +94,11 @@ def encode_flagged(a: AdapterParameters, local: bool) -> bytes:
 
 
 def decode_flagged(c: Cursor) -> tuple[AdapterParameters, bool]:
-    """The adapter's parameters, and whether local-attention heads keep their short window.
+    """Return the adapter's parameters, and whether local-attention heads keep their short window.
 
     Raises:
-        UnsupportedArchiveError, DamagedArchiveError.
+        UnsupportedArchiveError: a flag is unknown.
+        DamagedArchiveError: a parameter is out of range.
     """
     flags = c.take(1)[0]
     if flags & ~(FLAG_BIAS | FLAG_NEIGHBOURS | FLAG_FAR):

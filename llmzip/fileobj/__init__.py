@@ -1,1 +1,1 @@
-"""Archives as Python file objects, in the manner of the standard library's `lzma`."""
+"""Archives as Python file objects, like those of the standard library's `lzma`."""

@@ -1,4 +1,4 @@
-"""fsspec, and so pandas, dask and others, reading and writing archives by their suffix."""
+"""Registers archives with fsspec, so that fsspec, pandas, dask and others read and write them by their suffix."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from llmzip.fileobj.llzfile import LLZFile
 
 
 class _File(LLZFile):
-    """A file that is abandoned where an exception closes it: fsspec's own `with` says nothing of it, and only closes."""
+    """A file that is abandoned if it is closed because of an exception.
+
+    The `with` of fsspec does not pass the exception on; it only calls `close`.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._handled = sys.exc_info()[1]  # before: it has nothing to do with this file
+        self._handled = sys.exc_info()[1]  # an exception older than this file, which does not concern it
         super().__init__(*args, **options)
 
     def close(self) -> None:
-        """As of other files, and `abandon` while an exception is on its way that came after the file was opened."""
+        """Close the file, or abandon it while an exception is handled that was raised after the file was opened."""
         error = sys.exc_info()[1]
         if error is None or error is self._handled:
             super().close()
@@ -26,17 +29,17 @@ class _File(LLZFile):
 
 
 def register_fsspec(codec: Codec | None = None) -> None:
-    """Makes fsspec know the compression "llz", and infer it from the suffix .llz.
+    """Register the compression "llz" with fsspec, which infers it from the suffix .llz.
 
         >>> llmzip.register_fsspec()
         >>> with fsspec.open("notes.txt.llz", "rt", compression="infer") as f:
         ...     text = f.read()
 
-    A file to write that is closed while an exception is handled which came after it was opened, as by `with`, is left without its end,
-    so that it cannot pass for a whole archive.
+    A file opened for writing is left without its end if it is closed while an exception is handled that was raised after it was opened, as
+    by `with`. So it cannot pass for a complete archive.
 
     Args:
-        codec: a codec for all files, which so load the model once; if None, one with the default options. Threads take turns.
+        codec: a codec that all files share, so that the model is loaded once; if None, one with the default options. Threads take turns.
 
     Raises:
         ImportError: fsspec is not installed.

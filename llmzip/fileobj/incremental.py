@@ -1,4 +1,4 @@
-"""Compression and decompression of data that comes in pieces, like the objects of the standard library's `lzma`."""
+"""Compression and decompression of data that comes in pieces, like `LZMACompressor` and `LZMADecompressor` of the standard library."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 
 class Compressor:
-    """Makes one frame of content that comes in pieces; its bytes are those that `compress` gives for all of it.
+    """Makes one frame of content that comes in pieces. The bytes are the same as those of `llmzip.compress` for all of the content.
 
-    A block is coded when its content is there, in the call that completes it, so most calls of `compress` return nothing. Blocks that the model cannot
-    help with are held back, up to 16 MiB of content, so that what repeats in them is found.
+    A block is coded in the call that completes its content, so most calls of `compress` return nothing. Blocks that the model cannot help
+    with are held back, up to 16 MiB of content, so that repetitions in them are found.
 
         >>> c = llmzip.Compressor()
         >>> archive = c.compress(b"some ") + c.compress(b"text") + c.flush()
 
     Attributes:
-        ready: whether it can take more: not after `flush`, nor after an error.
+        ready: whether it accepts more content; false after `flush` and after an error.
     """
 
     def __init__(self, *, codec: Codec | None = None, **options: Unpack[EncodeOptions]) -> None:
-        """Create a compressor; nothing is loaded yet.
+        """Create a compressor. Nothing is loaded yet.
 
         Args:
-            codec: a codec to use, with its options and the models it has loaded; the other arguments are not looked at then.
+            codec: a codec to use, with its options and the models it has loaded; the other arguments are ignored then.
             options: level, model, lanes, threads and device, as in `Options`.
 
         Raises:
@@ -50,26 +50,26 @@ class Compressor:
         self.ready = True
 
     def compress(self, data: ReadableBuffer) -> bytes:
-        """Takes content, and returns what can be said of the archive now: whole blocks, or nothing.
+        """Add content, and return the part of the archive that is ready: whole blocks, or nothing.
 
         Args:
-            data: any bytes, or another object with the buffer protocol.
+            data: bytes, or another object with the buffer protocol.
 
         Raises:
-            LLZError: the model cannot be had, or not be run; the compressor is of no more use then.
+            LLZError: the model is not available or cannot be run; the compressor cannot be used any more.
             ValueError: after `flush`, or after an error.
         """
         return b"".join(self.pieces(data))
 
     def pieces(self, data: ReadableBuffer) -> Iterator[bytes]:
-        """What `compress` returns, block by block; to be run to its end before any other call."""
+        """Yield what `compress` returns, block by block. The iterator must be exhausted before any other call."""
         yield from self._coded(self._cutter.feed(data))
 
     def flush(self) -> bytes:
-        """The rest of the archive: the last block and the end of the frame. It can be called once.
+        """Return the rest of the archive: the last block and the end of the frame. It can be called once.
 
         Raises:
-            LLZError: the model cannot be had, or not be run.
+            LLZError: the model is not available or cannot be run.
             ValueError: after `flush`, or after an error.
         """
         last = b"".join(self._coded(self._cutter.end()))
@@ -79,17 +79,17 @@ class Compressor:
     def _coded(self, contents: Iterator[bytes]) -> Iterator[bytes]:
         if not self.ready:
             raise ValueError("the compressor was flushed or has failed")
-        self.ready = False  # unless all goes well: a frame that lacks a block must not be ended
+        self.ready = False  # until all blocks are coded: a frame that lacks a block must not be ended
         for content in contents:
             yield self._writer.block(content)
         self.ready = True
 
 
 class Decompressor:
-    """Restores the content of one frame that comes in pieces.
+    """Decodes one frame that comes in pieces.
 
-    Content is given out block by block, each after its own check. Only at the end of the frame, where `eof` becomes true, is it
-    certain that nothing is missing.
+    Content is returned block by block, each after its own check. Only when `eof` becomes true, at the end of the frame, is it certain
+    that nothing is missing.
 
         >>> d = llmzip.Decompressor()
         >>> d.decompress(archive[:100]) + d.decompress(archive[100:])
@@ -99,10 +99,10 @@ class Decompressor:
     """
 
     def __init__(self, *, codec: Codec | None = None, **options: Unpack[DecodeOptions]) -> None:
-        """Create a decompressor; nothing is loaded yet.
+        """Create a decompressor. Nothing is loaded yet.
 
         Args:
-            codec: a codec to use, with its options and the models it has loaded; the other arguments are not looked at then.
+            codec: a codec to use, with its options and the models it has loaded; the other arguments are ignored then.
             options: model, threads and device, as in `Options`.
 
         Raises:
@@ -111,34 +111,34 @@ class Decompressor:
         self._records = PushReader()
         self._frame = FrameReader((codec or Codec(Options.for_decoding(**options))).blocks)
         self._next: Placed | None = None  # not decoded yet
-        self._content = bytearray()  # decoded, not given out yet
+        self._content = bytearray()  # decoded, not returned yet
         self._ended = False
 
     @property
     def eof(self) -> bool:
-        """Whether the end of the frame was reached, its check passed and all its content was given out."""
+        """Whether the end of the frame was reached, its check passed and all its content was returned."""
         return self._ended and not self._content
 
     @property
     def needs_input(self) -> bool:
-        """Whether `decompress` must be given more of the archive before it can return more."""
+        """Whether `decompress` needs more of the archive before it can return more content."""
         return not (self._ended or self._content or self._next)
 
     @property
     def unused_data(self) -> bytes:
-        """What followed the frame, once `eof` is true: nothing, or another frame for another decompressor, or zeros, which mean nothing."""
+        """The bytes after the frame, once `eof` is true: none, another frame for another decompressor, or zeros, which mean nothing."""
         return bytes(self._records.rest) if self.eof else b""
 
     def decompress(self, data: ReadableBuffer, max_length: int = -1) -> bytes:
-        """Takes a piece of the archive, and returns the content that can be given out now.
+        """Add a piece of the archive, and return the content that can be decoded now.
 
         Args:
             data: the next bytes of the archive; may be empty.
-            max_length: how many bytes to return at most; the rest stays for the next call. No limit if negative.
+            max_length: most bytes to return; the rest is kept for the next call. No limit if negative.
 
         Raises:
-            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: of the archive; there is no going on after that.
-            LLZError: the model cannot be had, or not be run.
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: the archive cannot be read; every later call fails as well.
+            LLZError: the model is not available or cannot be run.
             EOFError: after the end of the frame.
         """
         if self.eof:
@@ -151,22 +151,22 @@ class Decompressor:
         return out
 
     def _advance(self, decode: bool) -> bool:
-        """Goes on by a record, by a block only if `decode`; whether it did."""
+        """Take the next record, a block only if `decode`; return whether one was taken."""
         self._next = self._next or self._records.record()
         if self._next is None or (isinstance(self._next.record, Block) and not decode):
             return False
-        self._content += self._frame.content(self._next)  # where this fails it fails again when asked again
+        self._content += self._frame.content(self._next)  # a failure repeats at the next call, as `_next` is kept
         self._ended = isinstance(self._next.record, EndRecord)
         self._next = None
         return True
 
 
 class PushReader:
-    """The records of one frame, from bytes that are handed in as they come.
+    """Reads the records of one frame from bytes that come in pieces.
 
     Attributes:
-        ended: whether the end record was given out.
-        rest: bytes handed in and not used yet; after the end, those that follow the frame.
+        ended: whether the end record was returned.
+        rest: bytes that were added and not used yet; after the end record, the bytes that follow the frame.
     """
 
     def __init__(self) -> None:
@@ -186,10 +186,10 @@ class PushReader:
         self.rest += data
 
     def record(self) -> Placed | None:
-        """The next record; None if that takes more bytes, or after the end record.
+        """Return the next record; None if more bytes are needed, or after the end record.
 
         Raises:
-            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: now and at every later call.
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: the archive cannot be read; every later call raises the same.
         """
         if self._error:
             raise self._error

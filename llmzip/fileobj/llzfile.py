@@ -1,18 +1,16 @@
-"""Archives as binary files, in the manner of the standard library's `lzma`."""
+"""Archives as binary files, like `lzma.LZMAFile` of the standard library."""
 
 from __future__ import annotations
 
-import atexit
 import io
 import os
 import sys
 import warnings
-import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from llmzip.archive.parser import read_records
 from llmzip.codec.codec import Codec
+from llmzip.fileobj import appending, unclosed
 from llmzip.fileobj.incremental import Compressor
 from llmzip.fileobj.seeking import ArchiveBlocks
 from llmzip.options import Options
@@ -27,32 +25,31 @@ if TYPE_CHECKING:
     FileName = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _MODES = {"r": "rb", "w": "wb", "x": "xb", "a": "a+b"}
-_unclosed: weakref.WeakSet[LLZFile] = weakref.WeakSet()  # that are being written
-_PEEK = 8192  # bytes that `peek` gives if it can
+_PEEK = 8192  # bytes that `peek` returns if the block has so many left
 
 
 class LLZFile(io.BufferedIOBase):
     """An archive that is read or written like a binary file.
 
-    Reading decodes the blocks that are needed and keeps the last one. If the file below is seekable, so is this one: a jump reads
-    the records on the way, which is fast, and decodes none of them. Every block is checked before any of it is given out; the
-    check of the whole is compared when the blocks of a frame were decoded in order, before the read that reaches its end returns.
-    Where a read fails, `tell` says where the block starts that cannot be had.
+    Reading decodes the blocks that are needed and keeps the last one. The file is seekable if the underlying file is. A seek reads the
+    records on the way, which is fast, and decodes none of them. Every block is checked before any of its content is returned. If the
+    blocks of a frame were decoded in order, the frame's check is compared before the read that reaches its end returns. After a read
+    failed, `tell` returns the start of the block that cannot be decoded.
 
-    Writing codes a block when its content is there; the archive is the one `compress` makes. `close` codes the rest and ends the
-    frame. An exception inside `with` closes the file without that (`abandon`), which `lzma.LZMAFile` does not do: what was written
-    then is an archive cut short, and decoding says so. The end of a generator is no such exception.
+    Writing codes a block when its content is complete. The archive is the same as that of `compress`. `close` codes the rest and ends
+    the frame. An exception inside `with` closes the file without ending the frame (`abandon`), which `lzma.LZMAFile` does not do. The
+    file is then an archive cut short, and decoding it reports that. `GeneratorExit` does not count as an exception here.
 
-    A file that nobody closes is closed when Python drops it, or ends. That gives a `ResourceWarning`, and a message on standard error if
-    the frame cannot be ended then.
+    A file that is not closed by its user is closed when Python drops the object, or exits. That gives a `ResourceWarning`, and a message
+    on standard error if the frame cannot be ended then.
 
-    One thread at a time may use a file.
+    Only one thread at a time may use a file.
 
         >>> with llmzip.LLZFile("notes.llz", "w") as f:
         ...     f.write(b"some text")
     """
 
-    _fp: BinaryIO | None = None  # None when closed, or not opened
+    _fp: BinaryIO | None = None  # None when closed or not yet opened
 
     def __init__(
         self,
@@ -62,22 +59,22 @@ class LLZFile(io.BufferedIOBase):
         codec: Codec | None = None,
         **options: Unpack[EncodeOptions],
     ) -> None:
-        """Opens the file; the model is loaded when it is first needed.
+        """Open the file. The model is loaded when it is first needed.
 
         Args:
-            filename: a path; or a binary file object, which is used from where it stands and not closed. That may give or take less than
-                it is asked to, or nothing for the moment, which is waited out.
-            mode: "r" to read, "w" to write, "x" to write a file that is not there yet, "a" to add a frame to an archive, in place of zeros
-                that follow it, or to write one where nothing is; with or without "b".
-            codec: a codec to use, with its options and the models it has loaded; the other options are not looked at then.
-            options: level, model, lanes, threads and device, as in `Options`. For reading, level and lanes mean nothing, and model is only
-                a place to look for a model that is not in the registry.
+            filename: a path; or a binary file object, which is used from its current position and not closed. A file object may read or
+                write fewer bytes than asked for. It may also read or write none for the moment; the operation then waits.
+            mode: "r" to read, "w" to write, "x" to write a file that does not exist yet, "a" to add a frame to an archive; each with or
+                without "b". "a" replaces zeros that follow the archive, and creates the file if it does not exist.
+            codec: a codec to use, with its options and the models it has loaded; the other options are ignored then.
+            options: level, model, lanes, threads and device, as in `Options`. For reading, level and lanes have no effect, and model is
+                only a place to look for a model that is not in the registry.
 
         Raises:
             ParameterError: an argument is out of range.
-            ValueError: there is no such mode.
-            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: what is there already is no archive that a frame can be
-                added to (mode "a" and a path); it is left as it is.
+            ValueError: the mode is unknown.
+            NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: the existing file is not an archive that a frame can be added
+                to (mode "a" and a path); its content is unchanged.
             OSError: the file cannot be opened.
         """
         self._pos = 0  # in the content
@@ -89,19 +86,19 @@ class LLZFile(io.BufferedIOBase):
         codec = codec or Codec(Options.for_encoding(**options))
         self._own = isinstance(filename, (str, bytes, os.PathLike))
         if isinstance(filename, (str, bytes, os.PathLike)):
-            # Without a buffer to write: what failed to be written once must not be written again when the file is closed.
+            # Unbuffered for writing: bytes of which the writing failed must not be written again when the file is closed.
             fp = cast(BinaryIO, open(filename, _MODES[letter], -1 if letter == "r" else 0))  # noqa: SIM115
         elif hasattr(filename, "read" if letter == "r" else "write"):
             fp = filename
         else:
             raise TypeError("filename must be a path, or a file object that can be read or written")
-        # To what sizes the file is brought again, one after the other, if a frame that was being added is abandoned.
-        self._before = _ready_for_more(fp) if self._own and letter == "a" else ()
+        # Sizes to which the file is set, one after the other, if a frame that was being added is abandoned.
+        self._sizes_before = appending.prepare(fp) if self._own and letter == "a" else ()
         if letter == "r":
             self._blocks = ArchiveBlocks(fp, codec)
         else:
             self._compressor = Compressor(codec=codec)
-            _unclosed.add(self)
+            unclosed.watch(self)
         self._fp = fp
 
     @property
@@ -111,58 +108,48 @@ class LLZFile(io.BufferedIOBase):
 
     @property
     def name(self) -> Any:
-        """The name of the file below."""
+        """The name of the underlying file."""
         return self._file().name
 
     def close(self) -> None:
-        """Ends the frame, when writing, and closes the file below if it was opened by name. Again, it does nothing.
+        """Close the file; when writing, end the frame first. Close the underlying file if it was opened by name.
+
+        A second call does nothing.
 
         Raises:
-            LLZError: the model cannot be had, or not be run; the file is closed nevertheless, without the frame's end.
-            OSError: the file below cannot be written.
+            LLZError: the model is not available or cannot be run; the file is closed nevertheless, without the frame's end.
+            OSError: the underlying file cannot be written.
         """
         self._finish(True)
 
     def abandon(self) -> None:
-        """Closes the file, when writing without the frame's end, so that what was written cannot pass for a whole archive.
+        """Close the file; when writing, do not end the frame, so that the file cannot pass for a complete archive.
 
-        A frame that was being added to an archive (mode "a" and a path) is taken off again.
+        A frame that was being added to an archive (mode "a" and a path) is removed.
         """
         self._finish(False)
 
     def __del__(self) -> None:
-        self._close_forgotten()
-
-    def _close_forgotten(self) -> None:
-        """Closes a file that its user did not, and says so: what was written to it shall not be lost in silence."""
         if self._fp is None or self._compressor is None:
             self._finish(False)
-            return
-        what = self._described()
-        warnings.warn(f"{what} was not closed", ResourceWarning, stacklevel=2, source=self)
-        try:
-            self.close()
-        except Exception as e:
-            if sys.stderr:
-                print(f"llmzip: {what} was not closed, and is an archive cut short ({e})", file=sys.stderr)
+        else:
+            unclosed.close(self)
 
-    def _described(self) -> str:
-        return str(getattr(self._fp, "name", "an LLZFile"))
-
-    def _finish(self, whole: bool) -> None:
+    def _finish(self, complete: bool) -> None:
+        """Close the file; if `complete`, end the frame first."""
         if self._fp is None:
             return
         fp, compressor = self._fp, self._compressor
-        _unclosed.discard(self)
+        unclosed.unwatch(self)
         ended = compressor is None
         try:
-            if compressor and compressor.ready and whole:
+            if compressor and compressor.ready and complete:
                 streams.write(fp, compressor.flush())
                 ended = True
         finally:
             self._fp = self._compressor = None
             try:
-                for size in () if ended else self._before:
+                for size in () if ended else self._sizes_before:
                     fp.truncate(size)
             finally:
                 if self._own:
@@ -173,42 +160,42 @@ class LLZFile(io.BufferedIOBase):
             self.close()
             return
         if self._compressor is not None:
-            warnings.warn(f"{self._described()} was abandoned for an exception", ResourceWarning, stacklevel=2)
+            warnings.warn(f"{unclosed.describe(self)} was abandoned for an exception", ResourceWarning, stacklevel=2)
         self.abandon()
 
     def fileno(self) -> int:
-        """The descriptor of the file below."""
+        """Return the descriptor of the underlying file."""
         return self._file().fileno()
 
     def readable(self) -> bool:
-        """Whether the file was opened for reading."""
+        """Return whether the file was opened for reading."""
         self._file()
         return self._compressor is None
 
     def writable(self) -> bool:
-        """Whether the file was opened for writing."""
+        """Return whether the file was opened for writing."""
         self._file()
         return self._compressor is not None
 
     def seekable(self) -> bool:
-        """Whether the file was opened for reading, and the file below is seekable."""
+        """Return whether the file was opened for reading and the underlying file is seekable."""
         return self.readable() and self._blocks.seekable
 
     def tell(self) -> int:
-        """The position in the content, in bytes."""
+        """Return the position in the content, in bytes."""
         self._file()
         return self._pos
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves to a position of the content, also beyond its end, and returns it; nothing is decoded.
+        """Move to a position in the content, and return it. It may lie beyond the end. Nothing is decoded.
 
         Args:
-            offset: bytes.
-            whence: from where: `io.SEEK_SET` the start, `io.SEEK_CUR` the present position, `io.SEEK_END` the end.
+            offset: distance from `whence`, in bytes.
+            whence: `io.SEEK_SET` for the start, `io.SEEK_CUR` for the current position, `io.SEEK_END` for the end.
 
         Raises:
-            io.UnsupportedOperation: the file below is not seekable, or this one was opened for writing.
-            ValueError: the position is negative, or `whence` unknown.
+            io.UnsupportedOperation: the underlying file is not seekable, or this one was opened for writing.
+            ValueError: the position is negative, or `whence` is unknown.
             LLZError: with SEEK_END, the archive is damaged.
         """
         if not self.seekable():
@@ -223,26 +210,26 @@ class LLZFile(io.BufferedIOBase):
         return position
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None.
+        """Return the next `size` bytes, fewer only at the end; all remaining bytes if `size` is negative or None.
 
         Raises:
-            LLZError: of the kind that fits what is wrong.
+            LLZError: the archive is damaged or cannot be decoded; the subclass says what is wrong.
         """
         return self._take(size, line=False)
 
     def read1(self, size: int = -1) -> bytes:
-        """The next bytes, at most `size` and none beyond the present block; b"" only at the end. Raises LLZError."""
+        """Return the next bytes of the current block, at most `size`; b"" only at the end. Raises LLZError."""
         block, at = self._reader().at(self._pos) if size else (b"", 0)
         part = block[at:] if size < 0 else block[at : at + size]
         self._pos += len(part)
         return part
 
     def readline(self, size: int | None = -1) -> bytes:
-        r"""The bytes to the next b"\n" and with it, at most `size` if that is not negative. Raises LLZError."""
+        r"""Return the bytes up to and including the next b"\n", at most `size` if that is not negative. Raises LLZError."""
         return self._take(size, line=True)
 
     def peek(self, size: int = -1) -> bytes:
-        """Some of the next bytes, at least one unless at the end, without moving on; `size` is a hint. Raises LLZError."""
+        """Return some of the next bytes, at least one unless at the end, and do not move; `size` is a hint. Raises LLZError."""
         block, at = self._reader().at(self._pos)
         return block[at : at + max(size, _PEEK)]
 
@@ -265,10 +252,10 @@ class LLZFile(io.BufferedIOBase):
         return b"".join(parts)
 
     def write(self, data: ReadableBuffer) -> int:
-        """Takes content and returns its size in bytes; blocks that are complete are coded and written.
+        """Add content, and return its size in bytes. Complete blocks are coded and written.
 
         Raises:
-            LLZError: the model cannot be had, or not be run; the file can only be closed then, and the frame is not ended.
+            LLZError: the model is not available or cannot be run. The file can only be closed then, and its frame is not ended.
         """
         fp = self._file()
         if self._compressor is None:
@@ -280,7 +267,10 @@ class LLZFile(io.BufferedIOBase):
         return view.nbytes
 
     def flush(self) -> None:
-        """Passes on what was given out so far; content that does not fill a block yet waits for more, or for `close`, and so do blocks held back."""
+        """Flush the underlying file.
+
+        Content that does not fill a block yet, and blocks held back, stay here until more content comes or `close` is called.
+        """
         fp = self._file()
         if self._compressor:
             streams.flush(fp)
@@ -295,36 +285,3 @@ class LLZFile(io.BufferedIOBase):
         if self._compressor is not None:
             raise io.UnsupportedOperation("the file was opened for writing")
         return self._blocks
-
-
-@atexit.register
-def _close_forgotten() -> None:
-    """While Python can still compute."""
-    for file in list(_unclosed):
-        file._close_forgotten()
-
-
-def _ready_for_more(fp: BinaryIO) -> tuple[int, int]:
-    """Takes zeros off the end of a file that is an archive, or empty; it is closed if it is neither.
-
-    Returns:
-        its size now, and its size before.
-
-    Raises:
-        LLZError: it is no archive, and was left as it is.
-    """
-    try:
-        size, end = fp.seek(0, io.SEEK_END), 0
-        if size:
-            fp.seek(0)
-            reader = io.BufferedReader(fp)  # type: ignore[type-var]
-            for placed in read_records(reader):
-                end = placed.span.stop
-            reader.detach()
-        if end < size:
-            fp.truncate(end)
-        fp.seek(end)
-        return end, size
-    except BaseException:
-        fp.close()
-        raise

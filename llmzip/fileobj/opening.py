@@ -1,4 +1,4 @@
-"""`open`: archives as binary or text files."""
+"""`llmzip.open`: archives as binary or text files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TextMode = Literal["rt", "wt", "xt", "at"]
 
 
 class _TextFile(io.TextIOWrapper):
-    """Text over an LLZFile; an exception inside `with` abandons what was written."""
+    """A text file over an `LLZFile`; an exception inside `with` abandons it."""
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if kind is not None and not issubclass(kind, GeneratorExit):
@@ -60,7 +60,7 @@ def open(
     newline: str | None = None,
     **options: Unpack[EncodeOptions],
 ) -> LLZFile | io.TextIOWrapper:
-    r"""Opens an archive in binary or text mode.
+    r"""Open an archive in binary or text mode.
 
         >>> with llmzip.open("notes.llz", "wt", encoding="utf-8") as f:
         ...     f.write("some text\n")
@@ -68,18 +68,18 @@ def open(
         ...     print(line, end="")
 
     Args:
-        filename: a path; or a binary file object, which is used from where it stands and not closed.
-        mode: "r", "w", "x" or "a", as for `LLZFile`; with "t" for text, else, with or without "b", for bytes.
+        filename: a path; or a binary file object, which is used from its current position and not closed.
+        mode: "r", "w", "x" or "a", as for `LLZFile`; add "t" for text, or "b" or nothing for bytes.
         codec, options: as for `LLZFile`.
-        encoding, errors, newline: of the text, as for `io.TextIOWrapper`; only with "t".
+        encoding, errors, newline: as for `io.TextIOWrapper`; only with "t".
 
     Returns:
-        an `LLZFile`, or a text file over one.
+        An `LLZFile`, or a text file over one.
 
     Raises:
         ParameterError: an argument is out of range.
-        ValueError: there is no such mode, or it does not go with the other arguments.
-        LLZError: a frame cannot be added to what is there (mode "a").
+        ValueError: the mode is unknown, or the other arguments do not fit it.
+        LLZError: the existing file is not an archive that a frame can be added to (mode "a").
         OSError: the file cannot be opened.
     """
     text = "t" in mode
@@ -100,9 +100,10 @@ def open(
 
 
 def _byte_order_mark(encoding: str | None) -> bytes:
-    """What a text begins with in an encoding that needs it to be read on every machine.
+    """Return the byte order mark of UTF-16 or UTF-32; empty for every other encoding.
 
-    `TextIOWrapper` writes it for utf-8-sig always, but for these only to files that are seekable.
+    Without it, text in these encodings cannot be read on every machine. `TextIOWrapper` always writes the mark of utf-8-sig, but those of
+    UTF-16 and UTF-32 only to seekable files.
     """
     name = codecs.lookup(encoding).name if encoding else ""
     return "".encode(name) if name in ("utf-16", "utf-32") else b""

@@ -1,1 +1,1 @@
-"""Recovers what is undamaged of a damaged archive, and says what is missing."""
+"""Recovers the undamaged blocks of a damaged archive, and reports what is missing."""

@@ -1,7 +1,7 @@
-"""CRC-32 as arithmetic: the CRCs of many spans of bytes at once, and which flipped bit explains a wrong one.
+"""Computes the CRC-32 of many spans at once, and finds the flipped bit that explains a wrong CRC-32.
 
-A CRC is the rest of a polynomial over GF(2) by the generator, so a zero bit at the end of the bytes multiplies it by x. That gives the
-CRC of any span from those of two beginnings, and makes the place of a flipped bit a discrete logarithm.
+A CRC is the remainder of a polynomial over GF(2) divided by the generator. A zero bit appended to the bytes multiplies the CRC by x.
+The CRC of any span therefore follows from the CRCs of two prefixes, and the position of a flipped bit is a discrete logarithm.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ORDER = 2**32 - 1  # x^_ORDER = 1: the generator is primitive
 
 
 def _times(table: Words, values: Words) -> Words:
-    """Multiplies by the factor that the table [4, 256] stands for."""
+    """Return each value times a factor, given by its table of products [4, 256]."""
     product: Words = (
         table[0][values & 0xFF] ^ table[1][(values >> np.uint32(8)) & 0xFF] ^ table[2][(values >> np.uint32(16)) & 0xFF]
     ) ^ table[3][values >> np.uint32(24)]
@@ -31,9 +31,9 @@ def _times(table: Words, values: Words) -> Words:
 
 @functools.cache
 def _tables() -> list[Words]:
-    """For x^(2^k), k = 0 to 31: its products with each value of each byte of a word, [4, 256]."""
+    """Return, for each k from 0 to 31, the products of x^(2^k) with every value of every byte of a word, [4, 256]."""
     bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    images = (bits >> np.uint32(1)) ^ np.where(bits & np.uint32(1), np.uint32(_GENERATOR), np.uint32(0))  # of each bit, by x
+    images = (bits >> np.uint32(1)) ^ np.where(bits & np.uint32(1), np.uint32(_GENERATOR), np.uint32(0))  # each bit times x
     tables = []
     for _ in range(32):
         table = np.zeros((4, 256), dtype=np.uint32)
@@ -45,7 +45,7 @@ def _tables() -> list[Words]:
 
 
 def times_power(values: Words, exponents: Integers) -> Words:
-    """Multiplies each value by x to the power of its exponent, which may be negative."""
+    """Return each value times x to the power of its exponent, which may be negative."""
     out, exponents = values.copy(), exponents % _ORDER
     for k, table in enumerate(_tables()):
         chosen = (exponents >> k) & 1 == 1
@@ -55,33 +55,33 @@ def times_power(values: Words, exponents: Integers) -> Words:
 
 
 def of_spans(data: bytes, starts: Integers, stops: Integers, before: Words | int = 0) -> Words:
-    """The CRC-32 of each data[start:stop].
+    """Return the CRC-32 of each span data[start:stop], [n].
 
     Args:
         data: any bytes.
-        starts: positions in them, in any order, [n].
+        starts: where each span starts, in any order, [n].
         stops: where each span ends, [n].
-        before: CRC-32 of bytes to imagine before the span, [n] or one for all.
+        before: CRC-32 of bytes that are put before the span, [n] or one for all.
     """
     marks, where = np.unique(np.concatenate([starts, stops]), return_inverse=True)
     view, crc, crcs = memoryview(data), 0, np.zeros(len(marks), dtype=np.uint32)
     for i, (at, to) in enumerate(zip(marks[:-1].tolist(), marks[1:].tolist(), strict=True), 1):
         crc = zlib.crc32(view[at:to], crc)
-        crcs[i] = crc  # of what begins at the first mark
+        crcs[i] = crc  # of the bytes from the first mark to this one
     first, last = crcs[where[: len(starts)]], crcs[where[len(starts) :]]
     return times_power(first ^ np.uint32(before), 8 * (stops - starts)) ^ last
 
 
 def flipped_bit(difference: int, size: int) -> int | None:
-    """The one bit whose flip in a message, or in the CRC-32 stored after it, makes the two disagree as they do.
+    """Return the one bit whose flip, in a message or in the CRC-32 stored after it, explains why the two disagree.
 
     Args:
-        difference: exclusive or of the CRC-32 computed and the one stored; not 0.
-        size: bytes of the message and the four of its CRC.
+        difference: exclusive or of the computed CRC-32 and the stored one; not 0.
+        size: bytes of the message and of its CRC (four) together.
 
     Returns:
-        The bit's number, 8 a byte, lowest bit first; None if no single flip explains it. If more was damaged than a bit, some bit
-        explains it by chance in about size / 2^29 of all cases.
+        The bit's number, 8 a byte, lowest bit first; None if no single flip explains the difference. If more than one bit was damaged,
+        some bit explains it by chance in about size / 2^29 of all cases.
     """
     step = math.isqrt(8 * size) + 1  # baby steps, giant steps
     small = times_power(np.full(step, _ONE, dtype=np.uint32), np.arange(step))

@@ -1,4 +1,4 @@
-"""What can be made out in an archive's bytes without reading it from its start: heads of records, and where intact ones begin."""
+"""Finds heads of records, and positions where intact records begin, without reading an archive from its start."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from llmzip.errors import DamagedArchiveError
 from llmzip.parameters import MAX_BLOCK, MAX_LANES
 from llmzip.salvaging import crc
 
-_WINDOW = 1 << 20  # bytes looked through at a time
+_WINDOW = 1 << 20  # bytes searched at a time
 _KNOWN = np.isin(np.arange(256), [tag[0] for tag in TAGS])
-_LENGTH_BYTES = 5  # at most
+_LENGTH_BYTES = 5  # most bytes of an encoded length
 _CRC_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Head:
-    """Tag and length of a record, as they stand in the bytes.
+    """Tag and length of a record as stored, whether or not they are right.
 
     Attributes:
-        start: where the record begins.
-        body: where its body begins.
-        stop: where it ends by its length; may lie beyond the bytes.
+        tag: the first byte.
+        start: position where the record begins.
+        body: position where its body begins.
+        stop: position where it ends according to its length; may lie beyond the archive.
     """
 
     tag: bytes
@@ -39,7 +40,16 @@ class Head:
 
     @classmethod
     def at(cls, data: bytes, start: int, known: bool = True) -> Head | None:
-        """The head at a position; None if no record, of a known kind or else of any, can begin there."""
+        """Return the head at a position.
+
+        Args:
+            data: the archive.
+            start: the position.
+            known: whether only tags that this version knows are accepted.
+
+        Returns:
+            The head, or None if no record can begin there.
+        """
         tag = data[start : start + 1]
         end = start + 1
         while end < len(data) and end <= start + _LENGTH_BYTES and data[end] & 0x80:
@@ -59,12 +69,12 @@ class Head:
         return self.stop - self.body - _CRC_BYTES
 
     def difference(self, data: bytes) -> int:
-        """Exclusive or of the CRC-32 stored and that of the bytes; 0 for an intact record."""
+        """Return the exclusive or of the stored CRC-32 and the computed one; 0 for an intact record."""
         view = memoryview(data)
         return zlib.crc32(view[self.start : self.stop - _CRC_BYTES]) ^ int.from_bytes(view[self.stop - _CRC_BYTES : self.stop], "little")
 
     def content_size(self, data: bytes) -> int | None:
-        """Bytes of content by the record's fields, 0 for what is no block; None where they are out of range."""
+        """Return the bytes of content according to the record's fields; 0 if it is not a block, None if the fields are out of range."""
         cursor = Cursor(data[self.body : min(self.body + 32, self.stop - _CRC_BYTES)])
         try:
             if self.tag == TAG_STORED:
@@ -82,7 +92,7 @@ class Head:
             return None
 
     def total(self, data: bytes) -> int | None:
-        """Bytes of content of the frame by the fields of an end record; None if these are not such fields."""
+        """Return the bytes of the frame's content according to an end record's fields; None if this cannot be an end record."""
         body = data[self.body : self.stop - _CRC_BYTES]
         try:
             size = Cursor(body).varint(1 << 63)
@@ -92,7 +102,7 @@ class Head:
 
 
 class Landmarks:
-    """Positions at which something intact begins: a record whose CRC-32 holds, or a frame. Found when asked for, and kept."""
+    """Positions where something intact begins: a record whose CRC-32 holds, or a frame. They are found when first asked for, and kept."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -104,7 +114,7 @@ class Landmarks:
         return i > 0 and found[i - 1] == position
 
     def after(self, position: int) -> Iterator[int]:
-        """Those after a position, in order."""
+        """Yield the landmarks after a position, in order."""
         for window in range(position // _WINDOW, -(-len(self._data) // _WINDOW)):
             found = self._window(window)
             yield from found[bisect_right(found, position) :]
@@ -118,7 +128,7 @@ class Landmarks:
 
 
 def _frames(data: bytes, start: int, stop: int) -> Iterator[int]:
-    """Where frames start."""
+    """Yield the positions in data[start:stop] where frames start."""
     mark = frame_start()
     at = data.find(mark, start, stop + len(mark) - 1)
     while at >= 0:
@@ -127,7 +137,7 @@ def _frames(data: bytes, start: int, stop: int) -> Iterator[int]:
 
 
 def _records(data: bytes, start: int, stop: int) -> list[int]:
-    """Where records start: at a known tag, with a length in bounds and a right CRC-32."""
+    """Return the positions in data[start:stop] where a record starts: a known tag, a length in bounds and a correct CRC-32."""
     everything = np.frombuffer(data, dtype=np.uint8)
     part = everything[start : stop + _LENGTH_BYTES].astype(np.int64)
     part = np.concatenate([part, np.full(_LENGTH_BYTES, 0xFF)])  # no length ends there

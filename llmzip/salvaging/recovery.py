@@ -1,17 +1,19 @@
-"""Recovers what is undamaged of a damaged archive, and says what is missing."""
+"""Recovers the undamaged blocks of a damaged archive, and reports what is missing."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmzip.archive.parser import parse_start, pull
 from llmzip.archive.records import TAG_END, Block, CodedBlock, ModelRecord, StoredBlock, WholeCheck
 from llmzip.errors import DamagedArchiveError, NotEnoughMemoryError, NotReproducedError, OutputLimitError
-from llmzip.salvaging.place import Frame, Part, frames
-from llmzip.salvaging.scan import CUT, DAMAGED, Found, Lost, Start, scan
+from llmzip.salvaging.items import CUT, DAMAGED, Found, Lost, Start
+from llmzip.salvaging.place import Frame, Part, group_frames
+from llmzip.salvaging.result import Gap, Piece, Salvaged
+from llmzip.salvaging.scan import scan
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from llmzip.codec.codec import Codec
     from llmzip.options import DecodeOptions
 
-Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
+Report = Callable[[int, int], None]  # called with the bytes of content recovered so far, and the bytes of archive read for them
 
-_MAX_MODELS = 16  # records that are tried where a block's own is lost
+_MAX_MODELS = 16  # model records tried for a block whose own is lost
+
+# Reasons of gaps, and notes on pieces.
 
 NOT_REPRODUCED = "not reproduced by this machine or model"
 _NO_MODEL = "its model record is lost"
@@ -33,77 +37,10 @@ _TRACELESS = "missing without a trace"
 _MISMATCH = "the content as a whole does not match its check"
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where something belongs.
-
-    Attributes:
-        block: number of the block in the archive, from 1; None for what is no block. Where it is not known how many blocks were lost
-            it counts as one.
-        start: position in the content; None if unknown.
-        size: bytes of content; None if unknown.
-        exact: whether start and size, if known, are certain, and not just likely.
-        archive: positions of its bytes in the archive.
-    """
-
-    block: int | None
-    start: int | None
-    size: int | None
-    exact: bool
-    archive: range
-
-
-@dataclass(frozen=True)
-class Piece(Place):
-    """The content of a block that was recovered: all its checks hold. It has the attributes of `Place`, too.
-
-    Attributes:
-        content: the bytes.
-        mended: what was wrong with its record and could be put right; empty for an undamaged one.
-    """
-
-    content: bytes = field(repr=False)
-    mended: str = ""
-
-
-@dataclass(frozen=True)
-class Gap(Place):
-    """What is damaged. It has the attributes of `Place`, too.
-
-    Attributes:
-        reason: what is wrong, in a few words.
-        harmless: whether it is proven that no content is missing here.
-    """
-
-    reason: str
-    harmless: bool = False
-
-
-@dataclass(frozen=True)
-class Salvaged:
-    """What there is of an archive's content, and what there is not.
-
-    Attributes:
-        pieces: what was recovered, in order.
-        gaps: what is damaged, roughly in order.
-    """
-
-    pieces: list[Piece]
-    gaps: list[Gap]
-
-    @property
-    def content(self) -> bytes:
-        """All pieces, one after another, without the gaps."""
-        return b"".join(piece.content for piece in self.pieces)
-
-    @property
-    def complete(self) -> bool:
-        """Whether it is proven that nothing is missing."""
-        return all(gap.harmless for gap in self.gaps)
-
-
 def salvage(archive: bytes, *, codec: Codec | None = None, **options: Unpack[DecodeOptions]) -> Salvaged:
-    """Recovers every undamaged block of a damaged archive, and blocks of which only a bit was flipped or the record's head was destroyed.
+    """Recover every undamaged block of a damaged archive.
+
+    Blocks whose record has one flipped bit or a destroyed head are recovered as well.
 
         >>> result = llmzip.salvage(damaged)
         >>> for piece in result.pieces:
@@ -115,12 +52,12 @@ def salvage(archive: bytes, *, codec: Codec | None = None, **options: Unpack[Dec
 
     Args:
         archive: one or more archives, one after another, or what is left of them.
-        codec: a codec to use, with its options and the models it has loaded; the other options are not looked at then.
+        codec: a codec to use, with its options and the models it has loaded; the other options are ignored then.
         options: model, threads and device, as in `Options`.
 
     Raises:
         NotAnArchiveError, DamagedArchiveError, UnsupportedArchiveError: not one record is left.
-        ModelUnavailableError, ModelMismatchError: the archive's model is not here.
+        ModelUnavailableError, ModelMismatchError: the archive's model is not available.
         LLZError: the model cannot be run, or an argument is out of range.
     """
     if codec is None:
@@ -138,26 +75,29 @@ def salvage(archive: bytes, *, codec: Codec | None = None, **options: Unpack[Dec
 
 
 def recover(codec: Codec, archive: bytes, report: Report | None = None) -> Iterator[Piece | Gap]:
-    """What `salvage` returns, as soon as it is known.
+    """Yield the pieces and gaps that `salvage` returns, each as soon as it is known.
 
     Args:
         codec: decodes the blocks.
         archive: as for `salvage`.
-        report: is told how many bytes of content are done and how many of the archive they took, now and then.
+        report: called now and then with the bytes of content recovered so far, and the bytes of archive read for them.
+
+    Raises:
+        LLZError: as for `salvage`.
     """
     items = scan(archive)
     if not any(isinstance(item, Found) for item in items):
         _refuse(archive)
-    yield from _Recovery(codec, frames(items), report).parts()
+    yield from _Recovery(codec, group_frames(items), report).parts()
 
 
 def recoverable(archive: bytes) -> int:
-    """How many blocks look as if they could be recovered, decoding nothing."""
+    """Return the number of blocks that are intact or repaired as records; none is decoded."""
     return sum(isinstance(item, Found) and isinstance(item.record, Block) for item in scan(archive))
 
 
 def _refuse(archive: bytes) -> None:
-    """Says what is wrong with bytes in which there is no record."""
+    """Raise the error that says why bytes without any record are not an archive that can be read. Raises LLZError."""
     pull(parse_start(True), io.BytesIO(archive))
     raise DamagedArchiveError("the archive is damaged or cut short, and nothing of it can be recovered; get another copy")
 
@@ -166,7 +106,7 @@ class _Recovery:
     def __init__(self, codec: Codec, found: list[Frame], report: Report | None) -> None:
         self._codec, self._frames, self._report = codec, found, report
         self._models_of_all = list(dict.fromkeys(model for frame in found for model in frame.models))[:_MAX_MODELS]
-        self._blocks = self._done = 0  # blocks numbered, bytes of content recovered
+        self._blocks = self._done = 0  # number of the latest block; bytes of content recovered
 
     def parts(self) -> Iterator[Piece | Gap]:
         base: int | None = 0
@@ -175,18 +115,18 @@ class _Recovery:
             after = frame.place(base, exact)
             whole = WholeCheck()
             yield from self._frame(frame, whole)
-            if base is not None and _verified(frame, whole) and not frame.hides:
+            if base is not None and _verified(frame, whole) and not frame.may_hide_frame:
                 after = base + whole.size, exact
             base, exact = after
 
     def _frame(self, frame: Frame, whole: WholeCheck) -> Iterator[Piece | Gap]:
-        late: list[Gap] = []  # what holds no content, if the frame's check says so, too
-        held: list[Piece | Gap] = []  # from the first block on of which only the frame's check can tell if it is right
-        doubtful: dict[int, str] = {}  # of these, the numbers of such blocks, and what to say if they are not
+        late: list[Gap] = []  # parts that seem to hold no content; they are harmless if the frame's check confirms that
+        held: list[Piece | Gap] = []  # all from the first doubtful block on: only the frame's check can tell whether that one is right
+        doubtful: dict[int, str] = {}  # indices in `held` of doubtful blocks, and the reason to give if they are wrong
         complete = True
         for part in frame.parts:
             if part.size == 0 and not part.is_block:
-                late.append(Gap(*self._place(part), _why(part)))
+                late.append(Gap(*self._place(part), _reason(part)))
                 continue
             content = self._content(part, frame)
             self._blocks += 1
@@ -194,11 +134,11 @@ class _Recovery:
             if isinstance(content, str):
                 piece, complete = Gap(*self._place(part, self._blocks), content), False
             else:
-                piece = Piece(*self._place(part, self._blocks, len(content)), content, _mended(part))
+                piece = Piece(*self._place(part, self._blocks, len(content)), content, _repair_note(part))
                 whole.update(content)
                 self._done += len(content)
             if _is_doubtful(part):
-                doubtful[len(held)] = _UNPROVEN if isinstance(part.item, Found) else _why(part)
+                doubtful[len(held)] = _UNPROVEN if isinstance(part.item, Found) else _reason(part)
             if held or doubtful:
                 held.append(piece)
             else:
@@ -208,7 +148,7 @@ class _Recovery:
             wrong = "" if verified else doubtful.get(i, "")
             yield Gap(piece.block, piece.start, piece.size, piece.exact, piece.archive, wrong) if wrong else piece
         for gap in late:
-            yield replace(gap, harmless=verified and not frame.hides)
+            yield replace(gap, harmless=verified and not frame.may_hide_frame)
         if not verified and not doubtful:
             yield from _unexplained(frame, complete)
 
@@ -217,11 +157,11 @@ class _Recovery:
         return block, part.start, part.size if size is None else size, part.exact, range(part.item.start, part.item.stop)
 
     def _content(self, part: Part, frame: Frame) -> bytes | str:
-        """The content of a block, or why it is not to be had."""
+        """Return the content of a block, or the reason why it cannot be recovered."""
         if isinstance(part.item, Start) or not isinstance(part.item.record, Block):
-            return _why(part)
+            return _reason(part)
         record = part.item.record
-        limit, guessed = self._codec.options.max_output, isinstance(part.item, Lost) or bool(part.item.mended)
+        limit, guessed = self._codec.options.max_output, isinstance(part.item, Lost) or bool(part.item.repaired)
         if limit is not None and self._done + record.size > limit:
             if guessed:
                 return DAMAGED
@@ -237,13 +177,13 @@ class _Recovery:
                     raise
                 continue
         if isinstance(part.item, Lost):
-            return _why(part)
+            return _reason(part)
         if guessed or not isinstance(record, CodedBlock):
             return DAMAGED
         return _NO_MODEL if part.models_lost else NOT_REPRODUCED
 
     def _models(self, part: Part, frame: Frame) -> list[ModelRecord]:
-        """The model records that may be a coded block's, the likeliest first."""
+        """Return the model records that may have been used for a coded block, the likeliest first."""
         own = [part.model] if part.model else []
         others = [*frame.models, *self._models_of_all] if part.models_lost else []
         return list(dict.fromkeys(own + others))[:_MAX_MODELS]
@@ -257,33 +197,33 @@ class _Recovery:
 
 
 def _verified(frame: Frame, whole: WholeCheck) -> bool:
-    """Whether the end record, even one of which only the CRC is wrong, says that the content is all there and right."""
+    """Whether the end record confirms that the content is complete and right. An end record of which only the CRC is wrong counts, too."""
     ends = [part.item.record for part in frame.parts if isinstance(part.item, Lost)]
     return whole.record() in (frame.end, *ends)
 
 
 def _is_doubtful(part: Part) -> bool:
-    """Whether a block's own checks are too few for what was done to it."""
+    """Whether a block's own checks do not prove that it was repaired rightly."""
     if isinstance(part.item, Lost):
         return isinstance(part.item.record, StoredBlock)
     return isinstance(part.item, Found) and not part.item.proven
 
 
-def _mended(part: Part) -> str:
-    return part.item.mended if isinstance(part.item, Found) else _CRC_WRONG
+def _repair_note(part: Part) -> str:
+    return part.item.repaired if isinstance(part.item, Found) else _CRC_WRONG
 
 
-def _why(part: Part) -> str:
-    """What is wrong with a part."""
+def _reason(part: Part) -> str:
+    """Return what is wrong with a part."""
     if isinstance(part.item, Start):
         return _START_DAMAGED
     if isinstance(part.item, Lost):
         return _END_DAMAGED if part.item.tag == TAG_END and part.item.reason == DAMAGED else part.item.reason
-    return part.item.mended or DAMAGED
+    return part.item.repaired or DAMAGED
 
 
 def _unexplained(frame: Frame, complete: bool) -> Iterator[Gap]:
-    """What is missing where nothing is damaged."""
+    """Yield a gap if content is missing although no part is damaged."""
     last = frame.parts[-1] if frame.parts else None
     if not frame.closed and not (last and isinstance(last.item, Lost) and last.item.stop == frame.stop):
         start = None if last is None or last.start is None or last.size is None else last.start + last.size

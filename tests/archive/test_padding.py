@@ -19,7 +19,8 @@ from llmzip.cli import main
 from llmzip.codec.codec import Codec
 from llmzip.errors import DamagedArchiveError, LLZError
 from llmzip.options import Options
-from llmzip.salvaging.recovery import Salvaged, recoverable
+from llmzip.salvaging.recovery import recoverable
+from llmzip.salvaging.result import Salvaged
 
 NOISE = random.Random(9).randbytes(9_000)
 CODEC = Codec(Options(block_bytes=2_000))

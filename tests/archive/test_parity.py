@@ -99,7 +99,7 @@ def test_any_erasures(size: int, count: int, data: st.DataObject) -> None:
     all_shards: list[bytes | None] = [*shards, *erasure.parity(shards, count)]
     for i in data.draw(st.sets(st.integers(0, size + count - 1), max_size=count)):
         all_shards[i] = None
-    assert erasure.restore(all_shards[:size], all_shards[size:]) == shards
+    assert erasure.compute_missing(all_shards[:size], all_shards[size:]) == shards
 
 
 @given(st.one_of(st.integers(1, 5000), st.integers(1, 1 << 32)), st.sampled_from(PERCENTAGES))

@@ -24,9 +24,11 @@ from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, 
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options
 from llmzip.salvaging import recovery
+from llmzip.salvaging.items import Found, Lost, Start
 from llmzip.salvaging.landmarks import Landmarks
-from llmzip.salvaging.recovery import NOT_REPRODUCED, Salvaged, recoverable
-from llmzip.salvaging.scan import Found, Lost, Start, scan
+from llmzip.salvaging.recovery import NOT_REPRODUCED, recoverable
+from llmzip.salvaging.result import Salvaged
+from llmzip.salvaging.scan import scan
 from tests.support.codecs import TEXT
 from tests.support.profiles import examples
 

@@ -1,1 +1,1 @@
-"""Parity: what is added to an archive so that damage to it can be repaired, and the repair. Nothing here knows what the protected bytes mean."""
+"""Parity frames, which are added to an archive so that damage can be repaired, and the repair. The protected bytes may be any."""

@@ -1,7 +1,7 @@
-"""Reed–Solomon parity of whole shards: the bytes at one place of all shards of a group are one codeword over GF(2^8).
+"""Reed–Solomon parity of whole shards. The bytes at one position in all shards of a group form one codeword over GF(2^8).
 
-The code is reedsolo's, its generator polynomial is asked for. As the code is linear, a matrix made of it is applied to whole shards, which
-is a hundred times as fast as coding word by word.
+The code is that of reedsolo, from which the generator polynomial is taken. The code is linear, so it is applied as a matrix to whole
+shards, which is a hundred times as fast as coding word by word.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-MAX_WORD = 255  # symbols of a codeword, thus shards of a group, parity included
-_POLYNOMIAL = 0x11D  # of the field
+MAX_WORD = 255  # most symbols of a codeword, and so most shards of a group, parity included
+_POLYNOMIAL = 0x11D  # the field's reduction polynomial
 
 
 def parity(data: Sequence[bytes], count: int) -> list[bytes]:
-    """The parity shards of data shards.
+    """Return the parity shards of data shards.
 
     Args:
-        data: shards of equal length, the first one holding the highest coefficients of the codewords.
-        count: how many parity shards there shall be; with the data at most MAX_WORD.
+        data: shards of equal length; the first holds the highest coefficients of the codewords.
+        count: number of parity shards; together with the data shards at most MAX_WORD.
     """
     return _combine(_parity_rows(len(data), count), data)
 
 
-def restore(data: Sequence[bytes | None], parities: Sequence[bytes | None]) -> list[bytes]:
-    """All data shards, those missing computed from the others.
+def compute_missing(data: Sequence[bytes | None], parities: Sequence[bytes | None]) -> list[bytes]:
+    """Return all data shards; missing ones are computed from the others.
 
     Args:
         data: shards of equal length, None where one is missing.
-        parities: what `parity` gave, None where one is missing; at least as many must be left as there are data shards missing.
+        parities: the shards from `parity`, None where one is missing. At least as many must be present as data shards are missing.
     """
     missing = [i for i, shard in enumerate(data) if shard is None]
     used = [(i, shard) for i, shard in enumerate(parities) if shard is not None][: len(missing)]
@@ -45,18 +45,22 @@ def restore(data: Sequence[bytes | None], parities: Sequence[bytes | None]) -> l
 
 @functools.lru_cache(maxsize=8)
 def _parity_rows(data: int, parities: int) -> list[bytes]:
-    """What each parity symbol takes of each data symbol."""
+    """Return the matrix of the code: the factor of each data symbol in each parity symbol, one row for each parity symbol."""
     from reedsolo import RSCodec
 
     generator = bytes(RSCodec(parities, nsize=MAX_WORD, fcr=0, prim=_POLYNOMIAL, generator=2, c_exp=8).gen[parities])[1:]
-    columns = [generator]  # the parity of the last data symbol alone, then of those before it: times z, modulo the generator polynomial
+    # The parity of the last data symbol alone. That of each symbol before it is this times z, modulo the generator polynomial.
+    columns = [generator]
     while len(columns) < data:
         columns.append(_xor(columns[-1][1:] + b"\0", generator.translate(_products(columns[-1][0]))))
     return [bytes(row) for row in zip(*reversed(columns), strict=True)]
 
 
 def _inverse(matrix: list[bytes]) -> list[bytes]:
-    """By elimination; the matrix must have an inverse, as all squares of rows and columns of the parity's have."""
+    """Return the inverse of a matrix, by elimination.
+
+    The inverse must exist. It does for every square submatrix of the parity matrix.
+    """
     size = len(matrix)
     rows = [row + bytes(i) + b"\1" + bytes(size - 1 - i) for i, row in enumerate(matrix)]
     for i in range(size):
@@ -70,7 +74,7 @@ def _inverse(matrix: list[bytes]) -> list[bytes]:
 
 
 def _combine(rows: Sequence[bytes], shards: Sequence[bytes]) -> list[bytes]:
-    """The product of a matrix over the field with shards."""
+    """Return the product of a matrix over the field with shards."""
     combined = []
     for row in rows:
         total = 0
@@ -83,7 +87,7 @@ def _combine(rows: Sequence[bytes], shards: Sequence[bytes]) -> list[bytes]:
 
 @functools.lru_cache(maxsize=256)
 def _products(factor: int) -> bytes:
-    """The product of a field's element with each of 0 to 255."""
+    """Return the products of an element of the field with each of 0 to 255."""
     products = [0]
     for _ in range(8):
         products += [product ^ factor for product in products]

@@ -1,4 +1,4 @@
-"""Parity frames: made for what they protect, and read; missing shards computed from those that are left. docs/format.md is the specification."""
+"""Makes and reads parity frames, and computes missing shards from those that are left. docs/format.md is the specification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ _Shard = TypeVar("_Shard")
 
 
 class Content(NamedTuple):
-    """What is in a parity record."""
+    """Fields of a parity record.
+
+    Attributes:
+        layout: how the protected bytes and the parity frame are cut.
+        number: number of the record in its frame, from 0.
+        payload: a parity shard, or the list of checks of the data shards.
+    """
 
     layout: Layout
     number: int
@@ -25,7 +31,7 @@ class Content(NamedTuple):
 
 
 def read(body: bytes) -> Content | None:
-    """What is in a parity record's body; None if it is something else."""
+    """Return the fields in a parity record's body; None if it is not one or is invalid."""
     if not body.startswith(MARKER):
         return None
     c = Cursor(body[len(MARKER) :])
@@ -44,7 +50,7 @@ def read(body: bytes) -> Content | None:
 
 
 def frame(data: bytes, layout: Layout) -> bytes:
-    """The parity frame for `data`, to be put after it."""
+    """Return the parity frame for `data`, which is put after it."""
     shards = cut(data, layout)
     checks = b"".join(map(check, shards))
     payloads = [checks, *_parity_shards(shards, layout), checks]
@@ -53,16 +59,17 @@ def frame(data: bytes, layout: Layout) -> bytes:
 
 
 def cut(data: bytes, layout: Layout) -> list[bytes]:
-    """Data shards."""
+    """Return the data shards; the last is filled up with zeros."""
     return [data[at : at + layout.shard].ljust(layout.shard, b"\0") for at in range(0, layout.size, layout.shard)]
 
 
 def check(shard: bytes) -> bytes:
-    """CRC-32 of a shard, as it is stored."""
+    """Return the CRC-32 of a shard as stored: four bytes, little endian."""
     return struct.pack("<I", zlib.crc32(shard))
 
 
 def _parity_shards(shards: list[bytes], layout: Layout) -> list[bytes]:
+    """Return the parity shards of all groups, in their order in the frame."""
     total = len(shards) + layout.groups * layout.parity
     numbered = shards + [b""] * (total - len(shards))
     for group in range(layout.groups):
@@ -72,15 +79,16 @@ def _parity_shards(shards: list[bytes], layout: Layout) -> list[bytes]:
 
 
 def _filled(data: Sequence[_Shard], layout: Layout) -> list[_Shard | bytes]:
-    """A group's data shards as many as in the largest group: a codeword that is shorter begins with zeros."""
+    """Return a group's data shards, with zero shards before them so that there are as many as in the largest group."""
     return [bytes(layout.shard)] * (layout.group - len(data)) + list(data)
 
 
-def missing_shards_computed(shards: Sequence[bytes | None], layout: Layout) -> list[bytes]:
-    """All data shards, computed from what is left.
+def compute_missing_shards(shards: Sequence[bytes | None], layout: Layout) -> list[bytes]:
+    """Return all data shards; missing ones are computed from the shards that are left.
 
     Args:
         shards: data shards, then parity shards, None where one is missing.
+        layout: how they are grouped.
 
     Raises:
         DamagedArchiveError: more are missing than can be computed.
@@ -96,5 +104,5 @@ def missing_shards_computed(shards: Sequence[bytes | None], layout: Layout) -> l
     whole = [b""] * layout.shards
     for g, group in enumerate(groups):
         data = group[: -layout.parity]
-        whole[g :: layout.groups] = erasure.restore(_filled(data, layout), group[-layout.parity :])[-len(data) :]
+        whole[g :: layout.groups] = erasure.compute_missing(_filled(data, layout), group[-layout.parity :])[-len(data) :]
     return whole

@@ -1,6 +1,6 @@
-"""Finds what is left of parity frames in a damaged archive, and repairs with it what they protect.
+"""Finds the remains of parity frames in a damaged archive, and repairs with them the bytes that they protect.
 
-What is read here may be damaged or made to do harm: work and memory stay in proportion to the bytes there are.
+The input may be damaged or hostile. Work and memory stay in proportion to its size.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError, Unsu
 
 _NO_PARITY = "the archive is damaged, and has no parity to repair it with; get another copy"
 _NOT_ALL = "what its parity protects is whole, but the archive is damaged elsewhere; get another copy"
-_LENGTH_BYTES = 4  # of a record's length, at most
-_SEARCH = 4  # times the archive's size, bytes that are read where in the end no record is
-_MISSING = 8  # an archive cut down to so small a part is given up
-_PLACES = 8  # where a frame may have stood, considered at most
-_SMALLEST = len(frame_start() + encode_record(WholeCheck().record()))  # bytes of a frame
+_LENGTH_BYTES = 4  # most bytes of a record's encoded length
+_SEARCH = 4  # the search stops after reading this many times the archive's size at places that are not records
+_MISSING = 8  # an archive is given up if less than one part in this many is left
+_PLACES = 8  # most positions of a frame that are tried
+_SMALLEST = len(frame_start() + encode_record(WholeCheck().record()))  # bytes of the smallest frame
 
 
 @dataclass(frozen=True)
 class RepairResult:
-    """An archive, repaired.
+    """A repaired archive.
 
     Attributes:
         archive: its bytes.
-        parts, damaged: shards and lists of checks, of all parity frames together; those of them that were damaged.
-        lost: whether the archive had parity of which too little is left, and was whole without.
+        parts: number of shards and lists of checks of all parity frames together.
+        damaged: number of these that were damaged.
+        lost: whether too little is left of the archive's parity, but everything before it is whole.
     """
 
     archive: bytes
@@ -41,14 +42,14 @@ class RepairResult:
 
 
 def repair(archive: bytes) -> bytes:
-    """The archive as it was before it was damaged, from the parity in it; the same bytes if it is whole.
+    """Repair a damaged archive with the parity in it; return the same bytes if it is whole.
 
     Args:
         archive: an archive that was made with parity (`Options.parity`), or several, one after another.
 
     Raises:
         DamagedArchiveError: too much is damaged, or there is no parity.
-        NotAnArchiveError, UnsupportedArchiveError: of the archive.
+        NotAnArchiveError, UnsupportedArchiveError: it is not an archive, or not one that this version can read.
     """
     repaired = repair_archive(archive)
     if repaired is None:
@@ -61,7 +62,7 @@ def repair(archive: bytes) -> bytes:
 
 
 def repair_archive(archive: bytes) -> RepairResult | None:
-    """What can be made of an archive with its parity; None if it has none.
+    """Repair an archive with its parity; return None if it has none.
 
     Raises:
         LLZError: as for `repair`.
@@ -71,20 +72,20 @@ def repair_archive(archive: bytes) -> RepairResult | None:
         try:
             check_records(repaired.archive)
         except UnsupportedArchiveError:
-            pass  # parity knows nothing of what it protects
+            pass  # parity does not depend on what it protects
         except (DamagedArchiveError, NotAnArchiveError) as e:
             raise DamagedArchiveError(_NOT_ALL) from e
     return repaired
 
 
 def check_records(archive: bytes) -> None:
-    """Reads all records. Raises LLZError."""
+    """Read all records. Raises LLZError if one cannot be read."""
     for _ in read_records(io.BytesIO(archive)):
         pass
 
 
 def repair_frames(data: bytes) -> RepairResult | None:
-    """Any bytes with parity frames after what they protect, repaired; None if no parity is found.
+    """Repair bytes of any kind that are followed by their parity frames; return None if no parity is found.
 
     Raises:
         DamagedArchiveError: too much is damaged.
@@ -95,7 +96,7 @@ def repair_frames(data: bytes) -> RepairResult | None:
     out, at, parts, damaged = [], 0, 0, 0
     for frame in frames:
         begin, end, content, lost = frame.repair(data, at)
-        out += [data[at:begin] if begin - at >= _SMALLEST else b"", content]  # less than a frame between two was added
+        out += [data[at:begin] if begin - at >= _SMALLEST else b"", content]  # fewer bytes than a frame, between two: the damage added them
         at = end
         parts += frame.layout.shards + frame.layout.records
         damaged += lost
@@ -105,7 +106,11 @@ def repair_frames(data: bytes) -> RepairResult | None:
 
 
 def _without_lost_parity(archive: bytes) -> RepairResult | None:
-    """The archive up to a parity frame at its end that is beyond use, if it is whole up to there."""
+    """Return the archive without a parity frame at its end that is damaged beyond use.
+
+    Returns:
+        None if no such frame follows a whole archive.
+    """
     whole = 0
     try:
         for placed in read_records(io.BytesIO(archive)):
@@ -119,12 +124,14 @@ def _without_lost_parity(archive: bytes) -> RepairResult | None:
 
 @dataclass
 class _Frame:
-    """What is left of a parity frame.
+    """The remains of a parity frame.
 
     Attributes:
-        payloads: by the records' numbers.
-        begin, end: of the records found.
-        places: where the frame's magic was, counting from each record: they differ where bytes are missing or were added.
+        layout: how it and the protected bytes are cut.
+        payloads: payloads of the records found, by their numbers.
+        begin: position of the first record found.
+        end: position after the last record found.
+        places: positions of the frame's magic, computed from each record. They differ if bytes are missing or were added.
     """
 
     layout: Layout
@@ -134,18 +141,18 @@ class _Frame:
     places: list[int]
 
     def takes(self, layout: Layout, number: int, place: int) -> bool:
-        """Whether a record further on can be of this frame."""
+        """Whether a record found later can belong to this frame."""
         return layout == self.layout and number > max(self.payloads) and abs(place - self.places[-1]) < layout.frame_size
 
     def repair(self, data: bytes, at: int) -> tuple[int, int, bytes, int]:
-        """What it protects and itself, whole.
+        """Return the protected bytes and the parity frame, repaired.
 
         Args:
             data: the damaged file.
-            at: where in it what was repaired before ends.
+            at: position in it after the part that was repaired before.
 
         Returns:
-            Begin and end in the file of what is to be replaced; its replacement; how many parts were damaged.
+            Begin and end of the part of the file to replace; its replacement; the number of parts that were damaged.
 
         Raises:
             DamagedArchiveError: too much is damaged.
@@ -158,7 +165,7 @@ class _Frame:
             raise DamagedArchiveError(f"beyond repair: of {size:,} bytes only {end - begin:,} are there; get another copy")
         starts = [place - layout.size for place in self.places[:_PLACES]]
         shards = self._shards(data, at, [*starts, at])
-        whole = parity_frame.missing_shards_computed([*shards, *(self.payloads.get(number) for number in range(1, last))], layout)
+        whole = parity_frame.compute_missing_shards([*shards, *(self.payloads.get(number) for number in range(1, last))], layout)
         content = b"".join(whole)[: layout.size]
         frame = parity_frame.frame(content, layout)
         for number, payload in self.payloads.items():
@@ -167,7 +174,13 @@ class _Frame:
         return begin, end, content + frame, shards.count(None) + layout.records - len(self.payloads)
 
     def _shards(self, data: bytes, at: int, starts: list[int]) -> list[bytes | None]:
-        """Each data shard, where it is if the protected bytes begin at one of `starts`; None if its check is not found there."""
+        """Return the data shards, None where one is damaged.
+
+        Args:
+            data: the damaged file.
+            at: position in it after the part that was repaired before.
+            starts: positions where the protected bytes may begin. A shard is taken from the first where its check fits.
+        """
         layout, checks, shards = self.layout, self._checks(data), []
         for j in range(layout.shards):
             wanted = {check[4 * j : 4 * j + 4] for check in checks}
@@ -178,7 +191,7 @@ class _Frame:
         return shards
 
     def _checks(self, data: bytes) -> list[bytes]:
-        """The list of checks; if no record of it is whole, what stands in its places."""
+        """Return the list of checks; if both its records are damaged, the bytes at each of its possible positions."""
         numbers = (0, self.layout.records - 1)
         for number in numbers:
             if number in self.payloads:
@@ -189,6 +202,7 @@ class _Frame:
 
 
 def _find_frames(data: bytes) -> list[_Frame]:
+    """Return the remains of all parity frames, in order."""
     frames: list[_Frame] = []
     for begin, end, layout, number, payload in _find_records(data):
         place = begin - layout.offset(number)
@@ -203,7 +217,7 @@ def _find_frames(data: bytes) -> list[_Frame]:
 
 
 def _find_records(data: bytes) -> Iterator[tuple[int, int, Layout, int, bytes]]:
-    """Begin, end and content of whatever is a parity record, wherever it stands."""
+    """Yield begin, end and fields of every intact parity record, wherever it stands."""
     at, wasted = data.find(MARKER), 0
     while at >= 0 and wasted <= _SEARCH * len(data):
         end = at + 1
@@ -218,7 +232,7 @@ def _find_records(data: bytes) -> Iterator[tuple[int, int, Layout, int, bytes]]:
 
 
 def _record(data: bytes, begin: int) -> tuple[ParityRecord | None, int]:
-    """The parity record that begins there, if one does, and how far it was read."""
+    """Return the parity record that begins at a position, None if there is none, and the position up to which bytes were read."""
     if not data.startswith(TAG_PARITY, begin):
         return None, begin
     source = io.BytesIO(data)
@@ -231,7 +245,7 @@ def _record(data: bytes, begin: int) -> tuple[ParityRecord | None, int]:
 
 
 def _outermost(frames: list[_Frame]) -> list[_Frame]:
-    """Without those that lie in what others protect, as when an archive was compressed again."""
+    """Return the frames that do not lie in the protected bytes of others. Such are found if an archive was compressed again."""
     outer: list[_Frame] = []
     for frame in reversed(frames):
         if not outer or frame.begin < outer[0].places[0] - outer[0].layout.size:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from llmzip.cli.common.jobs import say
 from llmzip.errors import LLZError, NotReproducedError
-from llmzip.salvaging.recovery import NOT_REPRODUCED, Gap, Piece, Place, Report, recover, recoverable
+from llmzip.salvaging.recovery import NOT_REPRODUCED, Report, recover, recoverable
+from llmzip.salvaging.result import Gap, Piece, Place
 from llmzip.system import streams
 
 if TYPE_CHECKING:
