@@ -65,7 +65,7 @@ class ArchiveBlocks:
         self._places: list[_BlockPlace] = []
         self._starts: list[int] = []  # of each block, in the content
         self._size = 0  # of the content of the blocks found so far
-        self._frames: list[_Frame] = []
+        self._frame, self._number = _Frame(0), -1  # the present frame, and its number
         self._found: tuple[int, Block] | None = None  # number and record of the last block found, until it is decoded
         self._kept = (-1, b"")  # number and content of the last block decoded
         self._lost = False  # whether reading failed where it cannot be tried again
@@ -112,9 +112,9 @@ class ArchiveBlocks:
 
     def _take(self, placed: Placed) -> None:
         """Note what a record says."""
-        if placed.frame == len(self._frames):
-            self._frames.append(_Frame(len(self._places)))
-        frame, record = self._frames[-1], placed.record
+        if placed.frame != self._number:
+            self._frame, self._number = _Frame(len(self._places)), placed.frame
+        frame, record = self._frame, placed.record
         if isinstance(record, EndRecord):
             frame.end = record
             frame.check()

@@ -82,10 +82,19 @@ class _NoModels(LoadedModels):
         raise ModelUnavailableError("there are none here")
 
 
+class _Forward(io.BytesIO):
+    """What cannot be read again, so that nothing is repaired."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _agrees(data: bytes) -> None:
     found, content = "", b""
     try:
-        content = Codec(blocks=BlockCodec(_NoModels(Options()))).decompress(data)
+        sink = io.BytesIO()
+        Codec(blocks=BlockCodec(_NoModels(Options()))).decompress_stream(_Forward(data), sink)
+        content = sink.getvalue()
     except tuple(KINDS) as e:
         found = KINDS[type(e)]
 
