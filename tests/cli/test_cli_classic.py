@@ -18,6 +18,8 @@ from llmzip.codec.codec import Codec
 from tests.cli.test_cli import SHORT, Run, fails, run, work  # noqa: F401  fixtures
 from tests.support.codecs import TEXT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def coded(codec: Codec) -> bytes:

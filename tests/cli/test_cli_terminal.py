@@ -11,6 +11,8 @@ from llmzip.models import resolve
 from tests.support.codecs import TEXT
 from tests.support.terminal import at_terminal
 
+pytestmark = pytest.mark.slow
+
 PLAIN = bytes(5000)  # packed without a model
 
 

@@ -19,6 +19,8 @@ from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
 from tests.support.packages import apt_get
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60.0  # seconds a shell may take for anything
 # How a shell starts without anyone's settings; and how it is told to complete, and to print what it has in its line on Ctrl-T.
 START = {

@@ -27,6 +27,8 @@ from llmzip.options import Options
 from llmzip.parameters import LEVELS
 from tests.support.codecs import TEXT, fixed_codec
 
+pytestmark = pytest.mark.slow
+
 BOMB = 1 << 24  # the most that a block may claim
 
 

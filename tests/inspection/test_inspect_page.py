@@ -24,6 +24,8 @@ from tests.inspection.test_inspect import NASTY, inspected
 from tests.support import browser as browsers
 from tests.support.codecs import TEXT
 
+pytestmark = pytest.mark.slow
+
 NAME = "<b>\"nasty\" & 'long' " + "n" * 120 + ".txt"
 CONTENT = TEXT[:2500] + NASTY + "مرحبا بالعالم، هذا نص من اليمين إلى اليسار.\n".encode() + TEXT[2500:5000]
 

@@ -22,6 +22,8 @@ from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from tests.support.codecs import ROOT, TEXT, fixed_codec
 
+pytestmark = pytest.mark.slow
+
 # name: (environment, options)
 CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     "one thread": ({}, ["--threads=1"]),

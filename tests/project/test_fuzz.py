@@ -21,6 +21,8 @@ from llmzip.models.convert import IntegerModel
 from tests.support.fuzzing import campaign, coding, containers, modelfiles, mutation, repairing
 from tests.support.profiles import examples
 
+pytestmark = pytest.mark.slow
+
 
 def run(target: Callable[[Any], str], inputs: Callable[[Random], Iterator[Any]], count: int) -> campaign.Tally:
     """Of a fixed seed `count` inputs, and half as many of another."""

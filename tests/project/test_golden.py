@@ -17,6 +17,8 @@ from llmzip.options import Options
 from scripts import bad_archives, make_golden
 from tests.support.codecs import ROOT
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted((ROOT / "tests" / "golden").glob("*.llz"))
 
 

@@ -59,6 +59,8 @@ from tests.support import tiny
 from tests.support.codecs import ROOT, fixed_codec
 from tests.support.fuzzing import coding, modelfiles
 
+pytestmark = pytest.mark.slow
+
 START, END = rec.frame_start(), rec.encode_record(rec.WholeCheck().record())
 
 

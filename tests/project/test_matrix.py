@@ -13,6 +13,8 @@ import pytest
 from scripts import environments, matrix
 from tests.support.codecs import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_ranges_are_those_that_were_tried() -> None:
     ranges = environments.ranges()

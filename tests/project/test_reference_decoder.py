@@ -29,6 +29,8 @@ from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, AttentionSpan, 
 from scripts import bad_archives, float_reference, make_golden
 from tests.support.codecs import ROOT, TEXT
 
+pytestmark = pytest.mark.slow
+
 DECODER = ROOT / "scripts" / "reference_decoder"
 FORMAT = (ROOT / "docs" / "format.md").read_text("utf-8")
 GOLDEN = {path.stem: path.read_bytes() for path in sorted((ROOT / "tests" / "golden").glob("*.llz"))}

@@ -33,6 +33,8 @@ from llmzip.system.output_files import writing
 from scripts import faults
 from tests.support.codecs import ROOT, TEXT, fixed_codec
 
+pytestmark = pytest.mark.slow
+
 NOISE = random.Random(5).randbytes(200_000)
 LLMZIP = [sys.executable, "-m", "llmzip"]
 SOON = 2.0  # seconds; on a machine that has nothing else to do it is a tenth of one

@@ -21,6 +21,8 @@ from llmzip.system import jit, jit_cache
 from tests.support.codecs import ROOT as TREE
 from tests.support.strangers import NOBODY, ROOT, give_away, unprivileged
 
+pytestmark = pytest.mark.slow
+
 FUNCTIONS = """
 from llmzip.system.jit import compiled
 from pkg.constants import TERM

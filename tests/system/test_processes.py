@@ -20,6 +20,8 @@ from llmzip.codec.codec import Codec
 from llmzip.errors import LLZError
 from tests.support.codecs import TEXT
 
+pytestmark = pytest.mark.slow
+
 CONTENT = TEXT[:1500]
 
 

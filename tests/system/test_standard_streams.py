@@ -14,6 +14,8 @@ import pytest
 from llmzip.codec.codec import Codec
 from llmzip.system import descriptors
 
+pytestmark = pytest.mark.slow
+
 NOISE = random.Random(10).randbytes(40_000)
 ARCHIVE = Codec().compress(NOISE)
 LLMZIP = f"{sys.executable} -m llmzip"

@@ -22,6 +22,8 @@ from llmzip.system import exact_threads
 from tests.support.codecs import ROOT, TEXT, fixed_codec
 from tests.support.surroundings import SURROUNDINGS, changed, flushing, rounding, state
 
+pytestmark = pytest.mark.slow
+
 CONTENT = TEXT[:900]
 WAYS: dict[str, dict[str, Any]] = {"compiled": {}, "in torch": {"ops": "torch", "kernel": "float32"}}
 

@@ -22,6 +22,8 @@ from llmzip.system import jit_cache, user_folders
 from tests.support.codecs import ROOT as TREE
 from tests.support.strangers import NOBODY, ROOT, give_away, homeless, unprivileged
 
+pytestmark = pytest.mark.slow
+
 TEXT = b"the rain in the other and the string of the thing in and out, and the rest of it, the same again and again " * 2
 NOISE = random.Random(2).randbytes(3000)
 LLMZIP = (sys.executable, "-m", "llmzip")
