@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.jobs import report_error
+from llmzip.cli.common.job import settings_of
+from llmzip.cli.common.report import report_error
 from llmzip.errors import InexactMachineError, LLZError
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 from llmzip.system import streams
@@ -126,8 +127,7 @@ class _Bench:
         others, absent = find(given["timeout"])
         if absent and not given["quiet"]:
             click.echo(f"llmzip: not here, so not compared: {', '.join(absent)}", err=True)
-        settings = {name: given[name] for name in ("model", "offline", "device", "quiet")}
-        codec = Codec(Options(threads=given["threads"] or None, **settings))
+        codec = Codec(Options(**settings_of(given)))
         return cls(codec, given["levels"], others, warm_up(codec), given["quiet"])
 
     def run(self, contents: dict[str, bytes]) -> Report:

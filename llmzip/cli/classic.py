@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.jobs import compress_job, restore_job, run
+from llmzip.cli.common.job import compress_job, restore_job
+from llmzip.cli.common.runner import run
 
 
 class _Unnamed(click.Context):

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.jobs import compress_job, run
+from llmzip.cli.common.job import compress_job
+from llmzip.cli.common.runner import run
 
 
 @click.command(short_help="Compress files, or standard input.")

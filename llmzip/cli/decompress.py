@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.jobs import restore_job, run
+from llmzip.cli.common.job import restore_job
+from llmzip.cli.common.runner import run
 
 
 @click.command(short_help="Restore files from archives.")

@@ -13,7 +13,7 @@ import click
 
 from llmzip.archive import records
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.jobs import attempt, progress
+from llmzip.cli.common.report import attempt, progress
 from llmzip.system import streams
 from llmzip.system.file_names import STDIO, FileError, shown
 from llmzip.system.input_files import reading

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import click
 
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.jobs import report_error
+from llmzip.cli.common.report import report_error
 from llmzip.errors import DamagedMessageError, LLZError, ParameterError
 from llmzip.message import text_forms
 from llmzip.system import streams

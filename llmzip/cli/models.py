@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.jobs import report_error
+from llmzip.cli.common.report import report_error
 from llmzip.errors import LLZError, ModelUnavailableError
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 from llmzip.system.file_names import STDIO, FileError, shown

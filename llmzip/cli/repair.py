@@ -1,12 +1,9 @@
-"""`repair`, and the repair of damaged archives on their way to the decoder."""
+"""`repair`: archives that were made with parity, repaired."""
 
 from __future__ import annotations
 
 import functools
-import io
-import shlex
 import sys
-from typing import BinaryIO
 
 import click
 
@@ -14,7 +11,8 @@ from llmzip.archive import damage
 from llmzip.archive.parity.repair import RepairResult, repair_archive
 from llmzip.archive.parity.repair import repair as repaired_archive
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.jobs import SUFFIX, attempt, say
+from llmzip.cli.common.job import SUFFIX
+from llmzip.cli.common.report import attempt, say
 from llmzip.system import streams
 from llmzip.system.file_names import STDIO, FileError, shown
 from llmzip.system.input_files import reading
@@ -63,20 +61,3 @@ def _done(mended: RepairResult | None, changed: bool, out: str | None) -> str:
         return "is whole" + ("" if mended else ", and has no parity")
     where = "" if out == STDIO else f"; the repaired archive is {shown(str(out))}"
     return (f"{damage.LOST}, and is left out" if mended.lost else f"was damaged; {damage.extent(mended)}") + where
-
-
-def mended(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
-    """A damaged archive, repaired, and what to say about it; `source` and an empty text if it has no parity.
-
-    Args:
-        name: name of the file.
-        source: the file, open at its start.
-
-    Raises:
-        LLZError: too much is damaged.
-    """
-    found = damage.repaired(source)
-    if found is None:
-        return source, ""
-    what = f"{damage.LOST}; the rest is whole" if found.lost else f"is damaged; {damage.extent(found)}"
-    return io.BytesIO(found.archive), f"{what}; run: llmzip repair {shown(shlex.quote(name))}"

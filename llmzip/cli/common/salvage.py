@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from llmzip.cli.common.jobs import say
+from llmzip.cli.common.report import say
 from llmzip.errors import LLZError, NotReproducedError
 from llmzip.salvaging.recovery import NOT_REPRODUCED, Report, recover, recoverable
 from llmzip.salvaging.result import Gap, Piece, Place

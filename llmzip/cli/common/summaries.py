@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from llmzip.archive.summary import Summary, summarise
-from llmzip.cli.common.jobs import report_error
+from llmzip.cli.common.report import report_error
 from llmzip.errors import LLZError
 from llmzip.system.file_names import STDIO, shown
 from llmzip.system.input_files import reading

@@ -102,7 +102,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def answer() -> None:
     """The other process: decode standard input as the argument says, print the digest of the result, and exit."""
     from llmzip.cli.common.forecast import Forecaster, contents
-    from llmzip.cli.common.jobs import progress, report_error
+    from llmzip.cli.common.report import progress, report_error
     from llmzip.codec.codec import Codec
     from llmzip.options import Options
 

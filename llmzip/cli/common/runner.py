@@ -1,4 +1,4 @@
-"""Runs one action over many files with one codec. An error in one file does not stop the others."""
+"""Runs a job over many files with one codec. An error in one file does not stop the others."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import functools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import click
 
 from llmzip.cli.common.digest import Digest
 from llmzip.cli.common.forecast import Contents, Forecaster, contents
-from llmzip.errors import DamagedArchiveError, LLZError, NotReproducedError, OutputLimitError, ParameterError
+from llmzip.cli.common.job import Job
+from llmzip.cli.common.report import attempt, progress, say
+from llmzip.errors import DamagedArchiveError, LLZError, NotReproducedError, OutputLimitError
 from llmzip.system import streams
 from llmzip.system.file_names import STDIO, FileError, is_stream, shown
 from llmzip.system.input_files import reading
@@ -23,134 +24,6 @@ from llmzip.system.output_files import check_absent, writing
 
 if TYPE_CHECKING:
     from llmzip.codec.codec import Codec
-
-SUFFIX = ".llz"
-_WIDTH = 80
-
-
-@dataclass
-class Job:
-    """What to do with which files, and how.
-
-    Attributes:
-        action: "compress", "decompress" or "test".
-        target: gives the name of the output for the name of a file.
-        verify: If true, decode each archive and compare.
-        remove: If true, delete each source at the end.
-        salvage: If true, continue past damage, and write what is left.
-        settings: for `codec.Options`.
-    """
-
-    action: str
-    files: tuple[str, ...]
-    target: Callable[[str], str]
-    output: str | None = None
-    to_stdout: bool = False
-    force: bool = False
-    remove: bool = False
-    verify: bool = False
-    salvage: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The files; standard input if there are none."""
-        return self.files or (STDIO,)
-
-    def place(self, name: str) -> str:
-        """The name of the output for the file `name`."""
-        if self.action == "test":
-            return os.devnull
-        if self.to_stdout or self.output == STDIO or (self.output is None and name == STDIO):
-            return STDIO
-        return self.output if self.output is not None else self.target(name)
-
-
-def report_error(name: str, error: LLZError | OSError) -> int:
-    """Print one line about what went wrong with a file; return the exit code."""
-    if isinstance(error, LLZError):
-        say(name, str(error))
-        return error.exit_code
-    say(name, f"{(error.strerror or str(error)).lower()}; check the file and its folder")
-    return 1
-
-
-def say(name: str, what: str) -> None:
-    """Print a line about the file `name` on standard error."""
-    click.echo(f"llmzip: {shown(name)}: {what}", err=True)
-
-
-def attempt(name: str, do: Callable[[], None]) -> int:
-    """Do something with the file `name`; report errors and return the exit code."""
-    try:
-        do()
-    except ParameterError as e:
-        raise click.UsageError(str(e)) from e
-    except LLZError as e:
-        return report_error(name, e)
-    except OSError as e:
-        if e.filename is None:  # standard output failed, whoever wrote to it: that ends the program
-            raise
-        return report_error(name, e)
-    return 0
-
-
-def _settings(given: dict[str, Any], *names: str) -> dict[str, Any]:
-    settings = {name: given[name] for name in ("model", "offline", "device", "quiet", *names)}
-    return settings | {"threads": given["threads"] or None}
-
-
-def compress_job(given: dict[str, Any]) -> Job:
-    """What `compress` is to do, by its options."""
-    same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify")}
-    return Job(
-        "compress",
-        target=functools.partial(_with_suffix, force=given["force"]),
-        settings=_settings(given, "level", "lanes", "explain", "parity"),
-        **same,
-    )
-
-
-def restore_job(action: str, given: dict[str, Any]) -> Job:
-    """What `decompress` or `test` is to do, by its options."""
-    names = ("files",) if action == "test" else ("files", "output", "to_stdout", "force", "remove", "salvage")
-    return Job(action, target=_without_suffix, settings=_settings(given, "max_output"), **{name: given[name] for name in names})
-
-
-def _with_suffix(name: str, force: bool) -> str:
-    if name.endswith(SUFFIX) and not force:
-        raise FileError(f"ends in {SUFFIX} already, and is left alone; use -f to compress it again, or -o")
-    return name + SUFFIX
-
-
-def _without_suffix(name: str) -> str:
-    if not name.endswith(SUFFIX) or len(os.path.basename(name)) == len(SUFFIX):
-        raise FileError(f"does not end in {SUFFIX}; name the output with -o, or use -c")
-    return name[: -len(SUFFIX)]
-
-
-@contextlib.contextmanager
-def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, if that is a terminal. Yield a function to call with the bytes done and written so far."""
-    from tqdm import tqdm
-
-    hidden = quiet or not sys.stderr.isatty()
-    what = shown(os.path.basename(name))
-    with tqdm(total=size, desc=what, unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
-
-        def report(done: int, written: int) -> None:
-            if written > 100:
-                bar.set_postfix_str(f"ratio {done / written:.2f}", refresh=False)  # `update` decides when to redraw
-            bar.update(done - bar.n)
-
-        yield report
-
-
-def _columns() -> int | None:
-    """Width of a bar for a terminal that does not tell its width; None for one that does."""
-    with contextlib.suppress(OSError, ValueError):
-        return None if os.get_terminal_size(sys.stderr.fileno()).columns else _WIDTH
-    return None
 
 
 def run(job: Job) -> NoReturn:
@@ -229,10 +102,10 @@ class _Runner:
         job, found, damage, beyond = self._job, _contents(name), "", ""
         like = None if STDIO in (name, out) else source
         if found is None and name != STDIO and os.path.isfile(name):  # some record is damaged
-            from llmzip.cli.repair import mended
+            from llmzip.cli.common.repair import repaired
 
             try:
-                source, damage = mended(name, source)
+                source, damage = repaired(name, source)
             except DamagedArchiveError as e:
                 if not job.salvage and job.action != "test":
                     raise self._advised(e, name, source) from None
@@ -299,7 +172,9 @@ class _Runner:
     def explain(self) -> None:
         """Print where the bits went, if that was asked for."""
         if self._codec is not None and self._codec.ledger is not None:
-            click.echo(_table(self._codec.ledger), err=True)
+            from llmzip.cli.common.explain import table
+
+            click.echo(table(self._codec.ledger), err=True)
 
 
 def _file_size(name: str) -> int | None:
@@ -312,22 +187,3 @@ def _contents(name: str) -> Contents | None:
         return None
     with open(name, "rb") as source:
         return contents(source)
-
-
-def _table(ledger: Any) -> str:
-    """A table of where the bits of the coded blocks went."""
-
-    def line(what: str, size: float, of: float = 0.0) -> str:
-        return f"{what:<34}{size:>14,.1f}" + (f"{100 * size / of:>+9.2f}%" if of else "")
-
-    frozen, biased, voted = (bits / 8 for bits in (ledger.frozen, ledger.biased, ledger.voted))
-    rows = [
-        f"{'of ' + format(ledger.content, ',') + ' bytes, ' + format(ledger.symbols, ',') + ' symbols':<34}{'bytes':>14}",
-        line("frozen model", frozen),
-        line("learned: vocabulary biases", biased - frozen, frozen),
-        line("learned: votes of neighbours", voted - biased, frozen),
-        line("range coder and ends of lanes", ledger.stream - voted, frozen),
-        line("container, blocks not coded", ledger.archive - ledger.stream, frozen),
-        line("archive", ledger.archive),
-    ]
-    return "\n".join(rows)

@@ -1,0 +1,86 @@
+"""What compressing, decompressing and testing commands are to do: made from their options."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmzip.system.file_names import STDIO, FileError
+
+SUFFIX = ".llz"
+
+
+@dataclass
+class Job:
+    """What to do with which files, and how.
+
+    Attributes:
+        action: "compress", "decompress" or "test".
+        target: gives the name of the output for the name of a file.
+        verify: If true, decode each archive and compare.
+        remove: If true, delete each source at the end.
+        salvage: If true, continue past damage, and write what is left.
+        settings: for `codec.Options`.
+    """
+
+    action: str
+    files: tuple[str, ...]
+    target: Callable[[str], str]
+    output: str | None = None
+    to_stdout: bool = False
+    force: bool = False
+    remove: bool = False
+    verify: bool = False
+    salvage: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files; standard input if there are none."""
+        return self.files or (STDIO,)
+
+    def place(self, name: str) -> str:
+        """The name of the output for the file `name`."""
+        if self.action == "test":
+            return os.devnull
+        if self.to_stdout or self.output == STDIO or (self.output is None and name == STDIO):
+            return STDIO
+        return self.output if self.output is not None else self.target(name)
+
+
+def settings_of(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Arguments for `options.Options` from a command's options: those that all commands have, and `names`."""
+    settings = {name: given[name] for name in ("model", "offline", "device", "quiet", *names)}
+    return settings | {"threads": given["threads"] or None}
+
+
+def compress_job(given: dict[str, Any]) -> Job:
+    """What `compress` is to do, by its options."""
+    same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify")}
+    return Job(
+        "compress",
+        target=functools.partial(_with_suffix, force=given["force"]),
+        settings=settings_of(given, "level", "lanes", "explain", "parity"),
+        **same,
+    )
+
+
+def restore_job(action: str, given: dict[str, Any]) -> Job:
+    """What `decompress` or `test` is to do, by its options."""
+    names = ("files",) if action == "test" else ("files", "output", "to_stdout", "force", "remove", "salvage")
+    return Job(action, target=_without_suffix, settings=settings_of(given, "max_output"), **{name: given[name] for name in names})
+
+
+def _with_suffix(name: str, force: bool) -> str:
+    if name.endswith(SUFFIX) and not force:
+        raise FileError(f"ends in {SUFFIX} already, and is left alone; use -f to compress it again, or -o")
+    return name + SUFFIX
+
+
+def _without_suffix(name: str) -> str:
+    if not name.endswith(SUFFIX) or len(os.path.basename(name)) == len(SUFFIX):
+        raise FileError(f"does not end in {SUFFIX}; name the output with -o, or use -c")
+    return name[: -len(SUFFIX)]

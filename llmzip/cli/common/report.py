@@ -1,0 +1,68 @@
+"""What commands print on standard error: errors, remarks, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+
+from llmzip.errors import LLZError, ParameterError
+from llmzip.system.file_names import shown
+
+_WIDTH = 80
+
+
+def report_error(name: str, error: LLZError | OSError) -> int:
+    """Print one line about what went wrong with a file; return the exit code."""
+    if isinstance(error, LLZError):
+        say(name, str(error))
+        return error.exit_code
+    say(name, f"{(error.strerror or str(error)).lower()}; check the file and its folder")
+    return 1
+
+
+def say(name: str, what: str) -> None:
+    """Print a line about the file `name` on standard error."""
+    click.echo(f"llmzip: {shown(name)}: {what}", err=True)
+
+
+def attempt(name: str, do: Callable[[], None]) -> int:
+    """Do something with the file `name`; report errors and return the exit code."""
+    try:
+        do()
+    except ParameterError as e:
+        raise click.UsageError(str(e)) from e
+    except LLZError as e:
+        return report_error(name, e)
+    except OSError as e:
+        if e.filename is None:  # standard output failed, whoever wrote to it: that ends the program
+            raise
+        return report_error(name, e)
+    return 0
+
+
+@contextlib.contextmanager
+def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, if that is a terminal. Yield a function to call with the bytes done and written so far."""
+    from tqdm import tqdm
+
+    hidden = quiet or not sys.stderr.isatty()
+    what = shown(os.path.basename(name))
+    with tqdm(total=size, desc=what, unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
+
+        def report(done: int, written: int) -> None:
+            if written > 100:
+                bar.set_postfix_str(f"ratio {done / written:.2f}", refresh=False)  # `update` decides when to redraw
+            bar.update(done - bar.n)
+
+        yield report
+
+
+def _columns() -> int | None:
+    """Width of a bar for a terminal that does not tell its width; None for one that does."""
+    with contextlib.suppress(OSError, ValueError):
+        return None if os.get_terminal_size(sys.stderr.fileno()).columns else _WIDTH
+    return None
