@@ -1,4 +1,4 @@
-"""Runs the fuzz targets of tests/fuzzing for as long as one likes, and prints what came of it as a table.
+"""Runs the fuzz targets of tests/support/fuzzing for as long as one likes, and prints what came of it as a table.
 
     python scripts/fuzz.py --mutants 1000000 --decodes 20000 --bits
     python scripts/fuzz.py --guided gguf -max_total_time=600

@@ -163,7 +163,7 @@ def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
     assert near.digest() != replace(near, config=replace(near.config, local_window=9)).digest()
     assert near.config == LlamaConfig(**json.loads(json.dumps(near.config.as_dict())))
     for wrong in ({"local_heads": (4,), "local_window": 8}, {"local_heads": (0,), "local_window": 0}):
-        with pytest.raises(ModelFormatError, match="look near"):
+        with pytest.raises(ModelFormatError, match="local-attention heads"):
             replace(tiny_model.config, **wrong)  # type: ignore[arg-type]
 
 
