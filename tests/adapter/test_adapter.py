@@ -50,6 +50,7 @@ def play(adapter: Adapter | ReferenceAdapter, sizes: Sizes, steps: int, call: in
 
 @pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize(("lanes", "steps"), [(1, 150), (3, 60), (70, 5)])
+@pytest.mark.slow
 def test_equals_the_definition(name: str, lanes: int, steps: int) -> None:
     """Any threads, any number of steps a call, more rows than are worked on at once, neighbours that give way to others."""
     sizes = Sizes(vocab=300, symbols=556, width=64, lanes=lanes, total=lanes * steps)
@@ -59,6 +60,7 @@ def test_equals_the_definition(name: str, lanes: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize("name", PARTS)
+@pytest.mark.slow
 def test_decoder_follows(name: str) -> None:
     sizes = Sizes(vocab=300, symbols=556, width=32, lanes=4, total=400)
     rng = np.random.RandomState(2)
@@ -175,6 +177,7 @@ def test_blocks_come_back(tiny_model: IntegerModel, name: str, lanes: int) -> No
     assert coder.encode(symbols, lanes) == stream  # every block starts afresh
 
 
+@pytest.mark.slow
 def test_parts_and_chunks(tiny_model: IntegerModel) -> None:
     """Rows fed at once do not matter, rounds or not; parts do."""
     streams = {}
@@ -191,6 +194,7 @@ def test_parts_and_chunks(tiny_model: IntegerModel) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.slow
 def test_every_level_comes_back(tiny_model: IntegerModel, level: int) -> None:
     codec = fixed_codec(tiny_model, level=level)
     loaded = codec.blocks.models.own()
@@ -199,6 +203,7 @@ def test_every_level_comes_back(tiny_model: IntegerModel, level: int) -> None:
     assert fixed_codec(tiny_model).decompress(codec.compress(TEXT)) == TEXT
 
 
+@pytest.mark.slow
 def test_learning_pays(real_model: IntegerModel) -> None:
     """On the real model, each part takes something off even a text of some 3,700 symbols."""
     codec = fixed_codec(real_model, DEFAULT_MODEL, explain=True)

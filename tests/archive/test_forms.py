@@ -220,6 +220,7 @@ FORMED = {
 
 
 @pytest.mark.parametrize("name", FORMED)
+@pytest.mark.slow
 def test_archives(eager: Codec, name: str) -> None:
     content = FORMED[name]
     archive = eager.compress(content)
@@ -237,6 +238,7 @@ def test_archives(eager: Codec, name: str) -> None:
     assert found.content == len(content)
 
 
+@pytest.mark.slow
 def test_salvage(eager: Codec) -> None:
     content = FORMED["UTF-16"] + bytes(500) + FORMED["Latin-1"]
     archive = eager.compress(content)

@@ -149,6 +149,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 5, 10_240])
+@pytest.mark.slow
 def test_more_is_added_before_them(tmp_path: Path, size: int) -> None:
     path = tmp_path / "a.llz"
     path.write_bytes(ARCHIVE + bytes(size))

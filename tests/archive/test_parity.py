@@ -430,6 +430,7 @@ def test_records_elsewhere_are_passed_over(codec: Codec) -> None:
 CONTENT = random.Random(9).randbytes(3000)  # stored, so that no model is loaded
 
 
+@pytest.mark.slow
 def test_commands(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes(CONTENT)
     made = run("compress", "--parity", "10", "--verify", "a")
@@ -467,6 +468,7 @@ def test_commands(run: Run, work: Path) -> None:  # noqa: F811
     assert sorted(p.name for p in work.iterdir()) == ["a", "a.llz", "a.repaired.llz"]
 
 
+@pytest.mark.slow
 def test_commands_refuse(run: Run, work: Path) -> None:  # noqa: F811
     archive = stored(CONTENT, 10)
     (work / "far.llz").write_bytes(inverted(archive, 0, 1500))
@@ -551,6 +553,7 @@ def read_back(archive: bytes, codec: Codec, tmp_path: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_damage_is_repaired_on_the_way_to_any_decoder(keeping: Codec, codec: Codec, tmp_path: Path) -> None:
     archive = keeping.compress(TEXT[:1200])
     for at in (0, 2, len(archive) // 3, len(archive) // 2):  # in magic, in the model record, in blocks

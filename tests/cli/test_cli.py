@@ -50,6 +50,7 @@ def fails(result: Result, code: int, *words: str) -> None:
     assert result.stdout == b""
 
 
+@pytest.mark.slow
 def test_files_there_and_back(run: Run, work: Path) -> None:
     (work / "a.txt").write_bytes(SHORT)
     (work / "b").write_bytes(b"\0\xff")
@@ -68,6 +69,7 @@ def test_files_there_and_back(run: Run, work: Path) -> None:
     assert (work / "a.txt").stat().st_mtime == 1_000_000_000
 
 
+@pytest.mark.slow
 def test_pipes_and_concatenation(run: Run, work: Path) -> None:
     one, two = run("compress", stdin=SHORT), run("compress", "-", "-q", stdin=b"")
     assert one.returncode == two.returncode == 0
@@ -80,6 +82,7 @@ def test_pipes_and_concatenation(run: Run, work: Path) -> None:
     assert run("decompress", "-o", "-", "y.llz").stdout == SHORT
 
 
+@pytest.mark.slow
 def test_existing_output(run: Run, work: Path) -> None:
     (work / "x").write_bytes(SHORT)
     (work / "x.llz").write_bytes(b"precious")
@@ -115,6 +118,7 @@ def test_one_bad_file_does_not_stop_the_others(run: Run, work: Path) -> None:
     assert (work / "x.llz").exists()
 
 
+@pytest.mark.slow
 def test_damaged_archive_leaves_nothing(run: Run, work: Path) -> None:
     archive = run("compress", stdin=SHORT).stdout
     damaged = bytearray(archive)
@@ -128,6 +132,7 @@ def test_damaged_archive_leaves_nothing(run: Run, work: Path) -> None:
     assert sorted(p.name for p in work.iterdir()) == ["cut.llz", "flip.llz", "new.llz"]
 
 
+@pytest.mark.slow
 def test_model_elsewhere(run: Run, work: Path, tmp_path: Path, tiny_folder: Path) -> None:
     (work / "x").write_bytes(TEXT[:400])
     assert run("compress", "x").returncode == 0
@@ -186,6 +191,7 @@ def test_output_folder_absent(run: Run, work: Path) -> None:
     fails(run("compress", "-o", "no/where.llz", "x"), 1, "no/where.llz", "cannot be written")
 
 
+@pytest.mark.slow
 def test_info(run: Run, work: Path) -> None:
     (work / "x").write_bytes(TEXT[:400])
     assert run("compress", "--lanes", "2", "x").returncode == 0
@@ -207,6 +213,7 @@ def test_info(run: Run, work: Path) -> None:
     assert subprocess.run([sys.executable, "-c", probe], cwd=work, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_models(run: Run, tiny_folder: Path) -> None:
     assert b"smollm2-135m-instruct  (not cached, 93 MB to download, default, Apache-2.0)" in run("models").stdout
     pulled = run("models", "pull", str(tiny_folder))
@@ -216,6 +223,7 @@ def test_models(run: Run, tiny_folder: Path) -> None:
     fails(run("models", "pull", "hf:owner/name"), 3, "@REVISION")
 
 
+@pytest.mark.slow
 def test_verbose_says_what_runs(run: Run, work: Path) -> None:
     (work / "a.txt").write_bytes(SHORT)
     told = run("compress", "-v", "-c", "a.txt")
@@ -225,6 +233,7 @@ def test_verbose_says_what_runs(run: Run, work: Path) -> None:
     assert b"model read in" in told.stderr
 
 
+@pytest.mark.slow
 def test_output_starts_before_input_ends(run: Run, work: Path, tiny_folder: Path, tmp_path: Path) -> None:
     """A pipe that stays open: the archive of the first blocks comes out, and their content from a decoder that is still fed."""
     env = os.environ | {"LLMZIP_CACHE": str(tmp_path / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
@@ -258,6 +267,7 @@ def test_version_and_help(run: Run) -> None:
         assert b"Usage" in run(*command, "--help").stdout
 
 
+@pytest.mark.slow
 def test_levels(run: Run, work: Path) -> None:
     """Any level there, one decoder back; the archive states what the level stands for."""
     (work / "a").write_bytes(TEXT[:2000])
@@ -274,6 +284,7 @@ def test_levels(run: Run, work: Path) -> None:
     assert run("compress", "-0", "a").returncode == 2
 
 
+@pytest.mark.slow
 def test_explain(run: Run, work: Path) -> None:
     """The parts add up to the archive, which is the same as without."""
     (work / "a").write_bytes(TEXT[:3000])

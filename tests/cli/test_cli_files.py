@@ -235,6 +235,7 @@ def test_list_and_info_need_no_model(here: Path, tiny_folder: Path, monkeypatch:
     assert not (here / "none").exists()
 
 
+@pytest.mark.slow
 def test_names_of_any_bytes(here: Path, tiny_folder: Path) -> None:
     """They are shown in one line and in any encoding's characters, and used as they are."""
     odd = [b"caf\xe9.txt", b"new\nline", b"esc\x1b[31m", "caf\u00e9".encode()]

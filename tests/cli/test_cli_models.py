@@ -206,6 +206,7 @@ run()
 
 @pytest.mark.parametrize(("module", "function"), [("resolve", "convert"), ("store", "install")])
 @pytest.mark.parametrize("kind", ["SIGKILL", "SIGTERM"])
+@pytest.mark.slow
 def test_a_killed_pull_leaves_no_half_model(run: Run, cache: Path, tiny_folder: Path, module: str, function: str, kind: str) -> None:
     code = _KILLED.format(module=module, function=function, signal=kind)
     killed = subprocess.run([sys.executable, "-c", code, "models", "pull", str(tiny_folder)], capture_output=True, check=False)
@@ -298,6 +299,7 @@ def line(stream: IO[str] | None) -> str:
     return stream.readline()
 
 
+@pytest.mark.slow
 def test_a_second_pull_waits_for_the_first(start: Callable[..., Process], cache: Path, tmp_path: Path) -> None:
     """And so does any other command that needs the model; none of them fetches it again."""
     (tmp_path / "a").write_bytes(TEXT[:400])
@@ -317,6 +319,7 @@ def test_a_second_pull_waits_for_the_first(start: Callable[..., Process], cache:
     assert leftovers(cache) == []
 
 
+@pytest.mark.slow
 def test_the_dead_keep_nobody_waiting(start: Callable[..., Process], cache: Path) -> None:
     first = start("models", "pull", HUB)
     assert line(first.stdout) == "fetching\n"
@@ -336,6 +339,7 @@ def test_the_dead_keep_nobody_waiting(start: Callable[..., Process], cache: Path
     assert leftovers(cache) == []
 
 
+@pytest.mark.slow
 def test_pulls_at_once_that_are_forced(cache: Path, tiny_folder: Path, run: Run) -> None:
     command = [sys.executable, "-m", "llmzip", "models", "pull", "--force", str(tiny_folder)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
@@ -395,6 +399,7 @@ def test_golden_archives_of_the_package_are_of_this_version() -> None:
         assert known.tokenizer_hash.startswith(model.tokenizer.hex())
 
 
+@pytest.mark.slow
 def test_verify_decodes_the_golden_archive(real_model: IntegerModel) -> None:
     """In the cache that the tests of the real model share."""
     result = CliRunner().invoke(main, ["models", "verify"])
@@ -588,6 +593,7 @@ def test_import_says_so_when_there_is_no_room(run: Run, exported: Path, monkeypa
 # --- offline
 
 
+@pytest.mark.slow
 def test_once_cached_no_network(cache: Path, tiny_folder: Path, tiny_id: str, tmp_path: Path, no_network: None) -> None:
     """Not even where nobody said offline: for a path, for the cache's ID, and for a hub's model."""
     store.save("hf:owner/name@main", convert(load_float_model(tiny_folder)))

@@ -170,6 +170,7 @@ def test_parity_comes_first() -> None:
     assert (result.exit_code, Path("b").read_bytes()) == (1, ONE[2])
 
 
+@pytest.mark.slow
 def test_models(tiny_model: IntegerModel, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that is missing ends it at once; a block that another machine made, and this one does not, is named."""
     codec = fixed_codec(tiny_model, level=1, block_bytes=400)

@@ -124,6 +124,7 @@ def test_blocks_that_repeat_nothing_stay_as_they_are() -> None:
     assert together(HeldBack(), [])[0] == []
 
 
+@pytest.mark.slow
 def test_a_run_has_no_more_than_a_block_may_have() -> None:
     contents = [Random(n).randbytes(1 << 20) for n in range(2)] + [bytes(1 << 20)] * 16
     found, out = together(HeldBack(), contents)
@@ -163,6 +164,7 @@ class Small(Options):
         return replace(super().level_settings(), block_bytes=1 << 16)
 
 
+@pytest.mark.slow
 def test_pieces_make_no_difference(mixed: tuple[Codec, bytes]) -> None:
     codec, content = mixed
     whole = codec.compress(content)

@@ -89,6 +89,7 @@ def eager(tiny_model: IntegerModel) -> Codec:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_round_trip_through_the_model(eager: Codec, name: str) -> None:
     data = CASES[name][:20_000]
     archive = eager.compress(data)
@@ -102,6 +103,7 @@ def test_round_trip_through_the_model(eager: Codec, name: str) -> None:
     | st.lists(st.sampled_from(["the ", "and", "\r\n", "\0", "é", "🙂"])).map(lambda x: "".join(x).encode())
 )
 @settings(max_examples=examples(120), deadline=None)
+@pytest.mark.slow
 def test_round_trip_of_anything(codec: Codec, eager: Codec, data: bytes) -> None:
     archive = codec.compress(data)
     assert codec.decompress(archive) == data
