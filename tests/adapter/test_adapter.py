@@ -167,6 +167,7 @@ def test_a_wrong_operation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("lanes", [1, 2, 40])
+@pytest.mark.slow
 def test_blocks_come_back(tiny_model: IntegerModel, name: str, lanes: int) -> None:
     codec = fixed_codec(tiny_model, lanes=lanes, adapter=PARTS[name])
     loaded = codec.blocks.models.own()

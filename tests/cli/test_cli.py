@@ -112,6 +112,7 @@ def test_bad_files(run: Run, work: Path) -> None:
     assert sorted(p.name for p in work.iterdir() if p.name != "secret") == ["folder", "text.llz", "x.zip"]
 
 
+@pytest.mark.slow
 def test_one_bad_file_does_not_stop_the_others(run: Run, work: Path) -> None:
     (work / "x").write_bytes(SHORT)
     fails(run("compress", "absent", "x"), 1, "absent")

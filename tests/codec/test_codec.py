@@ -111,6 +111,7 @@ def test_round_trip_of_anything(codec: Codec, eager: Codec, data: bytes) -> None
     assert eager.decompress(eager.compress(data)) == data
 
 
+@pytest.mark.slow
 def test_every_code_point(tiny_model: IntegerModel) -> None:
     codec = fixed_codec(tiny_model, level=1)
     data = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)])).encode()
@@ -135,6 +136,7 @@ def test_opening_is_what_the_text_follows(tiny_model: IntegerModel) -> None:
     assert bits((2,), text) != pytest.approx(whole, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_short_texts_choose_what_learns(tiny_model: IntegerModel) -> None:
     full = LEVELS[DEFAULT_LEVEL].adapter
     seen = set()
@@ -158,6 +160,7 @@ def test_later_blocks_learn_what_the_first_one_chose(tiny_model: IntegerModel) -
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 7, 64])
+@pytest.mark.slow
 def test_coded_blocks_and_lanes(tiny_model: IntegerModel, lanes: int) -> None:
     codec = fixed_codec(tiny_model, lanes=lanes)
     symbols = codec.blocks.models.own().alphabet.encode(TEXT[:3000])
@@ -208,6 +211,7 @@ def small(tiny_model: IntegerModel) -> tuple[Codec, bytes]:
     return codec, codec.compress(TEXT[:120])
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_an_error(small: tuple[Codec, bytes]) -> None:
     codec, archive = small
     for bit in range(8 * len(archive)):
@@ -243,6 +247,7 @@ def test_nothing_is_released_before_its_check(small: tuple[Codec, bytes]) -> Non
         assert sink.getvalue() == b""
 
 
+@pytest.mark.slow
 def test_a_decoder_out_of_step_notices(small: tuple[Codec, bytes]) -> None:
     """One that sees a key less than the encoder did: right up to the window's end, then soon wrong, and told so long before the block's end."""
     coder, data = small[0], (TEXT * 4)[:50_000]
@@ -257,6 +262,7 @@ def test_a_decoder_out_of_step_notices(small: tuple[Codec, bytes]) -> None:
     assert 8 * (record.span.window - 1) < noticed < len(symbols) - 1000
 
 
+@pytest.mark.slow
 def test_rubbish_is_noticed_within_some_4096_symbols(small: tuple[Codec, bytes]) -> None:
     loaded, rng = small[0].blocks.models.own(), np.random.default_rng(5)
     coder = loaded.coder(replace(loaded.record(), adapter=FROZEN))
@@ -343,6 +349,7 @@ def test_local_names_fit_the_record(tmp_path: Path) -> None:
         assert rec.is_model_id(resolve.archive_id(str(tmp_path / name)))
 
 
+@pytest.mark.slow
 def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
     few, many = (eager_codec(tiny_model, lanes=n) for n in (2, 12))
     archive = many.compress(TEXT)
@@ -369,6 +376,7 @@ def test_memory_is_what_it_is_said_to_be(tiny_model: IntegerModel) -> None:
         assert held == KVCache.bytes_needed(tiny_model.config, lanes, SPAN, steps, 16)
 
 
+@pytest.mark.slow
 def test_blocks_leave_one_by_one(tiny_model: IntegerModel) -> None:
     """A block's archive is written before more than the next block is read, and its content before the next is decoded."""
     data = TEXT[:6000]

@@ -71,6 +71,7 @@ NEAR = [replace(SMOL, local_heads=(1, 2), local_window=20), replace(tiny.config(
 
 @pytest.mark.parametrize("c", SHAPES + NEAR)
 @pytest.mark.parametrize(("window", "sinks"), [(40, 4), (16, 0), (133, 3), (200, 4), (1, 1), (5, 16)])
+@pytest.mark.slow
 def test_attention_equals_reference(c: LlamaConfig, window: int, sinks: int) -> None:
     """Streams in uneven chunks through slides of the buffer, two lanes and then one."""
     slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(window)
@@ -141,6 +142,7 @@ def tokens() -> np.ndarray:
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 @pytest.mark.parametrize("steps", [[1], [7, 64, 1], [400]], ids=str)
+@pytest.mark.slow
 def test_nothing_but_the_input_decides(tiny_model: IntegerModel, tokens: np.ndarray, options: dict[str, Any], steps: list[int]) -> None:
     if options.get("kernel") and not gemm.is_exact(gemm.KERNELS[options["kernel"]], [(64, 64)], CPU):
         pytest.skip(f"{options['kernel']} products are not exact on this machine, and the probe refuses them")
@@ -276,6 +278,7 @@ def test_compiled_products(rows: int, shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("rows", [1, 3, 40, 300])
 @pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.slow
 def test_fused_layers_equal_the_reference(rows: int, threads: int) -> None:
     model = small_model(SMOL)
     tokens = np.random.default_rng(3).integers(0, model.config.vocab, (1, 600)).astype(np.int32)

@@ -69,6 +69,7 @@ def decompressed(d: Decompressor, parts: list[bytes], max_length: int = -1) -> b
     max_length=st.sampled_from([-1, 1, 7, 1000]),
 )
 @settings(max_examples=examples(100), deadline=None)
+@pytest.mark.slow
 def test_pieces_do_not_matter(data: bytes, seed: int, longest: int, block: int, max_length: int) -> None:
     codec = plain(block)
     archive = codec.compress(data)

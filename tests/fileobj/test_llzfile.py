@@ -117,6 +117,7 @@ def written(codec: Codec, data: bytes, step: int) -> bytes:
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\xff\0" * 300, numbered(3)], ids=["empty", "byte", "binary", "lines"])
 @pytest.mark.parametrize("step", [1, 99, 100, 101, 10_000])
+@pytest.mark.slow
 def test_writes_what_compress_makes(data: bytes, step: int) -> None:
     codec = plain()
     archive = written(codec, data, step)
@@ -348,6 +349,7 @@ def test_every_cut_is_an_error() -> None:
     never_wrong(codec, archive + b"rubbish", data, (DamagedArchiveError,))
 
 
+@pytest.mark.slow
 def test_damage_to_coded_blocks(eager: Codec, coded: bytes) -> None:
     for at in range(3, len(coded), len(coded) // 12):
         damaged = bytearray(coded)
@@ -518,6 +520,7 @@ def test_reading_without_the_model(coded: bytes, tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "latin-1", "utf-8-sig"])
 @pytest.mark.parametrize("newline", [None, "", "\n", "\r\n"])
+@pytest.mark.slow
 def test_text(tmp_path: Path, encoding: str, newline: str | None) -> None:
     codec, text = plain(), "Käse\nund\r\nBrötchen\n\nfür alle, daß es so sei " * 20
     path, like = tmp_path / "a.llz", tmp_path / "a.txt"
@@ -642,6 +645,7 @@ def test_fsspec_leaves_no_whole_archive(tmp_path: Path, size: int, mode: str, pl
         fsspec.utils.compressions.pop("llz", None)
 
 
+@pytest.mark.slow
 def test_fsspec_loads_the_model_once(
     tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

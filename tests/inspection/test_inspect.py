@@ -40,6 +40,7 @@ NASTY = 'a\tb\r\n\x1b[31m<script>alert("x")</script>\x00 שלום, мир 漢字
 
 
 @pytest.mark.parametrize("options", [{"lanes": 1}, {"lanes": 7}, {"level": 1, "lanes": 3}, {"level": 9}, {"level": 2}])
+@pytest.mark.slow
 def test_costs_are_what_the_archive_spends(tiny_model: IntegerModel, options: dict[str, Any]) -> None:
     """Also where several ways are tried first, as up to 4,096 symbols; observing changes nothing."""
     for content in (TEXT[:9000], TEXT[:500]):
@@ -192,6 +193,7 @@ def inspected(result: Result) -> str:
     return result.stdout.decode()
 
 
+@pytest.mark.slow
 def test_a_token_a_line_where_there_are_no_colours(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a.txt").write_bytes(TEXT[:600])
     text = inspected(run("inspect", "--lanes", "2", "a.txt"))
@@ -212,6 +214,7 @@ def test_a_token_a_line_where_there_are_no_colours(run: Run, work: Path) -> None
     assert sorted(p.name for p in work.iterdir()) == ["a.txt"]
 
 
+@pytest.mark.slow
 def test_colours_are_for_terminals(run: Run, work: Path, tiny_folder: Path, tmp_path: Path) -> None:  # noqa: F811
     (work / "a.txt").write_bytes(TEXT[:300])
 
@@ -231,6 +234,7 @@ def test_colours_are_for_terminals(run: Run, work: Path, tiny_folder: Path, tmp_
     assert inspected(run("inspect", "--color", "always", "-q", "a.txt", extra={"NO_COLOR": "1"})) in colours
 
 
+@pytest.mark.slow
 def test_json(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes(NASTY)
     document = json.loads(inspected(run("inspect", "--json", "-1", "a")))
@@ -242,6 +246,7 @@ def test_json(run: Run, work: Path) -> None:  # noqa: F811
     assert sum(b["tokens"] for b in document["histogram"]) == len(document["tokens"])
 
 
+@pytest.mark.slow
 def test_part_of_a_file(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes("ab漢字".encode() * 50)
     for size, kept in (("12", 10), ("13", 13), ("1K", 400)):
@@ -254,6 +259,7 @@ def test_part_of_a_file(run: Run, work: Path) -> None:  # noqa: F811
     assert subprocess.run(endless, shell=True, capture_output=True, check=False, timeout=60, env=env).stdout.split() == [b"0"]
 
 
+@pytest.mark.slow
 def test_nothing_and_what_is_no_text(run: Run, work: Path) -> None:  # noqa: F811
     assert inspected(run("inspect", "--html", "x.html", stdin=b"")) == "standard input: 0 bytes\n"
     assert "Nothing to show" in (work / "x.html").read_text("utf-8")
@@ -263,6 +269,7 @@ def test_nothing_and_what_is_no_text(run: Run, work: Path) -> None:  # noqa: F81
     assert "It holds them packed as xz would, which is smaller" in binary
 
 
+@pytest.mark.slow
 def test_errors(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes(TEXT[:300])
     (work / "page").write_text("precious")

@@ -157,6 +157,7 @@ def test_other_model_or_damage(codec: MessageCodec, tiny_model: IntegerModel) ->
     assert {type(text) for text in cut} <= {bytes, DamagedMessageError}
 
 
+@pytest.mark.slow
 def test_real_messages(real: MessageCodec) -> None:
     texts = (ROOT / "examples" / "messages.txt").read_bytes().splitlines()
     assert len(texts) == 20

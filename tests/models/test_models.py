@@ -161,7 +161,7 @@ def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
     near = replace(tiny_model, config=replace(tiny_model.config, local_heads=(1, 2), local_window=8))
     assert near.digest() != tiny_model.digest()
     assert near.digest() != replace(near, config=replace(near.config, local_window=9)).digest()
-    assert near.config == LlamaConfig(**json.loads(json.dumps(near.config.as_dict())))
+    assert near.config == LlamaConfig.from_dict(json.loads(json.dumps(near.config.as_dict())))
     for wrong in ({"local_heads": (4,), "local_window": 8}, {"local_heads": (0,), "local_window": 0}):
         with pytest.raises(ModelFormatError, match="local-attention heads"):
             replace(tiny_model.config, **wrong)  # type: ignore[arg-type]
@@ -282,6 +282,7 @@ def test_the_real_model_converts_to_its_pins(real_model: IntegerModel) -> None:
     assert set(expected_shapes(real_model.config)) >= {"29.down", "norm"}
 
 
+@pytest.mark.slow
 def test_models_that_share_weights_are_told_apart_by_their_tokenizers(folder: Path, cache: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(folder, tmp_path / "other"))
     settings = json.loads((other / "tokenizer.json").read_text("utf-8"))

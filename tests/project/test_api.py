@@ -79,6 +79,7 @@ def test_arguments_out_of_range(arguments: dict[str, int]) -> None:
         llmzip.compress(b"", **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_example_with_files(tiny_folder: Path, tmp_path: Path) -> None:
     result = python("examples/files.py", LLMZIP_MODEL=str(tiny_folder), LLMZIP_CACHE=str(tmp_path))
     assert result.returncode == 0, result.stderr
@@ -86,6 +87,7 @@ def test_example_with_files(tiny_folder: Path, tmp_path: Path) -> None:
     assert "packed: ['python_api.py']" in result.stdout
 
 
+@pytest.mark.slow
 def test_example_with_tables(tiny_folder: Path, tmp_path: Path) -> None:
     result = python("examples/tables.py", LLMZIP_MODEL=str(tiny_folder), LLMZIP_CACHE=str(tmp_path))
     assert result.returncode == 0, result.stderr

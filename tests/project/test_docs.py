@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -158,7 +160,11 @@ def test_readme_figures_are_the_measured_ones() -> None:
 
 
 def test_ci_runs_the_readme_command() -> None:
-    command = re.search(r"<!-- test -->\s*```sh\n(.*?)```", README, re.S)
-    assert command
-    assert "pytest" in command[1]
-    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    for name, holds in (("test", "pytest"), ("example", "llmzip compress")):
+        made = subprocess.run(
+            [sys.executable, "scripts/readme_command.py", name], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        assert holds in made
+        assert made in README
+        assert f"readme_command.py {name}" in (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    assert "readme_command.py test" in (ROOT / ".ci" / "run").read_text()

@@ -153,6 +153,7 @@ def test_the_archive_has_all_kinds(made: Made) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_put_right(made: Made) -> None:
     """Every bit of all records' beginnings and ends and of the starts of frames; of the rest, some."""
     near = {at + i for item in made.items for at in (item.start, item.stop - 6) for i in range(6)}
@@ -249,6 +250,7 @@ def cut(data: bytes, rng: random.Random) -> tuple[bytes, Span]:
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_damage_anywhere(made: Made, name: str) -> None:
     """Where the end of one frame and the start of the next are destroyed together, it is not known what more was between them."""
     borders = [(item.start - 20, item.stop + 20) for item in made.items if isinstance(item, Start) and item.start]

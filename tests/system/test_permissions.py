@@ -16,7 +16,11 @@ from llmzip.system.output_files import writing
 from tests.cli.test_cli_files import here, llmzip  # noqa: F401  a fixture
 from tests.support.strangers import NOBODY, ROOT, unprivileged
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("here"), pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("here"),
+    pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's"),
+]
 NOISE = random.Random(1).randbytes(5000)
 LAST_YEAR = 1_000_000_000_123_456_789  # in nanoseconds
 # cap_setuid, effective and permitted, as `setcap` writes it

@@ -103,6 +103,7 @@ def ends(kind: str) -> tuple[int, int]:
 
 @pytest.mark.parametrize("kind", OPENED)
 @pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.slow
 def test_whole_reads_and_writes(kind: str, blocking: bool) -> None:
     reader, writer = ends(kind)
     os.set_blocking(reader, blocking)
@@ -322,6 +323,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
 
 @pytest.mark.parametrize("mode", [m for m in MODES if m != "as it is"])
 @pytest.mark.parametrize("name", PLAIN_COMMANDS)
+@pytest.mark.slow
 def test_commands_without_a_model(given: tuple[Path, dict[str, bytes]], name: str, mode: str) -> None:
     folder, inputs = given
     args, data = PLAIN_COMMANDS[name][0], inputs[PLAIN_COMMANDS[name][1]]
@@ -331,6 +333,7 @@ def test_commands_without_a_model(given: tuple[Path, dict[str, bytes]], name: st
     assert dripped(args, data, blocking, folder, os.environ | more) == (usual.returncode, usual.stdout, usual.stderr)
 
 
+@pytest.mark.slow
 def test_commands_with_a_model(run: Run, tiny_folder: Path) -> None:  # noqa: F811
     work, short = run.work, TEXT[:300]  # type: ignore[attr-defined]
     env = os.environ | {"LLMZIP_CACHE": str(work.parent / "cache"), "LLMZIP_MODEL": str(tiny_folder), "PYTHONUNBUFFERED": "1"}
@@ -390,6 +393,7 @@ def test_sockets_as_standard_streams(given: tuple[Path, dict[str, bytes]]) -> No
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.slow
 def test_stopped_and_continued(given: tuple[Path, dict[str, bytes]], mode: str) -> None:
     """Also while it waits to read, and to write."""
     folder, inputs = given
@@ -424,6 +428,7 @@ def test_stopped_and_continued(given: tuple[Path, dict[str, bytes]], mode: str) 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("name", [n for n in PLAIN_COMMANDS if n != "test"])
+@pytest.mark.slow
 def test_output_that_finds_no_more_room(given: tuple[Path, dict[str, bytes]], name: str, unbuffered: str, tmp_path: Path) -> None:
     """After a part of it was written: one line, and no success."""
     _, inputs = given
@@ -454,6 +459,7 @@ def test_output_that_finds_no_more_room(given: tuple[Path, dict[str, bytes]], na
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.slow
 def test_a_message_that_finds_no_room(run: Run, tiny_folder: Path, unbuffered: str) -> None:  # noqa: F811
     work = run.work  # type: ignore[attr-defined]
     env = os.environ | {"PYTHONUNBUFFERED": unbuffered, "LLMZIP_CACHE": str(work.parent / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
