@@ -44,8 +44,8 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
         raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
     with reading(name) as source:
         archive = streams.read_all(source)
-        mended = repair_archive(archive)
-        repaired = mended.archive if mended else repaired_archive(archive)
+        result = repair_archive(archive)
+        repaired = result.archive if result else repaired_archive(archive)
         changed = repaired != archive
         if out is None and changed:
             out = name.removesuffix(SUFFIX) + f".repaired{SUFFIX}"
@@ -53,11 +53,11 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
             with writing(out, force, None if STDIO in (name, out) else source) as sink:
                 streams.write(sink, repaired)
     if not quiet:
-        say(name, _done(mended, changed, out))
+        say(name, _done(result, changed, out))
 
 
-def _done(mended: RepairResult | None, changed: bool, out: str | None) -> str:
-    if mended is None or not changed:
-        return "is whole" + ("" if mended else ", and has no parity")
+def _done(result: RepairResult | None, changed: bool, out: str | None) -> str:
+    if result is None or not changed:
+        return "is whole" + ("" if result else ", and has no parity")
     where = "" if out == STDIO else f"; the repaired archive is {shown(str(out))}"
-    return (f"{damage.LOST}, and is left out" if mended.lost else f"was damaged; {damage.extent(mended)}") + where
+    return (f"{damage.LOST}, and is left out" if result.lost else f"was damaged; {damage.extent(result)}") + where

@@ -96,12 +96,12 @@ def _exit_code(gap: Gap) -> int:
     return NotReproducedError.exit_code if gap.reason == NOT_REPRODUCED else 0 if gap.harmless else 1
 
 
-def _lines(part: Piece | Gap, gap: str, mended: str) -> Iterator[str]:
+def _lines(part: Piece | Gap, gap: str, repaired: str) -> Iterator[str]:
     """One line about a part, or none."""
     if isinstance(part, Gap):
         yield f"{'damaged, but nothing is missing' if part.harmless else gap}: {_where(part)} ({part.reason})"
     elif part.mended:
-        yield f"{mended}: {_where(part)} ({part.mended})"
+        yield f"{repaired}: {_where(part)} ({part.mended})"
 
 
 def _where(place: Place) -> str:
