@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,18 @@ def codec(tiny_model: IntegerModel) -> Codec:
     return fixed_codec(tiny_model)
 
 
+@pytest.fixture
+def same_working_directory() -> Iterator[None]:
+    """Fail a test that leaves the process in another folder, where the next tests would run. Looks after `monkeypatch` has restored its own changes."""
+    before = os.getcwd()
+    yield
+    after = os.getcwd()
+    os.chdir(before)
+    assert after == before
+
+
 @pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def plain_environment(same_working_directory: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LLMZIP_MODEL", "LLMZIP_DEVICE", "LLMZIP_OFFLINE", "LLMZIP_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")

@@ -273,18 +273,17 @@ def test_names_of_any_bytes(here: Path, tiny_folder: Path) -> None:
 def test_names_that_are_too_long_are_found_out_first(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from llmzip.codec.codec import Codec
 
-    monkeypatch.setattr(Codec, "compress_stream", None)  # nothing is to be coded
-    for name in ("x" * 252, "\u00e9" * 126):
-        Path(name).write_bytes(PLAIN)
-        for args in ([name], ["-f", name], ["--verify", name]):
-            refused(llmzip(*args), 1, "file name too long", "-o")
-        os.unlink(name)
-    Path("a").write_bytes(PLAIN)
-    for args in (["-o", "y" * 256, "a"], ["inspect", "--html", "y" * 256, "a"], ["models", "export", "tiny", "-o", "y" * 256]):
-        refused(llmzip(*args), 1, "file name too long")
-    assert os.listdir() == ["a"]
-    monkeypatch.undo()
-    os.chdir(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(Codec, "compress_stream", None)  # nothing is to be coded
+        for name in ("x" * 252, "\u00e9" * 126):
+            Path(name).write_bytes(PLAIN)
+            for args in ([name], ["-f", name], ["--verify", name]):
+                refused(llmzip(*args), 1, "file name too long", "-o")
+            os.unlink(name)
+        Path("a").write_bytes(PLAIN)
+        for args in (["-o", "y" * 256, "a"], ["inspect", "--html", "y" * 256, "a"], ["models", "export", "tiny", "-o", "y" * 256]):
+            refused(llmzip(*args), 1, "file name too long")
+        assert os.listdir() == ["a"]
     Path("z" * 251).write_bytes(PLAIN)
     assert llmzip("z" * 251).exit_code == 0
     assert llmzip("-dc", "z" * 251 + ".llz").stdout_bytes == PLAIN

@@ -45,5 +45,6 @@ def test_settings_are_told_apart() -> None:
 @pytest.mark.parametrize("vnni", [True, False])
 def test_products_compile_for_other_processors(vnni: bool) -> None:
     command = [sys.executable, "-m", "tests.support.compile_worker"]
-    result = subprocess.run(command, env=os.environ | (matrix.CASCADE_LAKE if vnni else matrix.SKYLAKE), capture_output=True, text=True)
+    environment = os.environ | (matrix.CASCADE_LAKE if vnni else matrix.SKYLAKE)
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.stdout.strip() == str(vnni), result.stderr

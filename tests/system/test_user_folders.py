@@ -254,11 +254,11 @@ def test_rubbish_among_compiled_code(shared: str, tmp_path: Path, content: bytes
     """All files of one function, so that not much has to be compiled."""
     archive = warm(shared)
     shutil.copytree(TREE / "llmzip", tmp_path / "lib" / "llmzip")
-    files = list((tmp_path / "lib").rglob("bias._update*.compiled"))
+    files = list((tmp_path / "lib").rglob("bias.update*.compiled"))
+    assert files
     for file in files:
         file.write_bytes(content)
     assert done(run([*LLMZIP, "-c", "--model", shared], TEXT, PYTHONPATH=str(tmp_path / "lib"))) == archive
-    assert files
     assert any(len(file.read_bytes()) > 1000 for file in files)  # there may be code for other processors, too
 
 
