@@ -28,11 +28,12 @@ from llmzip.coding.lanes import default_lanes
 from llmzip.engine import numerics as nm
 from llmzip.engine.kernels.arguments import Constants, Scaled, Turns
 from llmzip.engine.kernels.attention import attend_kernel
+from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import shared_product
 from llmzip.engine.kernels.quads import operand
 from llmzip.engine.kernels.rows import f32, i32
 from llmzip.engine.kernels.simd import largest
-from llmzip.engine.kernels.tiles import OUTPUTS, QUAD, tile
+from llmzip.engine.kernels.tiles import tile
 from llmzip.entropy import compiled_frequencies
 from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder, CompiledRangeEncoder
 from llmzip.models import resolve

@@ -95,7 +95,7 @@ class Adapter:
         return _joined([found for found, _, _ in parts]), _joined([start for _, start, _ in parts]), _joined([freq for _, _, freq in parts])
 
     def _code(self, logits: Logits, hidden: HostHidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
-        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients()
+        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
         if self._observer:
             self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
         start, freq = compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, gradients)
@@ -103,7 +103,7 @@ class Adapter:
         return start, freq
 
     def _find(self, logits: Logits, hidden: HostHidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
-        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients()
+        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
         found, start, freq = compiled_frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, gradients)
         self._note(hidden, found, gradients)
         return found, start, freq

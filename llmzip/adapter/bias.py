@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.adapter.kernels import bias as kernels
-from llmzip.entropy.frequencies import TOTAL_BITS, Gradients
+from llmzip.entropy.frequencies import TOTAL_BITS, Gradients, gradients_onto
 from llmzip.parameters import BiasParameters
 
 _f32 = np.float32
@@ -43,9 +43,9 @@ class VocabularyBias:
             self._rate, self._prior = _f32(parameters.rate / 16), _f32(parameters.prior)
             self._seen = np.zeros(vocab, _f32)
 
-    def gradients(self) -> Gradients:
+    def gradients(self, rows: int) -> Gradients:
         """Where the next rows leave their gradients."""
-        return Gradients(self.expected, self.shift)
+        return gradients_onto(self.expected, self.shift, rows)
 
     def note(self, symbols: NDArray[np.int32]) -> None:
         """Take symbols that were coded, int32 [n]. Raw bytes have no bias."""

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.adapter.kernels import neighbours as kernels
-from llmzip.adapter.kernels.neighbours import BUCKETS, RANGE
+from llmzip.adapter.kernels.neighbours import BUCKETS, RANGE, Memory
 from llmzip.engine.hidden import HostHidden
+from llmzip.engine.kernels import packing
 from llmzip.engine.kernels.products import shared_product
-from llmzip.engine.kernels.quads import QUAD
-from llmzip.engine.kernels.tiles import OUTPUTS
 from llmzip.entropy.frequencies import MOST_ODDS, Gradients, Votes
 from llmzip.parameters import NeighbourParameters
 
@@ -64,14 +63,12 @@ class Neighbours:
     def __init__(self, parameters: NeighbourParameters, width: int, symbols: int, total: int, rows: int, threads: int) -> None:
         self.capacity = 1 << parameters.capacity_bits
         room = min(self.capacity, total)
-        blocks = -(-room // OUTPUTS)
-        self._keys = np.zeros((blocks, width // QUAD, OUTPUTS, QUAD), np.uint8)  # in the layout of packed weights, see `tiles.pack`
-        self._scales, self._symbols = np.zeros(room, _f32), np.zeros(room, np.int32)
+        self._memory = Memory(np.zeros(packing.shape(room, width), np.uint8), np.zeros(room, _f32), np.zeros(room, np.int32))
         self._alphabet, self._threads = symbols, threads
         self._factor, self._ranges = factors(parameters, width)
         self._shares = Shares()
         self.seen = 0
-        self._dots = np.empty((rows, blocks * OUTPUTS), np.int32)
+        self._dots = np.empty((rows, packing.blocks(room) * packing.OUTPUTS), np.int32)
         self._voted, self._masses = np.empty((rows, room), np.int32), np.empty((rows, room), np.int64)
         self._bucket: NDArray[np.int64] | None = None  # None while there are no neighbours
         self._pending: list[tuple[HostHidden, NDArray[np.int32], NDArray[np.int64] | None, Gradients]] = []
@@ -86,22 +83,21 @@ class Neighbours:
         """Fill with random symbols after random ones of these states, as if `seen` symbols had been coded: for timing what comes then."""
         random = np.random.default_rng(0)
         which, symbols = random.integers(len(state.q), size=seen), random.integers(self._alphabet, size=seen, dtype=np.int32)
-        kernels.keep(state.q[which], state.scale[which], symbols, 0, self.capacity, self._keys, self._scales, self._symbols)
+        kernels.keep(state.q[which], state.scale[which], symbols, 0, self.capacity, self._memory)
         self.seen = seen
 
     def predict(self, state: HostHidden) -> Votes:
         """Votes on the symbol that follows each of n states."""
         n, kept = len(state.q), min(self.seen, self.capacity)
-        count, bucket = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        bucket = np.zeros(n, np.int64)
+        votes = Votes(np.zeros(n, np.int64), self._voted, self._masses, np.empty(n, _f32))
         if kept:
-            shared_product(state.q, self._keys[: -(-kept // OUTPUTS)], self._dots, self._threads)
+            shared_product(state.q, self._memory.keys[: packing.blocks(kept)], self._dots, self._threads)
             near = state.scale * self._factor
-            kernels.vote(
-                self._dots, kept, self._scales, near, self._symbols, self._alphabet, self._ranges,
-                count, self._voted, self._masses, bucket, self._threads,
-            )  # fmt: skip
+            kernels.vote(self._dots, kept, near, self._memory, self._alphabet, self._ranges, votes, bucket, self._threads)
         self._bucket = bucket if kept else None
-        return Votes(count, self._voted, self._masses, self._shares.odds(bucket))
+        votes.odds[:] = self._shares.odds(bucket)
+        return votes
 
     def note(self, state: HostHidden, symbols: NDArray[np.int32], gradients: Gradients) -> None:
         """Take the symbols that followed the states of the last `predict`, int32 [n], and their weights."""
@@ -112,6 +108,6 @@ class Neighbours:
         for state, symbols, bucket, gradients in self._pending:
             if bucket is not None:
                 self._shares.update(bucket, gradients.own, gradients.voted)
-            kernels.keep(state.q, state.scale, symbols, self.seen, self.capacity, self._keys, self._scales, self._symbols)
+            kernels.keep(state.q, state.scale, symbols, self.seen, self.capacity, self._memory)
             self.seen += len(symbols)
         self._pending.clear()

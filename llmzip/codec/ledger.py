@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.entropy import compiled_frequencies
-from llmzip.entropy.frequencies import TOTAL_BITS, Gradients, Logits, Votes, no_votes
+from llmzip.entropy.frequencies import TOTAL_BITS, Logits, Votes, no_gradients, no_votes
 
 if TYPE_CHECKING:
     from llmzip.archive.records import CodedBlock
@@ -50,7 +50,7 @@ class Ledger:
         none = no_votes(len(coded))
 
         def bits(some_bias: NDArray[np.float32], some_votes: Votes) -> float:
-            _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, Gradients())
+            _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, no_gradients(len(coded)))
             return float((TOTAL_BITS - np.log2(freq)).sum())
 
         self.frozen += bits(np.zeros_like(bias), none)

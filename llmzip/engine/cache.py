@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from llmzip.engine.kernels.arguments import CacheArrays, Table
+from llmzip.engine.kernels.packing import OFFSET
 from llmzip.engine.rope import Rotations
 from llmzip.models.config import LlamaConfig
 from llmzip.parameters import AttentionSpan
 
-OFFSET = 128  # added to keys, which are stored as unsigned integers
 KEY_BLOCK = 16  # keys that lie together in `k`; buffers slide by whole blocks
 _ALIGN = 64  # slots come in multiples of this
 _SLACK = 96  # least number of steps between two slides

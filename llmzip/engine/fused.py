@@ -20,13 +20,14 @@ from torch import Tensor
 
 from llmzip.engine import numerics as nm
 from llmzip.engine.cache import KEY_BLOCK
+from llmzip.engine.kernels import packing
 from llmzip.engine.kernels.arguments import Constants, LayerWeights, Turns
 from llmzip.engine.kernels.layers import PAD, run_layers
+from llmzip.engine.kernels.packing import OUTPUTS, pack
 from llmzip.engine.kernels.products import head_kernel, shared_product
-from llmzip.engine.kernels.quads import QUAD
 from llmzip.engine.kernels.rows import f32, i32
 from llmzip.engine.kernels.simd import VECTOR, size
-from llmzip.engine.kernels.tiles import MOST_INPUTS, OUTPUTS, pack
+from llmzip.engine.kernels.tiles import MOST_INPUTS
 from llmzip.models.convert import MATRICES
 from llmzip.models.rotate import block_size
 
@@ -48,7 +49,7 @@ class FusedLayers:
         weights: list[Any] = []
         for part in MATRICES:
             n, k = model.tensors[f"0.{part}"].shape
-            w = np.empty((c.layers, -(-n // OUTPUTS), k // QUAD, OUTPUTS, QUAD), np.uint8)
+            w = np.empty((c.layers, *packing.shape(n, k)), np.uint8)
             for i in range(c.layers):
                 w[i] = pack(model.tensors[f"{i}.{part}"])
             weights += [w, np.stack([model.tensors[f"{i}.{part}.scale"] for i in range(c.layers)])]

@@ -15,11 +15,7 @@ def intervals(
     """Cumulative frequency below, and frequency of, the symbol `coded` [n] in each row; as many threads as `gradients` has parts."""
     n = len(coded)
     start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
-    gradients.own, gradients.voted = np.empty(n, np.int64), np.empty(n, np.int64)
-    given = (votes.count, votes.symbols, votes.masses, votes.odds)
-    kernels.intervals(
-        logits, bias, *given, symbols, coded, start, freq, gradients.expected, gradients.shift, gradients.own, gradients.voted
-    )
+    kernels.intervals(logits, bias, votes, symbols, coded, start, freq, gradients)
     return start, freq
 
 
@@ -30,9 +26,5 @@ def find(
     n = len(targets)
     found = np.empty(n, np.int32)
     start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
-    gradients.own, gradients.voted = np.empty(n, np.int64), np.empty(n, np.int64)
-    given = (votes.count, votes.symbols, votes.masses, votes.odds)
-    kernels.find(
-        logits, bias, *given, symbols, targets, found, start, freq, gradients.expected, gradients.shift, gradients.own, gradients.voted
-    )
+    kernels.find(logits, bias, votes, symbols, targets, found, start, freq, gradients)
     return found, start, freq

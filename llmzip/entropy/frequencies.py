@@ -17,7 +17,7 @@ never uses them. A decoder that is out of step hits them sooner or later, and so
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,18 +36,17 @@ Logits = NDArray[np.float32]  # [n, vocab]
 Integers = NDArray[np.int64]  # [n]
 
 
-@dataclass(frozen=True)
-class Votes:
-    """Votes for a few symbols in each of n rows.
+class Votes(NamedTuple):
+    """Votes for a few symbols in each of n rows. Kernels take it as it is.
 
     Attributes:
-        count: number of symbols with votes, int64 [n]; may be 0.
-        symbols: int32 [n, largest count or more]; the first `count` of each row are distinct.
+        counts: number of symbols with votes, int64 [n]; may be 0.
+        symbols: int32 [n, largest count or more]; the first `counts` of each row are distinct.
         masses: mass of each, int64 [n, largest count or more], from 1 to 2^38.
         odds: weight of all votes of a row relative to its logits, float32 [n], at most MOST_ODDS.
     """
 
-    count: Integers
+    counts: Integers
     symbols: NDArray[np.int32]
     masses: NDArray[np.int64]
     odds: NDArray[np.float32]
@@ -61,9 +60,8 @@ def no_votes(rows: int) -> Votes:
     return Votes(np.zeros(rows, np.int64), np.zeros((rows, 1), np.int32), np.zeros((rows, 1), np.int64), np.zeros(rows, np.float32))
 
 
-@dataclass
-class Gradients:
-    """What coded symbols say about the adapter; `intervals` and `find` collect it.
+class Gradients(NamedTuple):
+    """What the coded symbols of n rows say about the adapter. `intervals` and `find` write it. Kernels take it as it is.
 
     Attributes:
         expected: probabilities without votes, summed over rows, int32 [threads, vocab], in units of 2^(shift - TOTAL_BITS); of size 0
@@ -73,10 +71,20 @@ class Gradients:
         voted: its weight by votes, int64 [n].
     """
 
-    expected: NDArray[np.int32] = field(default_factory=lambda: np.zeros((1, 0), np.int32))
-    shift: int = 0
-    own: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
-    voted: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    expected: NDArray[np.int32]
+    shift: int
+    own: Integers
+    voted: Integers
+
+
+def gradients_onto(expected: NDArray[np.int32], shift: int, rows: int) -> Gradients:
+    """Room for the gradients of `rows` rows, whose probabilities are added to `expected`."""
+    return Gradients(expected, shift, np.empty(rows, np.int64), np.empty(rows, np.int64))
+
+
+def no_gradients(rows: int) -> Gradients:
+    """Room for rows that nothing is learned from: no probabilities are summed."""
+    return gradients_onto(np.zeros((1, 0), np.int32), 0, rows)
 
 
 def weights(logits: Logits, bias: NDArray[np.float32], symbols: int) -> tuple[NDArray[np.int64], Integers]:
@@ -91,7 +99,7 @@ def weights(logits: Logits, bias: NDArray[np.float32], symbols: int) -> tuple[ND
 def vote_weights(own: NDArray[np.int64], votes: Votes) -> NDArray[np.int64]:
     """What `votes` add to the weights `own`, int64 [n, symbols]."""
     out = np.zeros_like(own)
-    for i, n in enumerate(votes.count):
+    for i, n in enumerate(votes.counts):
         if n:
             mass = votes.masses[i, :n]
             scale = (votes.odds[i] * np.float32(own[i].sum())) / np.float32(mass.sum())

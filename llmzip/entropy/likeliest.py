@@ -11,11 +11,11 @@ from llmzip.entropy.kernels import likeliest as kernels
 
 def likeliest(
     logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, most: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:  # fmt: skip
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The `most` symbols of largest frequency, int32 [n, most], largest first, and their frequencies, int64 [n, most].
 
     They are those of `frequencies.frequencies`; of equally frequent symbols the first comes first.
     """
     found, freq = np.zeros((len(logits), most), np.int32), np.zeros((len(logits), most), np.int64)
-    kernels.likeliest(logits, bias, votes.count, votes.symbols, votes.masses, votes.odds, symbols, found, freq)
+    kernels.likeliest(logits, bias, votes, symbols, found, freq)
     return found, freq

@@ -92,7 +92,7 @@ def test_lanes_are_learned_from_in_order() -> None:
         adapter.update()
         assert adapter.neighbours
         votes = adapter.neighbours.predict(state)
-        results.append({int(s) for i in range(20) for s in votes.symbols[i, : votes.count[i]]})
+        results.append({int(s) for i in range(20) for s in votes.symbols[i, : votes.counts[i]]})
     assert results[0] <= set(range(4, 20))
     assert results[1] <= set(range(16))
     assert results[0] != results[1]
@@ -102,7 +102,7 @@ def test_bias_goes_to_what_comes() -> None:
     bias = VocabularyBias(BIAS, 8, rows=4, threads=1)
     assert bias.shift == 0
     for _ in range(30):
-        gradients = bias.gradients()
+        gradients = bias.gradients(4)
         gradients.expected[0] += np.int32(4 * (1 << TOTAL_BITS) // 8)  # what a flat prediction expects of four rows
         bias.note(np.array([3, 3, 3, 8], np.int32))  # 8 is a raw byte
         bias.update()
@@ -114,7 +114,7 @@ def test_bias_goes_to_what_comes() -> None:
 def test_literal_values_of_a_bias() -> None:
     """One round of one row: a token given 3/4 that came, and one given 1/4 that did not."""
     bias = VocabularyBias(BiasParameters(32, 3), 2, rows=1, threads=1)
-    bias.gradients().expected[0] = [3 << 26, 1 << 26]
+    bias.gradients(1).expected[0] = [3 << 26, 1 << 26]
     bias.note(np.array([0], np.int32))
     bias.update()
     assert bias.values.tolist() == [np.float32(0.5) / np.float32(3.25), np.float32(-0.5) / np.float32(3.25)]
@@ -144,7 +144,7 @@ def test_shares_learn_and_stay_in_bounds() -> None:
 def test_no_votes_before_anything_is_known() -> None:
     n = nb.Neighbours(NEIGHBOURS, 16, 300, total=100, rows=4, threads=1)
     state = Hidden(np.ones((3, 16), np.int8), np.ones(3, np.float32))  # type: ignore[type-var]
-    assert n.predict(state).count.tolist() == no_votes(3).count.tolist()  # type: ignore[arg-type]
+    assert n.predict(state).counts.tolist() == no_votes(3).counts.tolist()  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))

@@ -15,9 +15,9 @@ import torch
 from llmzip.engine import build, gemm, reference
 from llmzip.engine.cache import KVCache
 from llmzip.engine.fused import FusedLayers, faster_up_to
+from llmzip.engine.kernels.packing import pack
 from llmzip.engine.kernels.products import product, shared_product
 from llmzip.engine.kernels.rows import i32
-from llmzip.engine.kernels.tiles import pack
 from llmzip.engine.numba_ops import NumbaOps
 from llmzip.engine.probe import small_model
 from llmzip.engine.rope import rotation, turn_fractions, turn_table

@@ -47,7 +47,7 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
     start, freq = fq.intervals_reference(f, coded)
     for known in (True, False):
         for at in (start, start + freq - 1, np.zeros(n, np.int64), np.full(n, TOTAL - 1)):
-            gradients = fq.Gradients(np.zeros((2, vocab), np.int32), shift)
+            gradients = fq.gradients_onto(np.zeros((2, vocab), np.int32), shift, len(coded))
             if known:
                 got = (coded, *compiled.intervals(logits, bias, votes, symbols, coded, gradients))
             else:
@@ -68,8 +68,8 @@ def test_real_vocabulary_size() -> None:
     f = fq.frequencies(logits, bias, votes, 49408)
     coded = np.array([0, 49151, 49152 + 255], dtype=np.int32)
     want = fq.intervals_reference(f, coded)
-    assert np.array_equal(compiled.intervals(logits, bias, votes, 49408, coded, fq.Gradients()), want)
-    assert np.array_equal(compiled.find(logits, bias, votes, 49408, want[0], fq.Gradients())[0], coded)
+    assert np.array_equal(compiled.intervals(logits, bias, votes, 49408, coded, fq.no_gradients(len(coded))), want)
+    assert np.array_equal(compiled.find(logits, bias, votes, 49408, want[0], fq.no_gradients(len(coded)))[0], coded)
 
 
 def test_ties_and_literal_values() -> None:
@@ -111,4 +111,6 @@ def test_most_odds_keep_the_total(spread: float) -> None:
     assert f[0, 49407] > 0.99 * TOTAL
     coded = np.array([49407, 5], np.int32)
     none = np.zeros(49152, np.float32)
-    assert np.array_equal(compiled.intervals(logits, none, votes, 49408, coded, fq.Gradients()), fq.intervals_reference(f, coded))
+    assert np.array_equal(
+        compiled.intervals(logits, none, votes, 49408, coded, fq.no_gradients(len(coded))), fq.intervals_reference(f, coded)
+    )

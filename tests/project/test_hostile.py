@@ -132,7 +132,7 @@ def test_memory_of_neighbours_is_what_it_is_said_to_be() -> None:
     for bits, total, rows in ((20, 1 << 24, 4), (20, 5000, 64), (4, 100, 1)):
         parameters = NeighbourParameters(bits, 80)
         n = Neighbours(parameters, 64, 500, total, rows, 1)
-        held = sum(a.nbytes for a in (n._keys, n._scales, n._symbols, n._dots, n._voted, n._masses))
+        held = sum(a.nbytes for a in (*n._memory, n._dots, n._voted, n._masses))
         said = Neighbours.memory(parameters, 64, total, rows)
         assert said <= held <= said + 32 * (64 + 4 * rows)  # filled up to a block of 32
 

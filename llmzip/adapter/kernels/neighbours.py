@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
-from llmzip.engine.kernels.quads import OFFSET, QUAD
-from llmzip.engine.kernels.tiles import OUTPUTS
+from llmzip.engine.kernels.packing import Packed, pack_row
 from llmzip.entropy.exponential import offset
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
 from llmzip.system.jit import compiled
@@ -22,15 +22,21 @@ _OFFSET = offset(MASS_BITS)
 _LEAST = _f32(-MASS_BITS)
 
 
+class Memory(NamedTuple):
+    """The states kept: packed keys of n rows, their scales float32 [n], and the symbols int32 [n] that followed."""
+
+    keys: Packed
+    scales: NDArray[np.float32]
+    symbols: NDArray[np.int32]
+
+
 @compiled()
-def keep(q: Any, scale: Any, symbols: Any, seen: Any, capacity: Any, keys: Any, scales: Any, kept: Any) -> None:
+def keep(q: Any, scale: Any, symbols: Any, seen: Any, capacity: Any, memory: Any) -> None:
     """Write states q int8 [n, width], their scales and symbols over the oldest of those kept."""
     for i in range(q.shape[0]):
         at = (seen + i) % capacity
-        block, place = keys[at // OUTPUTS], at % OUTPUTS
-        for j in range(q.shape[1]):
-            block[j // QUAD, place, j % QUAD] = np.uint8(np.int32(q[i, j]) + OFFSET)
-        scales[at], kept[at] = scale[i], symbols[i]
+        pack_row(q[i], memory.keys, at)
+        memory.scales[at], memory.symbols[at] = scale[i], symbols[i]
 
 
 @compiled(error_model="numpy", fastmath={"nnan", "nsz"})
@@ -46,11 +52,15 @@ def _closeness(dots: Any, scales: Any, near: Any, u: Any) -> Any:
 
 @compiled(parallel=True)
 def vote(
-    dots: Any, kept: Any, scales: Any, near: Any, symbols: Any, alphabet: Any, ranges: Any, count: Any, voted: Any, masses: Any,
-    bucket: Any, parts: Any,
+    dots: Any, kept: Any, near: Any, memory: Any, alphabet: Any, ranges: Any, votes: Any, bucket: Any, parts: Any
 ) -> None:  # fmt: skip
-    """Votes of the kept states on what follows each of n states, from their dot products int32 [n, kept]; see `neighbours`."""
+    """Votes of the kept states on what follows each of n states, from their dot products int32 [n, kept]; see `neighbours`.
+
+    Writes `bucket` int64 [n] and all of `votes` but its odds.
+    """
     n = near.shape[0]
+    _, scales, symbols = memory
+    count, voted, masses, _ = votes
     for part in nb.prange(parts):
         u, mass = np.empty(kept, np.float32), np.zeros(alphabet, np.int64)
         for i in range(part * n // parts, (part + 1) * n // parts):

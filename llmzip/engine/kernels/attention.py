@@ -9,9 +9,10 @@ import numba as nb
 import numpy as np
 
 from llmzip.engine import numerics as nm
-from llmzip.engine.cache import KEY_BLOCK, OFFSET
+from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels.attention_simd import mix, scores
-from llmzip.engine.kernels.quads import QUAD, operand, prepare
+from llmzip.engine.kernels.packing import OFFSET, QUAD
+from llmzip.engine.kernels.quads import operand, prepare
 from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, i8, i16, i32, jit, magnitude, parallel
 from llmzip.engine.kernels.simd import VECTOR, largest
 from llmzip.entropy.exponential import offset

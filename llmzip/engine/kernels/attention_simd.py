@@ -10,9 +10,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from llmzip.engine.cache import KEY_BLOCK, OFFSET
+from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import quads
-from llmzip.engine.kernels.quads import QUAD
+from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.simd import (
     F32,
     I32,

@@ -11,8 +11,8 @@ import numpy as np
 
 from llmzip.engine.kernels.arguments import CacheArrays, Scaled
 from llmzip.engine.kernels.attention import attend_kernel, store_kernel
+from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, shared_product
-from llmzip.engine.kernels.quads import QUAD
 from llmzip.engine.kernels.rows import (
     f32,
     i8,
@@ -27,7 +27,6 @@ from llmzip.engine.kernels.rows import (
     swiglu_rows,
 )
 from llmzip.engine.kernels.simd import VECTOR
-from llmzip.engine.kernels.tiles import OUTPUTS
 
 _SLICE = 32  # rows taken through a layer together
 MANY_ROWS = 2 * _SLICE  # a thread, from which on threads share rows

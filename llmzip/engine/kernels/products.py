@@ -9,9 +9,10 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from llmzip.engine.kernels.packing import OUTPUTS
 from llmzip.engine.kernels.quads import operand, prepare
 from llmzip.engine.kernels.rows import f32, i32, jit, parallel
-from llmzip.engine.kernels.tiles import OUTPUTS, tile
+from llmzip.engine.kernels.tiles import tile
 
 
 @jit

@@ -17,11 +17,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from llmzip.engine.cache import OFFSET as OFFSET
+from llmzip.engine.kernels.packing import QUAD
 from llmzip.engine.kernels.rows import i8, i16, i32, jit
 from llmzip.engine.kernels.simd import I8, I16, I32, INTP, VECTOR, load, multiply_add, splat, vector
 
-QUAD = 4
 SUMS, BYTES, SHORTS = vector(I32, VECTOR), vector(I8, QUAD * VECTOR), vector(I16, 2 * VECTOR)
 ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
 

@@ -1,7 +1,7 @@
 """One tile of an int8 matrix product, as LLVM IR for numba: up to 8 rows times 32 outputs.
 
-Weights are stored as w + 128, unsigned as `quads` wants them, and 128 times the sum of a row's integers is taken off
-again. All sums are of integers, exact in int32 while a row has fewer than MOST_INPUTS of them.
+Weights lie as `packing` puts them, as w + OFFSET. OFFSET times the sum of a row's integers is taken off again. All sums are of
+integers, exact in int32 while a row has fewer than MOST_INPUTS of them.
 """
 
 from __future__ import annotations
@@ -9,31 +9,17 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-from llmzip.engine.cache import OFFSET
 from llmzip.engine.kernels import quads
-from llmzip.engine.kernels.quads import QUAD
+from llmzip.engine.kernels.packing import OFFSET, OUTPUTS, QUAD
 from llmzip.engine.kernels.simd import I32, INTP, VECTOR, literal, load, nothing, splat, store
 
-OUTPUTS = 2 * VECTOR  # of one tile
 MOST_ROWS = 8  # of one tile
 MOST_INPUTS = (1 << 31) // (255 * 128) - 1
-
-
-def pack(w: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """int8 [n, k], k a multiple of QUAD, to uint8 [ceil(n / OUTPUTS), k / QUAD, OUTPUTS, QUAD] plus OFFSET."""
-    n, k = w.shape
-    blocks = -(-n // OUTPUTS)
-    offset = np.zeros((blocks * OUTPUTS, k), np.uint8)
-    np.bitwise_xor(w.view(np.uint8), np.uint8(OFFSET), out=offset[:n])  # two's complement: flipping the top bit adds 128
-    quads = offset.view(np.uint32).reshape(blocks, OUTPUTS, k // QUAD).transpose(0, 2, 1)
-    return np.ascontiguousarray(quads).view(np.uint8).reshape(blocks, k // QUAD, OUTPUTS, QUAD)
 
 
 @intrinsic(prefer_literal=True)

@@ -63,16 +63,16 @@ def _sum(w: Any, r: Any) -> Any:
 
 
 @_jit
-def vote_weights(voted: Any, masses: Any, odds: Any, total: Any, added: Any) -> Any:
-    """Weights of the votes into added [symbols], which is 0 elsewhere; returns their sum."""
+def vote_weights(votes: Any, i: Any, total: Any, added: Any) -> Any:
+    """Weights of the votes of row i, which has some, into added [symbols], which is 0 elsewhere; returns their sum."""
     mass = np.int64(0)
-    for k in range(voted.shape[0]):
-        mass += masses[k]
-    scale = (odds * np.float32(total)) / np.float32(mass)
+    for k in range(votes.counts[i]):
+        mass += votes.masses[i, k]
+    scale = (votes.odds[i] * np.float32(total)) / np.float32(mass)
     extra = np.int64(0)
-    for k in range(voted.shape[0]):
-        a = np.int64(np.float32(masses[k]) * scale)
-        added[voted[k]] = a
+    for k in range(votes.counts[i]):
+        a = np.int64(np.float32(votes.masses[i, k]) * scale)
+        added[votes.symbols[i, k]] = a
         extra += a
     return extra
 
@@ -97,30 +97,26 @@ def _raised(w: Any, added: Any, r: Any, s: Any) -> Any:
 
 
 @_jit
-def _open(
-    logits: Any, bias: Any, voted: Any, masses: Any, odds: Any, symbols: Any, w: Any, added: Any, expected: Any, shift: Any
-) -> Any:  # fmt: skip
-    """Weights of one row into w, those of its votes into added, its probabilities onto expected; returns r and the best token."""
-    total, best = weigh(logits, bias, w)
+def _open(logits: Any, bias: Any, votes: Any, i: Any, symbols: Any, w: Any, added: Any, expected: Any, shift: Any) -> Any:
+    """Weights of row i into w, those of its votes into added, its probabilities onto expected; returns r and the best token."""
+    total, best = weigh(logits[i], bias, w)
     _expect(w, ratio(total, symbols), shift, expected)
-    if voted.shape[0]:
-        total += vote_weights(voted, masses, odds, total, added)
+    if votes.counts[i]:
+        total += vote_weights(votes, i, total, added)
     return ratio(total, symbols), best
 
 
 @_parallel
-def intervals(
-    logits: Any, bias: Any, count: Any, voted: Any, masses: Any, odds: Any, symbols: Any, coded: Any, start: Any, freq: Any,
-    expected: Any, shift: Any, own: Any, vote: Any,
-) -> None:  # fmt: skip
-    """See `compiled_frequencies.intervals`; as many threads as `expected` has parts."""
+def intervals(logits: Any, bias: Any, votes: Any, symbols: Any, coded: Any, start: Any, freq: Any, gradients: Any) -> None:
+    """See `compiled_frequencies.intervals`; as many threads as `gradients.expected` has parts."""
     n, vocab = logits.shape
+    expected, shift, own, vote = gradients
     parts = expected.shape[0]
     for part in nb.prange(parts):
         w, added = np.empty(vocab, _U32), np.zeros(symbols, np.int64)
         for i in range(part * n // parts, (part + 1) * n // parts):
-            v = voted[i, : count[i]]
-            r, best = _open(logits[i], bias, v, masses[i, : count[i]], odds[i], symbols, w, added, expected[part], shift)
+            v = votes.symbols[i, : votes.counts[i]]
+            r, best = _open(logits, bias, votes, i, symbols, w, added, expected[part], shift)
             s = coded[i]
             low = min(s, vocab)
             below = _sum(w[:low], r)
@@ -141,17 +137,17 @@ def intervals(
 
 @_parallel
 def find(
-    logits: Any, bias: Any, count: Any, voted: Any, masses: Any, odds: Any, symbols: Any, targets: Any, found: Any, start: Any, freq: Any,
-    expected: Any, shift: Any, own: Any, vote: Any,
+    logits: Any, bias: Any, votes: Any, symbols: Any, targets: Any, found: Any, start: Any, freq: Any, gradients: Any
 ) -> None:  # fmt: skip
-    """See `compiled_frequencies.find`; as many threads as `expected` has parts."""
+    """See `compiled_frequencies.find`; as many threads as `gradients.expected` has parts."""
     n, vocab = logits.shape
+    expected, shift, own, vote = gradients
     parts = expected.shape[0]
     for part in nb.prange(parts):
         w, added, raised = np.empty(vocab, _U32), np.zeros(symbols, np.int64), np.zeros(symbols // _BLOCK + 1, np.int64)
         for i in range(part * n // parts, (part + 1) * n // parts):
-            v = voted[i, : count[i]]
-            r, best = _open(logits[i], bias, v, masses[i, : count[i]], odds[i], symbols, w, added, expected[part], shift)
+            v = votes.symbols[i, : votes.counts[i]]
+            r, best = _open(logits, bias, votes, i, symbols, w, added, expected[part], shift)
             used = _sum(w, r) + symbols
             for k in range(v.shape[0]):
                 more = _raised(w, added, r, v[k])

@@ -14,11 +14,11 @@ _jit = compiled(error_model="numpy")
 
 
 @_jit
-def _spread(logits: Any, bias: Any, voted: Any, masses: Any, odds: Any, w: Any, added: Any, row: Any) -> None:
-    """All frequencies of one row into row [symbols]; added [symbols] is 0 before and after."""
-    total, best = weigh(logits, bias, w)
-    if voted.shape[0]:
-        total += vote_weights(voted, masses, odds, total, added)
+def _spread(logits: Any, bias: Any, votes: Any, i: Any, w: Any, added: Any, row: Any) -> None:
+    """All frequencies of row i into row [symbols]; added [symbols] is 0 before and after."""
+    total, best = weigh(logits[i], bias, w)
+    if votes.counts[i]:
+        total += vote_weights(votes, i, total, added)
     symbols = row.shape[0]
     r = ratio(total, symbols)
     used = np.int64(0)
@@ -26,8 +26,8 @@ def _spread(logits: Any, bias: Any, voted: Any, masses: Any, odds: Any, w: Any, 
         row[s] = 1 + share_of(own_weight(w, s) + added[s], r)
         used += row[s]
     row[best] += TOTAL - used
-    for k in range(voted.shape[0]):
-        added[voted[k]] = 0
+    for k in range(votes.counts[i]):
+        added[votes.symbols[i, k]] = 0
 
 
 @_jit
@@ -44,10 +44,9 @@ def _largest(row: Any, found: Any, freq: Any) -> None:
 
 
 @_jit
-def likeliest(logits: Any, bias: Any, count: Any, voted: Any, masses: Any, odds: Any, symbols: Any, found: Any, freq: Any) -> None:
+def likeliest(logits: Any, bias: Any, votes: Any, symbols: Any, found: Any, freq: Any) -> None:
     """See `likeliest.likeliest`."""
     w, added, row = np.empty(logits.shape[1], np.uint32), np.zeros(symbols, np.int64), np.empty(symbols, np.int64)
     for i in range(logits.shape[0]):
-        n = count[i]
-        _spread(logits[i], bias, voted[i, :n], masses[i, :n], odds[i], w, added, row)
+        _spread(logits, bias, votes, i, w, added, row)
         _largest(row, found[i], freq[i])
