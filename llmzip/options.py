@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from llmzip.errors import ParameterError
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS, MAX_BLOCK, MAX_LANES, PERCENTAGES, AdapterParameters, Level
@@ -26,6 +25,9 @@ class EncodeOptions(DecodeOptions, total=False):
 
     level: int
     lanes: int | None
+
+
+_Given = TypeVar("_Given", bound=DecodeOptions)
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,7 @@ class Options:
             ParameterError: one is out of range.
             TypeError: one is not in EncodeOptions.
         """
-        _refuse_others(options, EncodeOptions.__optional_keys__)
-        return cls(**options)
+        return cls(**_only(EncodeOptions.__optional_keys__, options))
 
     @classmethod
     def for_decoding(cls, **options: Unpack[DecodeOptions]) -> Options:
@@ -101,8 +102,7 @@ class Options:
             ParameterError: one is out of range.
             TypeError: one is not in DecodeOptions.
         """
-        _refuse_others(options, DecodeOptions.__optional_keys__)
-        return cls(**options)
+        return cls(**_only(DecodeOptions.__optional_keys__, options))
 
     def level_settings(self) -> Level:
         """Settings of the level, with those that the options replace."""
@@ -110,7 +110,9 @@ class Options:
         return replace(level, adapter=self.adapter or level.adapter, block_bytes=self.block_bytes or level.block_bytes)
 
 
-def _refuse_others(given: Mapping[str, object], known: frozenset[str]) -> None:
+def _only(known: frozenset[str], given: _Given) -> _Given:
+    """The same options. Raise TypeError if one is not known."""
     for name in given:
         if name not in known:
             raise TypeError(f"unexpected keyword argument {name!r}")
+    return given

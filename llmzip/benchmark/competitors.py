@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmzip.errors import LLZError
-from llmzip.system.libraries import ZSTD, first_library
+from llmzip.system.libraries import ZSTD, import_first
 
 Code = Callable[[bytes], bytes]
 DEFAULT_TIMEOUT = 600.0  # seconds a program may take each way
@@ -91,7 +91,7 @@ def _library(
     decompress: Callable[[Any, bytes], bytes] = lambda m, d: m.decompress(d),
 ) -> Iterator[Contender]:  # fmt: skip
     """By the first of these modules that can be imported."""
-    if module := first_library(*modules):
+    if module := import_first(*modules):
         yield Contender(name, "library", partial(_call, compress, module), partial(_call, decompress, module))
 
 

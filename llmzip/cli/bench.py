@@ -17,7 +17,7 @@ from llmzip.cli.common.report import report_error
 from llmzip.errors import InexactMachineError, LLZError
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 from llmzip.system import streams
-from llmzip.system.file_names import STDIO, FileError, shown
+from llmzip.system.file_names import STDIO, FileError, display_name
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import check_absent, writing
 
@@ -86,9 +86,9 @@ def _check_outputs(given: dict[str, Any]) -> None:
         if out is not None and out != STDIO:
             check_absent(out, given["force"])
             if not os.path.isdir(os.path.dirname(out) or "."):
-                raise FileError(f"{shown(out)} cannot be written (no such folder); check the folder")
+                raise FileError(f"{display_name(out)} cannot be written (no such folder); check the folder")
     if (given["plot"] or "").lower().endswith(".png") and importlib.util.find_spec("matplotlib") is None:
-        raise FileError(f"{shown(given['plot'])} needs matplotlib; run: pip install 'llmzip[plot]', or name a .svg file")
+        raise FileError(f"{display_name(given['plot'])} needs matplotlib; run: pip install 'llmzip[plot]', or name a .svg file")
 
 
 def _read(names: tuple[str, ...], limit: int | None) -> tuple[int, dict[str, bytes]]:
@@ -100,7 +100,7 @@ def _read(names: tuple[str, ...], limit: int | None) -> tuple[int, dict[str, byt
                 content = streams.read_all(source) if limit is None else streams.read_all(source, limit)
             if not content:
                 raise FileError("is empty; name a file with content")
-            contents[shown(name)] = content
+            contents[display_name(name)] = content
         except (LLZError, OSError) as e:
             status = max(status, report_error(name, e))
     return status, contents

@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from llmzip import __version__
 from llmzip.archive import records
 from llmzip.system import signals
-from llmzip.system.file_names import shown
+from llmzip.system.file_names import display_name
 
 _COMMANDS = {
     "compress": "compress:compress",
@@ -45,7 +45,9 @@ def _last_resort() -> Iterator[None]:
             signals.die_of(signal.SIGPIPE)  # as programs end that do not handle this
         sys.exit(1)
     except OSError as e:
-        click.echo(f"llmzip: {shown(str(e.filename)) if e.filename else 'standard output'}: {(e.strerror or str(e)).lower()}", err=True)
+        click.echo(
+            f"llmzip: {display_name(str(e.filename)) if e.filename else 'standard output'}: {(e.strerror or str(e)).lower()}", err=True
+        )
         sys.exit(1)
     except (MemoryError, RuntimeError) as e:
         if not isinstance(e, MemoryError) and not any(words in str(e) for words in _NO_MEMORY):

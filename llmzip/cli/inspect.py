@@ -13,9 +13,10 @@ import click
 
 from llmzip.archive import records
 from llmzip.cli.common import options as opt
+from llmzip.cli.common.job import settings_of
 from llmzip.cli.common.report import attempt, progress
 from llmzip.system import streams
-from llmzip.system.file_names import STDIO, FileError, shown
+from llmzip.system.file_names import STDIO, FileError, display_name
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import check_absent, writing
 
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
 @opt.model
 @opt.machine
 @opt.loudness
-def inspect(file: str, html: str | None, as_json: bool, quiet: bool, **given: Any) -> None:
+def inspect(file: str, html: str | None, as_json: bool, **given: Any) -> None:
     """Show what each token of FILE, a text, costs in an archive, and what the model expected there; -q leaves out the summary."""
     if as_json and html == STDIO:
         raise click.UsageError("--json and --html - both want standard output; name a file for the page.")
     if given["limit"] < 1:
         raise click.UsageError("--bytes must be at least 1.")
-    sys.exit(attempt(file, lambda: _inspect(file, html, as_json, quiet, given)))
+    sys.exit(attempt(file, lambda: _inspect(file, html, as_json, given)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class _Text:
     whole: int | None
 
 
-def _inspect(file: str, html: str | None, as_json: bool, quiet: bool, given: dict[str, Any]) -> None:
+def _inspect(file: str, html: str | None, as_json: bool, given: dict[str, Any]) -> None:
     if html is not None:
         _check_page(html, given["force"])
     text = _read(file, given["limit"])
@@ -65,18 +66,17 @@ def _inspect(file: str, html: str | None, as_json: bool, quiet: bool, given: dic
     from llmzip.inspection import page
     from llmzip.options import Options
 
-    settings = {name: given[name] for name in ("model", "level", "lanes", "device")}
-    codec = Codec(Options(**settings, threads=given["threads"] or None, quiet=quiet))
-    with progress(file, len(text.content), quiet) as report:
+    codec = Codec(Options(**settings_of(given, "level", "lanes")))
+    with progress(file, len(text.content), given["quiet"]) as report:
         found = library.inspect(codec, text.content, report)
-    name = shown(file)
+    name = display_name(file)
     if html is not None:
         with writing(html, given["force"]) as sink:
             streams.write(sink, page.page(found, name, text.whole).encode())
     if as_json:
         click.echo(json.dumps(as_document.document(found, name, text.whole)))
     elif html != STDIO:
-        _print(found, name, text.whole, tokens=html is None, summary=not quiet, colour=_wants_colour(given["colour"]))
+        _print(found, name, text.whole, tokens=html is None, summary=not given["quiet"], colour=_wants_colour(given["colour"]))
 
 
 def _check_page(html: str, force: bool) -> None:

@@ -17,7 +17,7 @@ from llmzip.cli.common import options as opt
 from llmzip.cli.common.report import report_error
 from llmzip.errors import LLZError, ModelUnavailableError
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
-from llmzip.system.file_names import STDIO, FileError, shown
+from llmzip.system.file_names import STDIO, FileError, display_name
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import check_absent, writing
 
@@ -77,7 +77,7 @@ def models_list(as_json: bool) -> None:
     for entry in [] if as_json else entries:
         click.echo(f"{entry['id']}  ({_state(entry)})\n  {'digest':<8}{entry['digest']}")
         if entry["folder"]:
-            click.echo(f"  {'folder':<8}{shown(entry['folder'])}")
+            click.echo(f"  {'folder':<8}{display_name(entry['folder'])}")
 
 
 def _entries() -> list[dict[str, Any]]:
@@ -134,7 +134,7 @@ def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
         clear_abandoned(place)
     cached = resolve.pull(model_id, quiet, force, offline)
     if not quiet:
-        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {shown(str(cached.folder))}")
+        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {display_name(str(cached.folder))}")
 
 
 @models.command("path", short_help="Print the folder of one.")
@@ -162,7 +162,7 @@ def models_rm(model_id: str, quiet: bool) -> None:
         raise FileError(f"no model {model_id} in {store.cache_dir()}; see: llmzip models list")
     store.remove(folder)
     if not quiet:
-        click.echo(f"{found.model_id if found else model_id}: deleted {shown(str(folder))}")
+        click.echo(f"{found.model_id if found else model_id}: deleted {display_name(str(folder))}")
 
 
 @models.command("verify", short_help="Check every byte, and this machine.")
@@ -211,7 +211,7 @@ def models_import(file: str, force: bool, quiet: bool) -> None:
     except (LLZError, OSError) as e:
         sys.exit(report_error(file, e))
     if not quiet:
-        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {shown(str(cached.folder))}")
+        click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {display_name(str(cached.folder))}")
 
 
 def _cached(model_id: str) -> CachedModel:

@@ -14,7 +14,7 @@ from llmzip.cli.common import options as opt
 from llmzip.cli.common.job import SUFFIX
 from llmzip.cli.common.report import attempt, say
 from llmzip.system import streams
-from llmzip.system.file_names import STDIO, FileError, shown
+from llmzip.system.file_names import STDIO, FileError, display_name
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import writing
 
@@ -59,5 +59,5 @@ def _repair(name: str, out: str | None, force: bool, quiet: bool) -> None:
 def _done(result: RepairResult | None, changed: bool, out: str | None) -> str:
     if result is None or not changed:
         return "is whole" + ("" if result else ", and has no parity")
-    where = "" if out == STDIO else f"; the repaired archive is {shown(str(out))}"
+    where = "" if out == STDIO else f"; the repaired archive is {display_name(str(out))}"
     return (f"{damage.LOST}, and is left out" if result.lost else f"was damaged; {damage.extent(result)}") + where

@@ -11,16 +11,7 @@ from typing import NamedTuple
 
 from llmzip.archive import forms, lzma2
 from llmzip.archive.forms import Transcript
-from llmzip.archive.records import (
-    Block,
-    CodedBlock,
-    FormBlock,
-    ModelRecord,
-    StoredBlock,
-    XzBlock,
-    content_check,
-    encode_record,
-)  # fmt: skip
+from llmzip.archive.records import Block, CodedBlock, FormBlock, ModelRecord, StoredBlock, XzBlock, content_check, encode_record
 from llmzip.codec.cutting import is_enough, skip_model, smallest_classic
 from llmzip.codec.density import is_dense
 from llmzip.codec.loaded_models import LoadedModel, LoadedModels
@@ -63,7 +54,7 @@ class BlockCodec:
 
     def __init__(self, models: LoadedModels, policy: Policy = Policy.SMALLEST) -> None:
         self.models, self._policy = models, policy
-        self._turn = exact_threads.Turn()
+        self._lock = exact_threads.ForkSafeLock()
 
     def encode(
         self,
@@ -93,7 +84,12 @@ class BlockCodec:
         plain = smallest_classic(content)
         limit = self._most_bytes(content, text, plain, options, added)
         if limit or (account and account.thorough):
-            coded, own = self._encode_coded(content, transcript, options, model, progress, account)
+
+            def encode(report: exact_threads.Report) -> tuple[CodedBlock, ModelRecord]:
+                with self._lock:
+                    return _encode(self.models.ready(), content, transcript, options, model, report, account)
+
+            coded, own = exact_threads.run(encode, progress)
             if len(encode_record(coded)) + (0 if model else len(encode_record(own))) < limit:
                 return EncodedBlock(coded, own)
         return EncodedBlock(plain, None)
@@ -116,26 +112,11 @@ class BlockCodec:
     def _promises(self, text: bytes, packed: int, options: Options) -> bool:
         """Whether the model may take less than `packed` bytes for `text`. A sample is coded only where that is doubtful."""
 
-        def sample(_: exact_threads.Tell) -> bool:
-            with self._turn:
+        def sample(_: exact_threads.Report) -> bool:
+            with self._lock:
                 return pays(self.models.ready(), options.level_settings(), text, packed)
 
         return not is_dense(text) or exact_threads.run(sample)
-
-    def _encode_coded(
-        self,
-        content: bytes,
-        transcript: Transcript | None,
-        options: Options,
-        model: ModelRecord | None,
-        progress: Progress,
-        account: AnyAccount | None,
-    ) -> tuple[CodedBlock, ModelRecord]:
-        def encode(tell: exact_threads.Tell) -> tuple[CodedBlock, ModelRecord]:
-            with self._turn:
-                return _encode(self.models.ready(), content, transcript, options, model, tell, account)
-
-        return exact_threads.run(encode, progress)
 
     def decode(
         self, record: Block, model: ModelRecord | None, progress: Progress = ignore_progress, announce: Announce | None = None
@@ -165,12 +146,12 @@ class BlockCodec:
         return self._decode_coded(record, model, progress, announce)
 
     def _decode_coded(self, record: CodedBlock, model: ModelRecord, progress: Progress, announce: Announce | None) -> bytes:
-        def decode(tell: exact_threads.Tell) -> bytes:
-            with self._turn:
+        def decode(report: exact_threads.Report) -> bytes:
+            with self._lock:
                 loaded = self.models.ready(model)
                 if announce:
                     announce(loaded, model, record)
-                return _decode(loaded, record, model, tell)
+                return _decode(loaded, record, model, report)
 
         content = exact_threads.run(decode, progress)
         if content_check(content) != record.check:

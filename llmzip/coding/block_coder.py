@@ -1,8 +1,4 @@
-"""One block through the model: the loop that encoder and decoder share, and its two ends.
-
-Step t codes symbol t of every lane. The loop feeds the transformer as many steps as the end knows the symbols of (all
-of them when encoding, one when decoding), and hands each step's logits to the end, which codes them under the adapter. After every round of steps the adapter is updated.
-"""
+"""The symbols of one block to a bitstream and back: makes the lanes, the adapters and the range coder, and runs a prediction session with them."""
 
 from __future__ import annotations
 
@@ -27,12 +23,12 @@ if TYPE_CHECKING:
 
 ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once ...
 ENCODER_STEPS = 32  # ... and steps at least: each call reads every lane's keys and values
-_SYMBOL_BYTES = 48  # that a symbol takes between bytes and bits, about, either way
+_SYMBOL_BYTES = 48  # memory of one symbol, about, outside the model and the adapter; the same in both directions
 
 
 @contextlib.contextmanager
 def _memory() -> Iterator[None]:
-    """For where it cannot be known beforehand how much there is."""
+    """Turn a failed allocation into NotEnoughMemoryError. Where the free memory is unknown, no check before can do that."""
     try:
         yield
     except (MemoryError, RuntimeError) as e:
@@ -48,7 +44,7 @@ class BlockCoder:
         transformer: the model on its device.
         alphabet: number of symbols; those from the model's vocabulary on are raw bytes.
         span: which positions attention sees; it affects every probability.
-        adapter: what learns; it does, too.
+        adapter: what learns while coding; it affects every probability, too.
         rows: tokens the encoder feeds at once, chosen if None; any number gives the same bits.
     """
 
@@ -60,7 +56,7 @@ class BlockCoder:
         self._span, self._threads, self._rows = span, threads, rows
 
     def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Progress | None = None, ledger: Observer | None = None) -> bytes:
-        """The bitstream of `symbols`, int32 [n], n >= lanes >= 1; what the bits are spent on goes to `ledger`, any observer.
+        """The bitstream of `symbols`, int32 [n], n >= lanes >= 1; `ledger` observes what the bits are spent on.
 
         Raises:
             NotEnoughMemoryError: for so many lanes.

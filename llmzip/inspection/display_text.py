@@ -25,7 +25,7 @@ class Piece:
     bits: float
 
 
-def shown(data: bytes, layout: bool = False) -> str:
+def printable(data: bytes, layout: bool = False) -> str:
     r"""`data` as printable text: invalid UTF-8 as \xNN, controls as pictures, invisible formatting by its code point.
 
     Args:
@@ -60,7 +60,7 @@ def pieces(inspection: Inspection) -> list[Piece]:
     bits = inspection.bits.tolist()
     for i, end in enumerate([*starts[1:], len(inspection.text)] if starts else []):
         if end in ends:
-            text = shown(inspection.text[starts[first] : end], layout=True)
+            text = printable(inspection.text[starts[first] : end], layout=True)
             out.append(Piece(first, i + 1, text, sum(bits[first : i + 1])))
             first = i + 1
     return out
@@ -82,11 +82,11 @@ def surroundings(inspection: Inspection, i: int, before: int = 28, after: int = 
     end = start + len(data)
     left = content[_boundary(content, max(0, start - before)) : start]
     right = content[end : _boundary(content, min(end + after, len(content)))]
-    return _plain(left), shown(data), _plain(right)
+    return _plain(left), printable(data), _plain(right)
 
 
 def _plain(data: bytes) -> str:
-    return shown(data).replace("\u2423", " ")
+    return printable(data).replace("\u2423", " ")
 
 
 def _boundary(content: bytes, at: int) -> int:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from llmzip.inspection import charts
-from llmzip.inspection.display_text import pieces, shown, surroundings
+from llmzip.inspection.display_text import pieces, printable, surroundings
 from llmzip.inspection.phrases import about, account, band, bits_per_byte, instead
 from llmzip.inspection.result import LIMITS, Inspection, heat
 
@@ -68,7 +68,7 @@ def _data(inspection: Inspection) -> dict[str, Any]:
     every = pieces(inspection)
     return {
         "limits": LIMITS,
-        "words": [shown(word) for word in inspection.words.values()],
+        "words": [printable(word) for word in inspection.words.values()],
         "pieces": [p.text for p in every],
         "joined": {i: p.end - p.first for i, p in enumerate(every) if p.end - p.first > 1},
         "bits": (100 * inspection.bits).round().astype(int).tolist(),

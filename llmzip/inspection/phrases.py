@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmzip.inspection.display_text import shown
+from llmzip.inspection.display_text import printable
 from llmzip.inspection.result import Band, Inspection
 
 
@@ -65,4 +65,4 @@ def account(inspection: Inspection) -> list[str]:
 def instead(inspection: Inspection, i: int) -> str:
     """The likeliest symbol in place of the i-th token, with its probability."""
     best = inspection.token(i).guesses[0]
-    return f"{shown(best.data)} {percent(best.chance)}"
+    return f"{printable(best.data)} {percent(best.chance)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llmzip.inspection.display_text import pieces, shown, surroundings
+from llmzip.inspection.display_text import pieces, printable, surroundings
 from llmzip.inspection.phrases import about, account, band, bits_per_byte, instead, percent
 from llmzip.inspection.result import Inspection, heat
 
@@ -26,8 +26,8 @@ def listed(inspection: Inspection) -> Iterator[str]:
     yield "byte\tbits\ttoken\tguesses"
     for i in range(len(inspection)):
         token = inspection.token(i)
-        guesses = "  ".join(f"{shown(g.data)} {percent(g.chance)}" for g in token.guesses)
-        yield f"{token.start}\t{token.bits:.2f}\t{shown(token.data)}\t{guesses}"
+        guesses = "  ".join(f"{printable(g.data)} {percent(g.chance)}" for g in token.guesses)
+        yield f"{token.start}\t{token.bits:.2f}\t{printable(token.data)}\t{guesses}"
 
 
 def summary(inspection: Inspection, name: str, whole: int | None, colour: bool) -> Iterator[str]:

@@ -33,7 +33,7 @@ def joined(parts: list[Rows], most: int) -> Rows:
 
 
 class Attempt:
-    """An `observing.Observer` of one block; its rows come by step, and by lane within it."""
+    """An `adapter.observer.Observer` of one block; its rows come by step, and by lane within it."""
 
     def __init__(self, most: int) -> None:
         self._most, self._parts = most, list[Rows]()
@@ -56,7 +56,7 @@ class Attempt:
 
 
 class Trace:
-    """An `observing.Account` of all blocks, each coded by the model even where the archive can do without.
+    """A `codec.observer.Account` of all blocks, each coded by the model even where the archive can do without.
 
     Attributes:
         blocks: what was kept of each, in text order.

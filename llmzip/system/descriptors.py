@@ -10,7 +10,7 @@ _FOLDERS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
 _LINKS = 40  # links that are followed, as many as the system follows
 
 
-def named(path: str) -> int | None:
+def descriptor_of(path: str) -> int | None:
     """The number of the descriptor that a path means; None if it means something else.
 
     Opening such a name again would truncate the file behind it or begin at its start, and replacing it would take the name away from
@@ -29,7 +29,7 @@ def named(path: str) -> int | None:
     return None
 
 
-def given(number: int) -> bool:
+def is_inherited(number: int) -> bool:
     """Whether the program was started with this descriptor. Descriptors that it opened itself are not inheritable."""
     try:
         return os.get_inheritable(number)
@@ -37,11 +37,11 @@ def given(number: int) -> bool:
         return False
 
 
-def opened(name: str, mode: str) -> BinaryIO:
+def open_file(name: str, mode: str) -> BinaryIO:
     """Open a file. A descriptor of the process continues where it stands, unless it is a regular file to read, which begins at its start."""
-    number = named(name)
+    number = descriptor_of(name)
     if number is None or (mode == "rb" and os.path.isfile(name)):
         return cast(BinaryIO, open(name, mode))
-    if not given(number):
+    if not is_inherited(number):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
     return cast(BinaryIO, os.fdopen(os.dup(number), mode))

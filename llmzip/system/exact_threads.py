@@ -26,11 +26,11 @@ from typing import Any, Generic, TypeVar
 
 from llmzip.errors import LLZError
 
-Tell = Callable[..., None]  # reports progress
+Report = Callable[..., None]  # reports progress
 _T = TypeVar("_T")
 
 _LAYERS = ["omp", "tbb", "workqueue"]  # numba's threading layers, the best first
-_TELL_EVERY = 0.05  # seconds between two reports
+_REPORT_EVERY = 0.05  # seconds between two reports
 _MATH = {"linux": "libm.so.6", "darwin": "libSystem.dylib", "win32": "ucrtbase"}  # libraries with the C standard's fesetround
 _TO_NEAREST = 0  # FE_TONEAREST, the same number on every platform above
 
@@ -42,26 +42,26 @@ class _CancelledError(BaseException):
 class _Job(Generic[_T]):
     """Work for a thread, and a queue for its answers."""
 
-    def __init__(self, work: Callable[[Tell], _T], reports: bool) -> None:
-        self._work, self._reports, self._told = work, reports, 0.0
+    def __init__(self, work: Callable[[Report], _T], reports: bool) -> None:
+        self._work, self._reports, self._last_report = work, reports, 0.0
         self.answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.cancelled = False
 
-    def tell(self, *progress: Any) -> None:
-        """Report progress, at most every _TELL_EVERY seconds. End the work if nobody waits for it any more."""
+    def report(self, *progress: Any) -> None:
+        """Report progress, at most every _REPORT_EVERY seconds. End the work if nobody waits for it any more."""
         if self.cancelled:
             raise _CancelledError
-        if self._reports and (now := time.monotonic()) - self._told >= _TELL_EVERY:
-            self._told = now
+        if self._reports and (now := time.monotonic()) - self._last_report >= _REPORT_EVERY:
+            self._last_report = now
             self.answers.put(("progress", progress))
 
-    def do(self) -> None:
+    def execute(self) -> None:
         """Do the work in this thread."""
         answer: tuple[str, Any]
         try:
             with _serving_one_at_a_time():
                 _reset_state()
-                answer = ("result", contextvars.Context().run(self._work, self.tell))
+                answer = ("result", contextvars.Context().run(self._work, self.report))
         except BaseException as e:
             answer = ("error", e)
         self.answers.put(answer)
@@ -75,7 +75,7 @@ class _Threads:
         self._idle: list[queue.SimpleQueue[_Job[Any]]] = []
         self._most_idle = os.cpu_count() or 1
 
-    def give(self, job: _Job[Any]) -> None:
+    def submit(self, job: _Job[Any]) -> None:
         """Let one of the threads do a job."""
         with self._lock:
             inbox = self._idle.pop() if self._idle else self._start()
@@ -91,7 +91,7 @@ class _Threads:
         idle = True
         while idle:
             job = inbox.get()
-            job.do()
+            job.execute()
             del job  # it may hold much memory
             with self._lock:
                 idle = len(self._idle) < self._most_idle
@@ -99,12 +99,12 @@ class _Threads:
                     self._idle.append(inbox)
 
 
-class Turn:
+class ForkSafeLock:
     """A lock that is free in a forked process, where the thread that held it does not exist."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        _turns.add(self)
+        _locks.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -112,20 +112,20 @@ class Turn:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def open(self) -> None:
+    def release_in_child(self) -> None:
         """Make the lock free, whoever held it."""
         self._lock = threading.Lock()
 
 
 _here = threading.local()  # has the attribute `own` in a thread of the pool
-_turns: weakref.WeakSet[Turn] = weakref.WeakSet()
-_numbers = Turn()  # held while torch's number of threads changes
-_one_at_a_time = Turn()  # held during work if the threading layer serves only one thread
+_locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
+_numbers = ForkSafeLock()  # held while torch's number of threads changes
+_one_at_a_time = ForkSafeLock()  # held during work if the threading layer serves only one thread
 _ready_in = 0  # ID of the process in which numba's threads are known to work
 _threads = _Threads()
 
 
-def run(work: Callable[[Tell], _T], listen: Tell | None = None) -> _T:
+def run(work: Callable[[Report], _T], listen: Report | None = None) -> _T:
     """Run `work` in a thread of llmzip's own; return or raise what it does.
 
     Args:
@@ -140,7 +140,7 @@ def run(work: Callable[[Tell], _T], listen: Tell | None = None) -> _T:
     if sys.is_finalizing():
         raise LLZError("Python is ending, and computes no more; close archives before")
     job = _Job(work, listen is not None)
-    _threads.give(job)
+    _threads.submit(job)
     try:
         while (answer := job.answers.get())[0] == "progress":
             assert listen is not None
@@ -250,8 +250,8 @@ def _forget() -> None:
     """Forget all threads: in a forked process they do not exist."""
     global _threads
     _threads = _Threads()
-    for turn in list(_turns):
-        turn.open()
+    for lock in list(_locks):
+        lock.release_in_child()
     _here.__dict__.pop("own", None)  # the process may have been forked by a thread of the pool
 
 

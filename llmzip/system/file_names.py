@@ -15,7 +15,7 @@ class FileError(LLZError):
     """A file cannot be read or written."""
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     r"""A file's name as a message has it, of printable characters only: other bytes as \xNN, line breaks as \n, "-" in words."""
     return "standard input" if name == STDIO else "".join(c if c.isprintable() else _escaped(c) for c in name)
 
@@ -28,12 +28,12 @@ def _escaped(c: str) -> str:
 
 def is_standard_output(target: str) -> bool:
     """Whether a name means standard output: "-", /dev/stdout and the like."""
-    return target == STDIO or descriptors.named(target) == 1
+    return target == STDIO or descriptors.descriptor_of(target) == 1
 
 
 def is_stream(target: str) -> bool:
     """Whether this is a device, a pipe or one of the process's descriptors, which must not be replaced by a file."""
-    if descriptors.named(target) is not None:
+    if descriptors.descriptor_of(target) is not None:
         return True
     try:
         mode = os.stat(target).st_mode

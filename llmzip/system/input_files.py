@@ -42,7 +42,7 @@ def reading(name: str) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, _Source(sys.stdin.buffer))
         return
     try:
-        source = descriptors.opened(name, "rb")
+        source = descriptors.open_file(name, "rb")
     except IsADirectoryError as e:
         raise FileError("is a folder; name a file, or pack it with tar first") from e
     except (FileNotFoundError, PermissionError) as e:

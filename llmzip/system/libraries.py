@@ -8,7 +8,7 @@ from typing import Any
 ZSTD = ("compression.zstd", "zstandard")  # the first is Python's own, from 3.14; both have compress(data, level)
 
 
-def first_library(*names: str) -> Any | None:
+def import_first(*names: str) -> Any | None:
     """The first of these modules that can be imported; None if none can."""
     for name in names:
         try:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from llmzip.errors import reason
 from llmzip.system import descriptors, permissions, streams
-from llmzip.system.file_names import STDIO, FileError, is_standard_output, is_stream, shown
+from llmzip.system.file_names import STDIO, FileError, display_name, is_standard_output, is_stream
 from llmzip.system.temporary import temporary
 
 
@@ -35,7 +35,7 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
     state = "nothing was changed, check its folder and disk"
     try:
         if is_stream(target):
-            with descriptors.opened(target, "wb") as sink:
+            with descriptors.open_file(target, "wb") as sink:
                 state = "what it was given is not whole"
                 yield sink
                 streams.flush(sink)
@@ -46,10 +46,10 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
                 sink.flush()
                 permissions.copy_permissions(sink.fileno(), work, None if like is None else like.fileno())
                 os.fsync(sink.fileno())
-            _name(work, path, force)
+            _publish(work, path, force)
             _sync_folder(path.parent)
     except OSError as e:
-        raise FileError(f"{shown(target)} cannot be written ({reason(e)}); {state}") from e
+        raise FileError(f"{display_name(target)} cannot be written ({reason(e)}); {state}") from e
 
 
 @contextlib.contextmanager
@@ -70,7 +70,7 @@ def _unlink(made: tuple[int, str]) -> None:
         os.unlink(made[1])
 
 
-def _name(work: str, path: Path, force: bool) -> None:
+def _publish(work: str, path: Path, force: bool) -> None:
     """Publish the finished file atomically; without `force`, never replace an existing file, even one just created."""
     if not force:
         try:
@@ -91,10 +91,10 @@ def check_absent(target: str, force: bool) -> None:
         os.lstat(target)
     except OSError as e:
         if e.errno == errno.ENAMETOOLONG:
-            raise FileError(f"{shown(target)} cannot be written ({reason(e)}); choose a shorter name with -o") from e
+            raise FileError(f"{display_name(target)} cannot be written ({reason(e)}); choose a shorter name with -o") from e
         return  # as it should be, or what is wrong is found out when it is written
     if not force and not is_stream(target):
-        raise FileError(f"{shown(target)} exists already; use -f to overwrite it, or -o to choose another name")
+        raise FileError(f"{display_name(target)} exists already; use -f to overwrite it, or -o to choose another name")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -35,7 +35,7 @@ def install() -> None:
     for name, number, now in (("stdin", _STDIN, _STDIN), ("stdout", _STDOUT, moved), ("stderr", _STDERR, _STDERR)):
         old = getattr(sys, name)
         if isinstance(old, io.TextIOWrapper) and old.fileno() == number:
-            new = _whole(old, now, f"<{name}>")
+            new = _rebuilt(old, now, f"<{name}>")
             setattr(sys, name, new)
             setattr(sys, f"__{name}__", new)  # who asks for the terminal's width looks there
 
@@ -65,7 +65,7 @@ def _open_missing() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  for as long as the process lives
 
 
-def _whole(old: io.TextIOWrapper, number: int, name: str) -> io.TextIOWrapper:
+def _rebuilt(old: io.TextIOWrapper, number: int, name: str) -> io.TextIOWrapper:
     """A text stream like `old` on a descriptor that transfers everything.
 
     A character that the encoding lacks is written by its number: a file's name must not end the program.

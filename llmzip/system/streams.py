@@ -35,7 +35,7 @@ def read(source: Any, n: int) -> bytes:
     if not n:
         return b""
     patience = _Waiter(source, "POLLIN")
-    while (data := _given(source, n)) is None:
+    while (data := _read_once(source, n)) is None:
         patience.wait()
     if isinstance(data, str):
         raise TypeError("the source gives text, not bytes; open it in binary mode")
@@ -67,7 +67,7 @@ def write(sink: Any, data: bytes) -> None:
     at, part = 0, data
     patience = _Waiter(sink, "POLLOUT")
     while part:
-        taken = _taken(sink, part)
+        taken = _write_once(sink, part)
         if not taken:
             patience.wait()
         at += taken
@@ -87,26 +87,26 @@ def flush(sink: Any) -> None:
             patience.wait()
 
 
-def _given(source: Any, n: int) -> Any:
+def _read_once(source: Any, n: int) -> Any:
     try:
         return source.read(n)
     except BlockingIOError:
         return None
 
 
-def _taken(sink: Any, part: bytes) -> int:
+def _write_once(sink: Any, part: bytes) -> int:
     try:
         taken = sink.write(part)
     except BlockingIOError as e:
         taken = getattr(e, "characters_written", 0)
     if taken is None:
-        taken = _unreported(sink, len(part))
+        taken = _assumed(sink, len(part))
     if not 0 <= (taken := operator.index(taken)) <= len(part):
         raise OSError(f"a stream says that it took {taken:,} of {len(part):,} bytes")
     return taken
 
 
-def _unreported(sink: Any, size: int) -> int:
+def _assumed(sink: Any, size: int) -> int:
     """Bytes taken by a stream that does not say how many. To write bytes twice is as bad as to lose them."""
     if isinstance(sink, io.RawIOBase):
         return 0

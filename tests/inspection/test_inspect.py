@@ -24,7 +24,7 @@ from llmzip.codec.codec import Codec
 from llmzip.entropy import frequencies as fq
 from llmzip.entropy.likeliest import likeliest
 from llmzip.inspection import inspect, other_compressors
-from llmzip.inspection.display_text import pieces, shown, surroundings
+from llmzip.inspection.display_text import pieces, printable, surroundings
 from llmzip.inspection.result import GUESSES, LIMITS, heat
 from llmzip.inspection.terminal import coloured, listed
 from llmzip.inspection.trace import Attempt
@@ -152,13 +152,13 @@ def test_zstd_is_left_out_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_byte_can_be_seen() -> None:
-    assert shown(b" a\n\tb\r\x1b\x7f") == "␣a↵→b␍␛␡"
-    assert shown(b" a\n\tb", layout=True) == " a↵\n→\tb"
-    assert shown(b"\xff\xe2\x82") == r"\xff\xe2\x82"
-    assert shown("\u202e\u0085\u2028\ufeff".encode()) == "⟨U+202E⟩⟨U+0085⟩⟨U+2028⟩⟨U+FEFF⟩"
-    assert shown("👩\u200d👧 漢é".encode(), layout=True) == "👩\u200d👧 漢é"
+    assert printable(b" a\n\tb\r\x1b\x7f") == "␣a↵→b␍␛␡"
+    assert printable(b" a\n\tb", layout=True) == " a↵\n→\tb"
+    assert printable(b"\xff\xe2\x82") == r"\xff\xe2\x82"
+    assert printable("\u202e\u0085\u2028\ufeff".encode()) == "⟨U+202E⟩⟨U+0085⟩⟨U+2028⟩⟨U+FEFF⟩"
+    assert printable("👩\u200d👧 漢é".encode(), layout=True) == "👩\u200d👧 漢é"
     for code in range(0x110000):
-        text = shown(chr(code).encode("utf-8", "surrogatepass"))
+        text = printable(chr(code).encode("utf-8", "surrogatepass"))
         unseen = {unicodedata.category(c) for c in text} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
         assert not unseen or text in "\u200c\u200d", hex(code)
 
@@ -166,7 +166,7 @@ def test_every_byte_can_be_seen() -> None:
 def test_pieces_are_whole_characters(codec: Codec) -> None:
     found = inspect(codec, NASTY)
     parts = pieces(found)
-    assert "".join(p.text for p in parts) == shown(NASTY, layout=True)
+    assert "".join(p.text for p in parts) == printable(NASTY, layout=True)
     assert [p.first for p in parts] + [len(found)] == [0] + [p.end for p in parts]
     assert sum(p.bits for p in parts) == pytest.approx(found.total)
     split = [p for p in parts if p.end - p.first > 1]
@@ -180,7 +180,7 @@ def test_text_in_colours(codec: Codec) -> None:
     found = inspect(codec, NASTY)
     text = "".join(coloured(found))
     plain = re.sub(r"\x1b\[(0|38;5;\d+;48;5;\d+)m", "", text)
-    assert plain == shown(NASTY, layout=True)
+    assert plain == printable(NASTY, layout=True)
     assert len(set(re.findall(r"48;5;(\d+)m", text))) > 2
     assert not re.search(r"48;5;\d+m[^\x1b]*\n", text)  # no background runs on to the end of a line
     lines = list(listed(found))
@@ -226,7 +226,7 @@ def test_colours_are_for_terminals(run: Run, work: Path, tiny_folder: Path, tmp_
 
     colours = on_terminal()
     assert "\x1b[38;5;16;48;5;" in colours
-    assert re.sub(r"\x1b\[[\d;]*m", "", colours).startswith(shown(TEXT[:300], layout=True))
+    assert re.sub(r"\x1b\[[\d;]*m", "", colours).startswith(printable(TEXT[:300], layout=True))
     for plain in (on_terminal(NO_COLOR="1"), on_terminal("--color", "never"), on_terminal(TERM="dumb")):
         assert plain.startswith("byte\tbits\ttoken")
         assert "\x1b" not in plain

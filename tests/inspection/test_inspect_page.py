@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from llmzip.inspection import Inspection, other_compressors
-from llmzip.inspection.display_text import pieces, shown
+from llmzip.inspection.display_text import pieces, printable
 from llmzip.inspection.page import page
 from tests.cli.test_cli import Run, run, work  # noqa: F401  fixtures
 from tests.inspection.test_inspect import NASTY, inspected
@@ -87,10 +87,10 @@ def test_the_file_is_safe_and_self_contained() -> None:
         part = between(text, f"<{tag}>", f"</{tag}>")
         assert rules[rule] == f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'"
     data = json.loads(between(text, '<script type="application/json" id="data">', "</script>"))
-    assert "".join(data["pieces"]) == shown(CONTENT, layout=True)
+    assert "".join(data["pieces"]) == printable(CONTENT, layout=True)
     assert len(data["own"]) == len(data["bits"]) == len(data["guesses"]) / 5 == len(found)
     assert sum(data["sizes"]) == len(CONTENT)
-    assert data["words"][data["own"][5]] == shown(found.token(5).data)
+    assert data["words"][data["own"][5]] == printable(found.token(5).data)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text)
 
 
@@ -187,7 +187,7 @@ def test_looks(opened: Opened) -> None:
     """Colours as the scheme wants them, legible; the heats all differ; nothing hangs out; the text is there, and only text."""
     opened.fits()
     assert opened.page.title() == f"{NAME} – llmzip inspect"
-    assert opened.page.locator("#tokens").text_content() == shown(CONTENT, layout=True)
+    assert opened.page.locator("#tokens").text_content() == printable(CONTENT, layout=True)
     assert opened.page.locator("#tokens script").count() == 0
     light = luminance(opened.colours(opened.page.locator("body"))[1])
     assert light < 0.02 if opened.scheme == "dark" else light > 0.9  # type: ignore[attr-defined]
@@ -219,7 +219,7 @@ def test_what_was_expected_shows_under_the_pointer(opened: Opened) -> None:
         text = opened.tip.inner_text()
         assert f"{found.bits[i]:.2f} bits" in text
         assert f"byte {found.starts[i]:,}" in text
-        assert shown(found.token(i).guesses[0].data) in text
+        assert printable(found.token(i).guesses[0].data) in text
         assert opened.tip.locator("li").count() in (5, 6)
         assert opened.tip.locator("li.own").count() >= 1
         opened.fits()

@@ -91,17 +91,17 @@ def test_other_descriptors(work: Path) -> None:
 
 def test_what_a_name_means(work: Path) -> None:
     for name in STDOUT:
-        assert descriptors.named(name) == 1
-    assert descriptors.named("/dev/stdin") == 0
+        assert descriptors.descriptor_of(name) == 1
+    assert descriptors.descriptor_of("/dev/stdin") == 0
     Path("loop").symlink_to("loop")
     for name in ("x", "absent", "/dev/null", "/dev/fd", "/dev/fd/01", "/dev/fd/x", "/proc/1/fd/1", "loop", "-", "x/1"):
-        assert descriptors.named(name) is None
-    assert descriptors.given(2)
+        assert descriptors.descriptor_of(name) is None
+    assert descriptors.is_inherited(2)
     own = os.open("x", os.O_RDONLY)
-    assert not descriptors.given(own)
+    assert not descriptors.is_inherited(own)
     os.close(own)
-    assert not descriptors.given(own)
-    assert not descriptors.given(1 << 40)
+    assert not descriptors.is_inherited(own)
+    assert not descriptors.is_inherited(1 << 40)
 
 
 _NOISY = """

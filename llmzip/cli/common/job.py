@@ -23,7 +23,7 @@ class Job:
         verify: If true, decode each archive and compare.
         remove: If true, delete each source at the end.
         salvage: If true, continue past damage, and write what is left.
-        settings: for `codec.Options`.
+        settings: arguments of `options.Options`.
     """
 
     action: str
@@ -52,9 +52,9 @@ class Job:
 
 
 def settings_of(given: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Arguments for `options.Options` from a command's options: those that all commands have, and `names`."""
-    settings = {name: given[name] for name in ("model", "offline", "device", "quiet", *names)}
-    return settings | {"threads": given["threads"] or None}
+    """Arguments of `options.Options` from a command's options: those of the model and the machine that it has, and `names`."""
+    common = [name for name in ("model", "offline", "device", "quiet") if name in given]
+    return {name: given[name] for name in (*common, *names)} | {"threads": given["threads"] or None}
 
 
 def compress_job(given: dict[str, Any]) -> Job:

@@ -7,7 +7,7 @@ import shlex
 from typing import BinaryIO
 
 from llmzip.archive import damage
-from llmzip.system.file_names import shown
+from llmzip.system.file_names import display_name
 
 
 def repaired(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
@@ -24,4 +24,4 @@ def repaired(name: str, source: BinaryIO) -> tuple[BinaryIO, str]:
     if found is None:
         return source, ""
     what = f"{damage.LOST}; the rest is whole" if found.lost else f"is damaged; {damage.extent(found)}"
-    return io.BytesIO(found.archive), f"{what}; run: llmzip repair {shown(shlex.quote(name))}"
+    return io.BytesIO(found.archive), f"{what}; run: llmzip repair {display_name(shlex.quote(name))}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from llmzip.errors import LLZError, ParameterError
-from llmzip.system.file_names import shown
+from llmzip.system.file_names import display_name
 
 _WIDTH = 80
 
@@ -26,7 +26,7 @@ def report_error(name: str, error: LLZError | OSError) -> int:
 
 def say(name: str, what: str) -> None:
     """Print a line about the file `name` on standard error."""
-    click.echo(f"llmzip: {shown(name)}: {what}", err=True)
+    click.echo(f"llmzip: {display_name(name)}: {what}", err=True)
 
 
 def attempt(name: str, do: Callable[[], None]) -> int:
@@ -50,7 +50,7 @@ def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()
-    what = shown(os.path.basename(name))
+    what = display_name(os.path.basename(name))
     with tqdm(total=size, desc=what, unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
 
         def report(done: int, written: int) -> None:

@@ -18,7 +18,7 @@ from llmzip.cli.common.job import Job
 from llmzip.cli.common.report import attempt, progress, say
 from llmzip.errors import DamagedArchiveError, LLZError, NotReproducedError, OutputLimitError
 from llmzip.system import streams
-from llmzip.system.file_names import STDIO, FileError, is_stream, shown
+from llmzip.system.file_names import STDIO, FileError, display_name, is_stream
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import check_absent, writing
 
@@ -56,7 +56,7 @@ class _Runner:
     def _decoder(self, name: str, found: Contents | None) -> Callable[..., None]:
         """A function that decodes an archive, and says beforehand if that will take long."""
         codec = self._make_codec()
-        announce = None if self._job.settings.get("quiet") else Forecaster(shown(name), found)
+        announce = None if self._job.settings.get("quiet") else Forecaster(display_name(name), found)
         return functools.partial(codec.decompress_stream, announce=announce)
 
     def file(self, name: str) -> None:
@@ -65,7 +65,7 @@ class _Runner:
         if job.action == "compress" and out == STDIO and sys.stdout.isatty() and not job.force:
             raise FileError("will not write an archive to a terminal; use -o, redirect, or -f")
         if job.remove and is_stream(out):
-            raise FileError(f"is not deleted for {shown(out)}, which keeps nothing; leave out --rm, or name a file")
+            raise FileError(f"is not deleted for {display_name(out)}, which keeps nothing; leave out --rm, or name a file")
         with reading(name) as source:
             before = None if name == STDIO else os.fstat(source.fileno())
             if before and os.path.exists(out) and os.path.samestat(before, os.stat(out)):
@@ -92,7 +92,7 @@ class _Runner:
         digest, passing = Digest(source), out == STDIO or is_stream(out)  # such an output cannot be read again
         with writing(out, self._job.force, like) as sink, tempfile.TemporaryFile() if passing else contextlib.nullcontext(sink) as archive:
             self._stream(codec.compress_stream, name, _file_size(name), digest, archive)  # type: ignore[arg-type]
-            verify(archive, f"{shown(name)}, verifying", digest, self._job.settings)
+            verify(archive, f"{display_name(name)}, verifying", digest, self._job.settings)
             if passing:
                 archive.seek(0)
                 while part := streams.read(archive, 1 << 20):

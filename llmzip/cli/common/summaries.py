@@ -12,7 +12,7 @@ import click
 from llmzip.archive.summary import Summary, summarise
 from llmzip.cli.common.report import report_error
 from llmzip.errors import LLZError
-from llmzip.system.file_names import STDIO, shown
+from llmzip.system.file_names import STDIO, display_name
 from llmzip.system.input_files import reading
 
 
@@ -54,9 +54,9 @@ def show(
             status = max(status, report_error(name, e))
             continue
         if as_json:
-            found.append({"file": shown(name), **summary.as_dict()})
+            found.append({"file": display_name(name), **summary.as_dict()})
         else:
-            click.echo("\n".join(lines(shown(name), summary)))
+            click.echo("\n".join(lines(display_name(name), summary)))
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif rest := last():
