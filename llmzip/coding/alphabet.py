@@ -1,7 +1,8 @@
 """Bytes to symbols and back, without loss.
 
 The alphabet is the model's vocabulary followed by 256 raw-byte symbols. Text that is valid UTF-8 goes through the
-tokenizer; every other byte becomes its one-byte token where the vocabulary has one, else its raw-byte symbol.
+tokenizer; every other byte becomes its one-byte token where the vocabulary has one, else its raw-byte symbol. So do the bytes of a
+stretch that the tokenizer does not give back.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 RAW_BYTES = 256
 _PIECE = 1 << 16  # symbols decoded at once
+_STRETCH = 8  # characters: one that the tokenizer loses turns at most so many into bytes
+_REACH = 64  # characters in which a space is looked for, to cut at
 _INVALID_UTF8 = re.compile("([\udc80-\udcff]+)")
 
 
@@ -44,10 +47,7 @@ class Alphabet:
     def encode(self, data: bytes) -> NDArray[np.int32]:
         """Symbols of `data`, int32 [n]. They decode to `data` again, which is checked here."""
         parts = [self._encode_part(part) for part in self._split(data)]
-        symbols = np.concatenate([*parts, np.zeros(0, np.int32)])
-        if self.decode(symbols) != data:  # no tokenizer is trusted to be lossless
-            symbols = self._encode_bytes(data)
-        return symbols
+        return np.concatenate([*parts, np.zeros(0, np.int32)])
 
     def decode(self, symbols: NDArray[np.int32]) -> bytes:
         """The bytes that `symbols`, int32 [n] in [0, size), stand for."""
@@ -73,11 +73,22 @@ class Alphabet:
         return out
 
     def _encode_part(self, part: bytes | str) -> NDArray[np.int32]:
-        if isinstance(part, bytes):
-            return self._encode_bytes(part)
+        return self._encode_bytes(part) if isinstance(part, bytes) else self._encode_text(part)
+
+    def _encode_text(self, text: str) -> NDArray[np.int32]:
+        """Symbols of a text. No tokenizer is trusted to be lossless: where it is not, try each half by itself."""
         if self._library is None:
             self._library = self.spec.library()
-        return np.array(self._library.encode(part, add_special_tokens=False).ids, dtype=np.int32)
+        symbols = np.array(self._library.encode(text, add_special_tokens=False).ids, dtype=np.int32)
+        content = text.encode()
+        if self.decode(symbols) == content:
+            return symbols
+        if len(text) <= _STRETCH:
+            return self._encode_bytes(content)
+        middle = len(text) // 2
+        space = text.find(" ", middle, middle + _REACH)
+        cut = middle if space < 0 else space  # tokens mostly begin with a space, so a cut before one changes few of them
+        return np.concatenate([self._encode_text(text[:cut]), self._encode_text(text[cut:])])
 
     def _encode_bytes(self, data: bytes) -> NDArray[np.int32]:
         return self._byte_symbol[np.frombuffer(data, dtype=np.uint8)]

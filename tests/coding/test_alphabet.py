@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,3 +66,33 @@ def test_real_round_trips(real_alphabet: Alphabet) -> None:
 def test_real_tokens_are_the_expected_ones(real_alphabet: Alphabet) -> None:
     pieces = [real_alphabet.decode(s[None]) for s in real_alphabet.encode(b"The tide came in at 1947, quietly.")]
     assert pieces == [b"The", b" tide", b" came", b" in", b" at", b" ", b"1", b"9", b"4", b"7", b",", b" quietly", b"."]
+
+
+def forgetful(alphabet: Alphabet, pattern: str) -> Alphabet:
+    """The same tokenizer, but it drops whatever matches."""
+    drop = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Removed", "invert": False}
+    stages = {"type": "Sequence", "pretokenizers": [drop, alphabet.spec.pre_tokenizer]}
+    return Alphabet(replace(alphabet.spec, pre_tokenizer=stages))
+
+
+def test_a_lost_place_costs_only_its_stretch(alphabet: Alphabet) -> None:
+    """Not the whole text, which would become several times as many symbols."""
+    lossy, text = forgetful(alphabet, "~"), b"the string of the thing and the other in the rain, " * 400
+    assert np.array_equal(lossy.encode(text), alphabet.encode(text))
+    for at in (0, 1, 7000, len(text)):
+        damaged = text[:at] + b"~" + text[at:]
+        symbols = lossy.encode(damaged)
+        assert lossy.decode(symbols) == damaged
+        assert len(symbols) <= len(alphabet.encode(damaged)) + 40
+
+
+@given(st.text(alphabet="the rain~\u00e9\n", max_size=100))
+@settings(max_examples=examples(100), deadline=None)
+def test_whatever_a_tokenizer_loses_comes_back(alphabet: Alphabet, text: str) -> None:
+    lossy = forgetful(alphabet, "[~\u00e9]")
+    assert lossy.decode(lossy.encode(text.encode())) == text.encode()
+
+
+def test_a_tokenizer_that_loses_everything(alphabet: Alphabet) -> None:
+    lossy, text = forgetful(alphabet, "."), b"the rain in the other\n" * 20
+    assert lossy.decode(lossy.encode(text)) == text
