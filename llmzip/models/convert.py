@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from llmzip.errors import ModelFormatError
 from llmzip.models.config import LlamaConfig
+from llmzip.models.float_model import Float, FloatModel
 from llmzip.models.rotate import block_size, hadamard
-from llmzip.models.sources import Float, FloatModel
 from llmzip.models.tokenizer import TokenizerSpec
 
 LOG2_E = np.float32(1.4426950408889634)

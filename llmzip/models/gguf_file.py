@@ -25,30 +25,39 @@ _ALIGNMENT = 32  # of the tensors' bytes, unless the file says otherwise
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
+    """Where a tensor is, and how it is stored."""
+
     kind: gguf.GGMLQuantizationType
     shape: tuple[int, ...]
     start: int  # in the file
     size: int  # bytes
 
 
-class GGUFFile:
-    """A file whose header was read and checked.
+class CutShortError(ValueError):
+    """The header goes on after the bytes that are there."""
+
+
+class GGUFHeader:
+    """The header of a file, read and checked.
+
+    Args:
+        data: the file, or its first bytes.
+        size: bytes of the whole file.
 
     Attributes:
         metadata: numbers, strings and lists of strings by name; None for arrays of numbers, which are skipped.
+        places: of the tensors by name.
         shapes: of the tensors by name, rows first.
+
+    Raises:
+        CutShortError: `data` ends before the header does.
+        ValueError: it is not a GGUF file, or not a sound one.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Reads the header.
-
-        Raises:
-            OSError: the file cannot be read.
-            ValueError: it is not a GGUF file, or not a sound one.
-        """
-        self._data: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
-        header = _Header(memoryview(self._data)[:LARGEST_HEADER])  # type: ignore[arg-type]
+    def __init__(self, data: bytes | memoryview, size: int) -> None:
+        self._size = size
+        header = _Fields(memoryview(data)[:LARGEST_HEADER])
         if bytes(header.take(4)) != _MAGIC or header.number("<I") not in _VERSIONS:
             raise ValueError("magic or version differ")
         tensors, entries = header.number("<Q"), header.number("<Q")
@@ -60,10 +69,10 @@ class GGUFFile:
             self.metadata[name] = header.value(kind)
         infos = [header.tensor() for _ in range(tensors)]
         first = header.at + -header.at % self._alignment()
-        self._places = {name: self._place(first + offset, kind, shape) for name, kind, shape, offset in infos}
-        if len(self._places) < len(infos):
+        self.places = {name: self._place(first + offset, kind, shape) for name, kind, shape, offset in infos}
+        if len(self.places) < len(infos):
             raise ValueError("a tensor is there twice")
-        self.shapes = {name: place.shape for name, place in self._places.items()}
+        self.shapes = {name: place.shape for name, place in self.places.items()}
 
     def _alignment(self) -> int:
         alignment = self.metadata.get("general.alignment", _ALIGNMENT)
@@ -71,15 +80,28 @@ class GGUFFile:
             raise ValueError("the alignment is out of range")
         return alignment
 
-    def _place(self, start: int, kind: int, shape: tuple[int, ...]) -> _Place:
+    def _place(self, start: int, kind: int, shape: tuple[int, ...]) -> Place:
         known = gguf.GGMLQuantizationType(kind)
         block, size = gguf.GGML_QUANT_SIZES[known]
         if shape[-1] % block:
             raise ValueError("a row of a tensor is cut short")
         length = math.prod(shape) // block * size
-        if start + length > len(self._data):
+        if start + length > self._size:
             raise ValueError("it ends too early")
-        return _Place(known, shape, start, length)
+        return Place(known, shape, start, length)
+
+
+class GGUFFile:
+    """A file whose header was read and checked.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not a GGUF file, or not a sound one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._data: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
+        self.header = GGUFHeader(memoryview(self._data), len(self._data))  # type: ignore[arg-type]
 
     def tensor(self, name: str) -> NDArray[np.float32]:
         """The values of a tensor, float32 of its shape.
@@ -87,21 +109,21 @@ class GGUFFile:
         Raises:
             NotImplementedError: of this kind of quantisation.
         """
-        place = self._places[name]
+        place = self.header.places[name]
         raw = self._data[place.start : place.start + place.size].reshape(*place.shape[:-1], -1)
         with np.errstate(all="ignore"):  # infinities are the caller's affair
             return np.asarray(gguf.dequantize(raw, place.kind), np.float32).reshape(place.shape)
 
 
-class _Header:
-    """Takes values off the bytes of a header; any shortage is a ValueError."""
+class _Fields:
+    """Takes values off the bytes of a header. Any shortage is a CutShortError."""
 
     def __init__(self, data: memoryview) -> None:
         self._data, self.at = data, 0
 
     def take(self, n: int) -> memoryview:
         if n > len(self._data) - self.at:
-            raise ValueError("it ends too early, or its header is too large")
+            raise CutShortError("it ends too early, or its header is too large")
         self.at += n
         return self._data[self.at - n : self.at]
 

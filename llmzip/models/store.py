@@ -21,7 +21,7 @@ from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailable
 from llmzip.models.config import LlamaConfig
 from llmzip.models.convert import IntegerModel, tensor_layout, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
-from llmzip.models.workspace import working_folder
+from llmzip.models.workspace import working_folder, writing_cache
 from llmzip.system import user_folders
 
 WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
@@ -57,6 +57,11 @@ class CachedModel:
         return sum(f.stat().st_size for f in self.folder.iterdir())
 
 
+def megabytes(size: int) -> str:
+    """A size as messages have it."""
+    return f"{size / 1e6:.0f} MB" if size >= 500_000 else f"{size / 1e6:.2f} MB"
+
+
 def models_dir() -> Path:
     """The folder in the cache that holds the models' folders."""
     return cache_dir() / "models"
@@ -85,6 +90,33 @@ def find(model_id: str) -> CachedModel | None:
     if found is None:
         _check_readable(folder)
     return found if found is not None and found.model_id == model_id else None
+
+
+def pin(name: str, commit_id: str) -> None:
+    """Remember which model of a whole commit a name with a branch or tag stands for.
+
+    Raises:
+        NotWritableError: the cache cannot be written.
+    """
+    with working_folder(cache_dir(), "incoming") as work:
+        file, target = work / "pin", _pin_file(name)
+        with writing_cache(target.parent):
+            file.write_text(json.dumps({"name": name, "commit": commit_id}))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+
+
+def pinned(name: str) -> str | None:
+    """The ID that `pin` remembered for a name; None if there is none."""
+    try:
+        found = json.loads(_pin_file(name).read_text("utf-8"))
+        return str(found["commit"]) if found["name"] == name else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _pin_file(name: str) -> Path:
+    return cache_dir() / "pins" / f"{folder_for(name).name}.json"
 
 
 def cached_models() -> Iterator[CachedModel]:

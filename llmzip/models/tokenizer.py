@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmzip.errors import ModelFormatError, quoted
+from llmzip.models import understood
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -126,8 +127,8 @@ def spec_from_tokenizer_json(text: str, vocab: int) -> TokenizerSpec:
     try:
         root = json.loads(text)
         model, pre = root["model"], root["pre_tokenizer"]
-        if model.get("type", "BPE") != "BPE" or model.get("byte_fallback") or root.get("normalizer"):
-            raise ModelFormatError("tokenizer.json is not a byte-level BPE without normalizer; use such a model")
+        understood.check("tokenizer.json", root, understood.TOKENIZER_USED, understood.TOKENIZER_IGNORED, {})
+        understood.check("tokenizer.json, model,", model, understood.BPE_USED, understood.BPE_IGNORED, understood.BPE_FIXED)
         stages = pre.get("pretokenizers", [pre])
         if not any(s["type"] == "ByteLevel" for s in stages):
             raise ModelFormatError("tokenizer.json has no ByteLevel stage; use a byte-level BPE model")

@@ -7,6 +7,7 @@ belongs to nobody, and no process waits for one that has ended.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -14,16 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmzip.errors import ModelUnavailableError, reason
+from llmzip.errors import ModelFormatError, ModelUnavailableError, reason
 from llmzip.system.temporary import temporary
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _PURPOSES = ("download", "incoming", "removed")
+_PARTIAL = "partial"
 _LOCK = ".lock"
 _TRIES = 3
 _ABANDONED_AFTER = 86400.0  # seconds, for folders without a lock
+_FORGOTTEN_AFTER = 30 * 86400.0  # seconds, for downloads that nobody continues
 
 
 class NotWritableError(ModelUnavailableError):
@@ -56,7 +59,7 @@ def taking_turns(place: Path, waits: Callable[[], None]) -> Iterator[None]:
     from filelock import Timeout
 
     lock = _lock(place)
-    with _writing(place.parent):
+    with writing_cache(place.parent):
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
@@ -69,6 +72,30 @@ def taking_turns(place: Path, waits: Callable[[], None]) -> Iterator[None]:
         lock.release()
 
 
+@contextlib.contextmanager
+def partial_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder for a download, always the same for one model. It is deleted at the end, unless an error or a signal ends the block: then the
+    next download finds what is there. Only one process at a time may have it (`taking_turns`). Those that nobody came back to are deleted.
+
+    Raises:
+        NotWritableError: it cannot be made.
+    """
+    folder = parent / _PARTIAL / name
+    with writing_cache(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+    for other in (parent / _PARTIAL).iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - other.stat().st_mtime > _FORGOTTEN_AFTER:
+                shutil.rmtree(other)
+    try:
+        yield folder
+    except ModelFormatError:  # llmzip cannot run it, so nobody will come back to it
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def clear_abandoned(parent: Path) -> None:
     """Delete the working folders in `parent` whose processes have ended."""
     for purpose in _PURPOSES:
@@ -77,7 +104,8 @@ def clear_abandoned(parent: Path) -> None:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing_cache(folder: Path) -> Iterator[None]:
+    """Turn errors of the system, while a folder of the cache is written, into NotWritableError."""
     try:
         yield
     except OSError as e:
@@ -92,7 +120,7 @@ def _lock(place: Path) -> BaseFileLock:
 
 def _make(parent: Path, purpose: str) -> tuple[Path, BaseFileLock]:
     """The folder, and the lock on it."""
-    with _writing(parent):
+    with writing_cache(parent):
         parent.mkdir(parents=True, exist_ok=True)
         clear_abandoned(parent)
         return _make_locked(parent, purpose)

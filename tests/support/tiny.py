@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from llmzip.models.config import LlamaConfig
-from llmzip.models.sources import expected_shapes
+from llmzip.models.float_model import expected_shapes
 from llmzip.models.tokenizer import byte_characters
 
 # No token stands for these bytes, as in real vocabularies.

