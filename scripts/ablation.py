@@ -1,9 +1,9 @@
-"""What each part that learns is worth: sizes of coded blocks with the frozen model, with either part, and with both.
+"""Shows what each part that learns is worth: sizes of coded blocks with the frozen model, with either part, and with both.
 
     python scripts/ablation.py [--level N] [--bytes N] TEXT...
 
-Sizes are of the bitstream, in bytes, and changes against the frozen model with the same lanes and window. `--bytes` takes so many
-bytes of each text from its start.
+Sizes are of the bitstream, in bytes. Changes are against the frozen model with the same lanes and window. `--bytes` takes the first N
+bytes of each text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--level", type=int, default=DEFAULT_LEVEL)
     parser.add_argument("--bytes", type=int, default=1 << 20)
-    parser.add_argument("--neighbours-alone", action="store_true", help="another run for votes without biases")
+    parser.add_argument("--neighbours-alone", action="store_true", help="add a run with votes but without biases")
     options = parser.parse_args()
     loaded = LoadedModel(DEFAULT_MODEL, resolve.load(DEFAULT_MODEL), Options())
     print("| text | bytes | symbols | lanes | frozen | biases | neighbours | both | change |\n|---|---|---|---|---|---|---|---|---|")
@@ -43,7 +43,7 @@ def main() -> None:
             only = replace(level, adapter=replace(level.adapter, bias=None))
             loaded.coder(loaded.record(only)).encode(symbols, lanes, ledger=alone)
             votes = percent(alone.voted, alone.frozen)
-        frozen = ledger.frozen / 8 + len(stream) - ledger.voted / 8  # with what the coder takes
+        frozen = ledger.frozen / 8 + len(stream) - ledger.voted / 8  # the coder's overhead included
         cells = (file.name, f"{len(data):,}", f"{len(symbols):,}", str(lanes), f"{frozen:,.0f}")
         changes = (percent(ledger.biased, ledger.frozen), votes, f"{len(stream):,}", percent(len(stream), frozen))
         print("| " + " | ".join(cells + changes) + " |", flush=True)

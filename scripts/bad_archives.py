@@ -33,7 +33,7 @@ class Refused(NamedTuple):
 
 
 START = records.frame_start()
-END = records.encode_record(records.WholeCheck().record())  # of no content
+END = records.encode_record(records.WholeCheck().record())  # of a frame without content
 BOMB = Random(0).randbytes(100)
 
 
@@ -44,7 +44,7 @@ def record(tag: bytes, body: bytes) -> bytes:
 
 
 def refused(tiny: bytes, protected: bytes) -> dict[str, Refused]:
-    """By name; made from `good-tiny` and `good-parity`."""
+    """The refused archives by name, made from `good-tiny` and `good-parity`."""
     made = _frames(tiny) | _envelopes(tiny) | _model_records(tiny) | _coded_blocks() | _form_blocks() | _other_records() | _content(tiny)
     return made | _parity(protected) | _unsupported(tiny)
 
@@ -54,7 +54,7 @@ def _damaged(what: str, archive: bytes) -> Refused:
 
 
 def _records(archive: bytes) -> tuple[records.ModelRecord, records.CodedBlock, records.EndRecord]:
-    """Of `good-tiny`."""
+    """The three records of `good-tiny`."""
     model, block, end = (placed.record for placed in parser.read_records(io.BytesIO(archive)))
     assert isinstance(model, records.ModelRecord)
     assert isinstance(block, records.CodedBlock)
@@ -93,7 +93,7 @@ def _envelopes(tiny: bytes) -> dict[str, Refused]:
 
 
 def _model_records(tiny: bytes) -> dict[str, Refused]:
-    """All with both parts that learn."""
+    """Each of these model records has both parts that learn."""
     model = _records(tiny)[0]
     a = model.adapter
     assert a.bias
@@ -129,7 +129,7 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
 
 
 def _coded_blocks() -> dict[str, Refused]:
-    """Behind a model record of a model that nobody has: what is wrong is so without it."""
+    """They follow the record of a model that nobody has, because the error is found without the model."""
     model = records.encode_record(
         records.ModelRecord("nobody's", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, AttentionSpan(1280, 4), FROZEN)
     )
@@ -158,7 +158,7 @@ def _coded_blocks() -> dict[str, Refused]:
 
 
 def _form_blocks() -> dict[str, Refused]:
-    """Behind a model record of a model that nobody has: what is wrong is so without it."""
+    """They follow the record of a model that nobody has, because the error is found without the model."""
     model = records.encode_record(
         records.ModelRecord("nobody's", b"0" * records.DIGEST_BYTES, b"0" * records.TOKENIZER_BYTES, AttentionSpan(1280, 4), FROZEN)
     )
@@ -257,7 +257,7 @@ def _content(tiny: bytes) -> dict[str, Refused]:
 
 
 def _parity(protected: bytes) -> dict[str, Refused]:
-    """Repair makes `good-parity` of each."""
+    """Repair turns each of these into `good-parity`."""
     return {
         "bad-parity-block": _damaged("zeros in a block that parity protects", protected[:40] + bytes(30) + protected[70:]),
         "bad-parity-frame": _damaged("zeros at the end of a parity frame", protected[:-60] + bytes(60)),

@@ -5,9 +5,11 @@
 For each file: runs `llmzip compress` and `llmzip decompress` as whole processes, model loading included, checks that the
 content comes back, and runs the yardstick (`yardstick.py`) before, between and after. Prints, and writes as CSV: bytes,
 tokens, archive, bits per byte, archive / S, tokens and bytes per second both ways and their ratio to the yardstick's
-median, peak memory, and the start-up: seconds of a whole process for a message of 100 bytes, both ways. S, the
-cross-entropy under the float model (`float_reference.py`), takes minutes: it is computed for files below --s-below, and
-taken from the CSV if that has it for a file of the same name and size, since it does not depend on llmzip's code.
+median, peak memory, and the start-up: seconds of a whole process for a message of 100 bytes, both ways.
+
+S is the cross-entropy under the float model (`float_reference.py`). Computing it takes minutes, so that is done only for
+files below --s-below. If the CSV has S for a file of the same name and size, it is taken from there, because S does not
+depend on llmzip's code.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ COLUMNS = {
 }
 MESSAGE = b"Snow on the pass tonight, so we stay in the valley. Will call again at noon tomorrow. All is well.\n\n"
 
-# Linux reports the peak of one program here; rusage of a child would include its parent's at the fork.
+# Linux reports the peak of one program here; a child's rusage would include the memory of its parent at the fork.
 _RUN = """
 import os, re, sys
 from llmzip.__main__ import run
@@ -68,7 +70,7 @@ def timed(*args: str) -> tuple[float, int]:
 
 
 def round_trip(file: Path, lanes: list[str], folder: Path, between: list[float] | None = None) -> dict[str, float]:
-    """Both ways, whole processes; the yardstick goes to `between`."""
+    """Compresses and restores in whole processes. The yardstick runs in between if `between` is given; its speeds are added there."""
     archive, back = folder / "a.llz", folder / "a"
     seconds, peak = timed("compress", "-f", *lanes, "-o", str(archive), str(file))
     if between is not None:

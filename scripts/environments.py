@@ -1,7 +1,7 @@
-"""Virtual environments with the oldest and the newest libraries that are supported, and with those between.
+"""Virtual environments with the oldest and the newest libraries that are supported, and with versions between them.
 
-The oldest are pyproject's lower bounds. NEWEST are the newest that `matrix.py` has passed with; pyproject's upper bounds lie just above
-them (see `bound`). A test compares the two, so whoever widens a range runs the matrix first.
+The oldest are pyproject's lower bounds. NEWEST are the newest versions with which `matrix.py` has passed; pyproject's upper bounds lie
+just above them (see `bound`). A test compares the two, so whoever widens a range must run the matrix first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NEWEST = {
     "filelock": "4.2.12",
     "reedsolo": "1.7.0",
 }
-CODING = ("torch", "numpy", "numba", "tokenizers", "gguf", "safetensors")  # what they do reaches coded bits
+CODING = ("torch", "numpy", "numba", "tokenizers", "gguf", "safetensors")  # libraries that can affect coded bits
 FIXED_BETWEEN = ("torch", "numba", "tokenizers", "gguf", "safetensors")  # numpy follows numba, which bounds it
 TESTING = ("pytest", "hypothesis", "fsspec")
 
@@ -40,7 +40,7 @@ def ranges() -> dict[str, tuple[str, str]]:
 
 
 def bound(name: str) -> str:
-    """The first version that is too new: the next minor one of what reaches coded bits, the next major one of anything else."""
+    """The first version that is too new: the next minor version of a library that can affect coded bits, the next major one of others."""
     major, minor = NEWEST[name].split(".")[:2]
     return f"{major}.{int(minor) + 1}" if name in CODING else str(int(major) + 1)
 
@@ -52,13 +52,13 @@ class Environment:
     name: str
     python: str
     requirements: tuple[str, ...]
-    step: bool = False  # between the ends
+    step: bool = False  # its versions lie between the oldest and the newest
 
     def make(self, folder: Path, testing: bool) -> Path:
-        """Installs them, what tests need too if asked for, and returns the interpreter. With uv where there is one, since that is quicker.
+        """Installs the libraries, with `testing` also those that tests need. Returns the interpreter. Uses uv if it is there: it is faster.
 
         Raises:
-            RuntimeError: they cannot be installed together.
+            RuntimeError: the libraries cannot be installed together.
         """
         python, wanted = folder / "bin" / "python", [*self.requirements, *(TESTING if testing else ())]
         commands = [[self.python, "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "-q", *wanted]]
@@ -75,14 +75,14 @@ class Environment:
 
 
 def ends(python: str) -> list[Environment]:
-    """The oldest of all libraries, and the newest there are for this Python."""
+    """Two environments: with the oldest of all libraries, and with the newest that there are for this Python."""
     oldest = tuple(f"{name}=={low}" for name, (low, _) in ranges().items())
     newest = tuple(f"{name}>={low},<={NEWEST[name]}" for name, (low, _) in ranges().items())
     return [Environment("oldest", python, oldest), Environment("newest", python, newest)]
 
 
 def between(python: str) -> list[Environment]:
-    """Every minor version from the oldest to the newest, of all libraries at once, each waiting at its newest for the others."""
+    """Steps between the oldest and the newest: each takes every library one minor version further, until that library is at its newest."""
     steps: dict[str, list[str]] = {}
     for name in FIXED_BETWEEN:
         (major, first), last = map(int, ranges()[name][0].split(".")[:2]), int(NEWEST[name].split(".")[1])

@@ -1,22 +1,25 @@
-"""Signals at random moments: what is there afterwards, and how soon the process is gone.
+"""Sends signals to the program at random moments: which files are there afterwards, and how soon the process has ended.
 
     python scripts/faults.py [--moments N] [--model ID] [--bytes N] [--text FILE] [--seed N] [--way WAY]... [--signal NAME]...
                              [--seconds S] [OPTION]...
 
-For every way of running the program and every signal: N runs on a text, each in a folder of its own, each hit at another
-moment. Half of the moments lie anywhere in the time such a run takes, the others in the hundredth of a second after all of the output
-was written to the temporary file, when it is put on disk, gets its name, and the source goes. A run is *whole* if
+For every way of running the program and every signal there are N runs on a text. Each run has a folder of its own, and gets the signal
+at another moment. Half of the moments lie anywhere in the time that such a run takes. The other half lie in the hundredth of a second
+after the whole output was written to the temporary file: then the output is put on disk and gets its name, and the source is removed.
+A run is *whole* if
 
-- what has the final name is exactly what an undisturbed run makes, or nothing has that name;
-- the source is there as it was, or `--rm` was given and the whole output is there;
-- no temporary file is left (after SIGKILL there may be one, counted apart);
+- the file with the final name is exactly what an undisturbed run makes, or there is no such file;
+- the source is unchanged, or `--rm` was given and the whole output is there;
+- no temporary file is left (after SIGKILL there may be one; these are counted separately);
 - it ended by that signal or, if the signal came too late, with 0;
-- it said nothing, but for one line after SIGINT, and how long decoding will take if that is long, as on a busy machine.
+- it printed nothing, except one line after SIGINT, and how long decoding will take if that is long, as on a busy machine.
 
-With --seconds, for long texts: only compression, all moments in its first S seconds, and no undisturbed run to compare with.
+--seconds is for long texts: then only compression runs, all moments lie in its first S seconds, and there is no undisturbed run to
+compare with.
 
-Prints a table in Markdown, and what was not whole; OPTIONs go to `llmzip compress`. The time to the end is that from sending the
-signal to the process being gone. Python's own start, before it comes to the program, ends with a traceback after SIGINT: counted as early.
+Prints a table in Markdown, and the runs that were not whole. OPTIONs go to `llmzip compress`. The time to the end counts from sending
+the signal until the process has ended. If SIGINT comes while Python itself starts, before it runs the program, Python ends with a
+traceback; such a run is counted as early.
 """
 
 from __future__ import annotations
@@ -45,19 +48,19 @@ WAYS = {
     "decompress --rm": ["decompress", "--rm"],
     "test": ["test"],
 }
-_LAST = 0.01  # seconds after the last byte was written
+_LAST = 0.01  # seconds after the last byte was written, for late moments
 
 
 @dataclass
 class Row:
-    """What came of the runs of one way and signal."""
+    """The results of the runs of one way and signal."""
 
     runs: int = 0
-    ended: int = 0  # by the signal
-    outputs: int = 0  # that were there, whole
+    ended: int = 0  # runs that the signal ended
+    outputs: int = 0  # that had their final name
     left: int = 0  # temporary files
-    early: int = 0  # ended while Python started
-    longest: float = 0.0  # seconds from the signal to the end, of those that it ended
+    early: int = 0  # runs that ended while Python started
+    longest: float = 0.0  # seconds from the signal to the end, among the runs that it ended
     wrong: list[str] = field(default_factory=list)
 
 
@@ -68,7 +71,7 @@ class Ways:
         text: the content.
         options: for `compress`.
         model: the one to use.
-        seconds: that moments lie in, if runs are long.
+        seconds: for long runs, all moments lie in so many first seconds; else None.
     """
 
     def __init__(self, text: bytes, options: list[str], model: str, seconds: float | None) -> None:
@@ -76,7 +79,7 @@ class Ways:
         self.environment = os.environ | {"LLMZIP_MODEL": model}
         self.archive, self._seconds = b"", {} if seconds is None else dict.fromkeys(WAYS, seconds)
         if seconds is None:
-            with tempfile.TemporaryDirectory() as place:  # kernels are compiled here, if they were not yet
+            with tempfile.TemporaryDirectory() as place:  # this run compiles kernels that are not compiled yet
                 (Path(place) / "a").write_bytes(text)
                 subprocess.run(self._command("compress"), cwd=place, env=self.environment, check=True)
                 self.archive = (Path(place) / "a.llz").read_bytes()
@@ -95,7 +98,7 @@ class Ways:
         return [sys.executable, "-m", "llmzip", *WAYS[way], *options, name]
 
     def run(self, way: str, kind: signal.Signals | None, moment: float, row: Row, late: bool = False) -> None:
-        """One run, hit by `kind` after so many seconds, if `late` from when all is written; what comes of it goes to `row`."""
+        """One run that gets the signal `kind` after `moment` seconds; if `late`, these count from when the output is written. Adds to `row`."""
         forward = way.startswith("compress")
         source, output = ("a", "a.llz") if forward else ("a.llz", "a")
         contents = {"a": self.text, "a.llz": self.archive}
@@ -133,7 +136,7 @@ class Ways:
         row.wrong += [f"{way}, {kind and kind.name}, {moment:.3f} s: {reason}" for reason, holds in reasons.items() if holds]
 
     def hit(self, way: str, kind: signal.Signals, moments: int, chance: random.Random) -> Row:
-        """As many runs as there are moments."""
+        """Makes one run for each moment."""
         row, seconds = Row(), self.seconds(way)
         for i in range(moments):
             late = i % 2 == 1 and way != "test" and self.within is None
@@ -142,7 +145,7 @@ class Ways:
 
 
 def _written(folder: Path, output: str, size: int) -> bool:
-    """Whether all of the output is there, under whatever name."""
+    """Whether the whole output is there, under its final or a temporary name."""
     for path in folder.iterdir():
         if path.name == output:
             return True
@@ -164,7 +167,7 @@ def main() -> None:
     parser.add_argument("--way", action="append", choices=[*WAYS])
     parser.add_argument("--signal", action="append", choices=SIGNALS)
     given, options = parser.parse_known_args()
-    for name in SIGNALS[:3]:  # in the background the shell has them ignored, and so would the program
+    for name in SIGNALS[:3]:  # a shell makes background jobs ignore them, and the program would inherit that
         signal.signal(signal.Signals[name], signal.SIG_DFL)
     ways = Ways(given.text.read_bytes()[: given.bytes], options, given.model, given.seconds)
     chance, wrong = random.Random(given.seed), []

@@ -1,11 +1,11 @@
-"""S = sum of -log2 p / 8 of a text under the float32 model: the yardstick every archive is measured against.
+"""Prints S = sum of -log2 p / 8 of a text under the float32 model: the size with which every archive is compared.
 
     python scripts/float_reference.py MODEL FILE...
 
 MODEL is a .gguf file or a folder with safetensors, or the ID of a model in the registry. The implementation here is a
-plain float one, apart from the engine, so that it can serve as the reference in tests: sliding window of the last
-`window` tokens plus the first `sinks` tokens of the stream, which are seen as if at a fixed distance once the stream is
-longer than that.
+plain float one. It shares nothing with the engine, so tests can use it as their reference. Attention sees a sliding window of
+the last `window` tokens and the first `sinks` tokens of the stream. Once the stream is longer than that, the first tokens
+are seen as if at a fixed distance.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class FloatLlama:
         distance = here[:, None] - keys_at
         near = (distance >= 0) & (distance < self.window)
         sink = (distance >= 0) & (keys_at < self.sinks) & ~near
-        # A sink is seen by the query as it would be at the last position where it was still near.
+        # A query sees a sink as it would from the last position at which the sink was still near.
         pinned = here.clamp(max=self.window + self.sinks - 1)
         x = self.embed[tokens]
         for i, w in enumerate(self.layers):

@@ -1,11 +1,11 @@
-"""Runs the fuzz targets of tests/support/fuzzing for as long as one likes, and prints what came of it as a table.
+"""Runs the fuzz targets of tests/support/fuzzing for as long as one likes, and prints the results as a table.
 
     python scripts/fuzz.py --mutants 1000000 --decodes 20000 --bits
     python scripts/fuzz.py --guided gguf -max_total_time=600
 
-Everything comes from --seed. Inputs that ended as none should are written to fuzz-broken/, and the exit code is 1. One thread is used.
-With --guided one target runs under atheris (pip install atheris) instead, which looks for inputs that reach new code; what follows the
-target's name is for libFuzzer. --real decodes with the default model, which must be there.
+All inputs follow from --seed. If an input ends in a way that is not allowed, it is written to fuzz-broken/, and the exit code is 1. One
+thread is used. With --guided, one target runs under atheris (pip install atheris) instead, which looks for inputs that reach new code.
+Arguments after the target's name go to libFuzzer. --bits and --real need the default model in the cache.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Run = tuple[str, Callable[[Any], str], Iterable[Any]]  # name, target, inputs
 
 
 def parsed_arguments() -> argparse.Namespace:
-    """What to run."""
+    """The arguments, which say what to run."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--mutants", type=int, default=0, metavar="N", help="containers, for the parser alone")
@@ -46,8 +46,8 @@ def parsed_arguments() -> argparse.Namespace:
     p.add_argument("--coder", type=int, default=0, metavar="N", help="bitstreams for the range decoder, and texts for the alphabet")
     p.add_argument("--messages", type=int, default=0, metavar="N", help="messages")
     p.add_argument("--models", type=int, default=0, metavar="N", help="model files of each kind")
-    p.add_argument("--bits", action="store_true", help="every flip of one bit of a small archive of either model")
-    p.add_argument("--real", type=int, default=0, metavar="N", help="of the flips in the bitstream, decoded with the default model")
+    p.add_argument("--bits", action="store_true", help="every flip of one bit in a small archive, of the tiny and of the default model")
+    p.add_argument("--real", type=int, default=0, metavar="N", help="flips in the bitstream, decoded with the default model")
     p.add_argument("--guided", choices=["records", "gguf", "export", "tokenizer"], help="one target, under atheris")
     known, rest = p.parse_known_args()
     if rest and not known.guided:
@@ -57,7 +57,7 @@ def parsed_arguments() -> argparse.Namespace:
 
 
 def runs(a: argparse.Namespace, work: Path) -> Iterator[Run]:
-    """All that was asked for; models are made when they are needed."""
+    """All runs that the arguments ask for. Models are made only when they are needed."""
     some = itertools.islice
     if a.mutants:
         yield "containers", containers.records, some(containers.inputs(Random(a.seed)), a.mutants)
@@ -73,7 +73,7 @@ def runs(a: argparse.Namespace, work: Path) -> Iterator[Run]:
     model = coding.tiny_model()
     codec = coding.codec_of(model)
     loaded = codec.blocks.models.own()
-    coding.Archives(codec)(coding.seeds(loaded)[0])  # so that no input's time is that of compiling
+    coding.Archives(codec)(coding.seeds(loaded)[0])  # compiles now, so that no input's time includes that
     if a.coder:
         yield "range decoder", coding.range_decoder, some(coding.random_streams(Random(a.seed)), a.coder)
         yield "symbols", coding.Symbols(model), some(coding.texts(Random(a.seed)), a.coder)
@@ -98,7 +98,7 @@ def runs(a: argparse.Namespace, work: Path) -> Iterator[Run]:
 
 
 def keep(tally: campaign.Tally) -> None:
-    """Writes down what should not have happened."""
+    """Saves the inputs that ended in a way that is not allowed, and prints their errors."""
     for data, error in tally.broken:
         for n, part in enumerate(data if isinstance(data, (tuple, list)) else [data]):
             path = BROKEN / f"{hashlib.sha256(part).hexdigest()[:16]}-{n}"
@@ -139,7 +139,7 @@ def main() -> None:
     a = parsed_arguments()
     with tempfile.TemporaryDirectory() as work:
         if not a.bits and not a.real:
-            os.environ["LLMZIP_CACHE"] = work + "/nothing"  # archives name models that must not be looked for here
+            os.environ["LLMZIP_CACHE"] = work + "/nothing"  # an empty cache: the models that archives name must not be found
         os.chdir(ROOT)
         base = Path(work) / "base"
         base.mkdir()

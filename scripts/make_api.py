@@ -54,10 +54,10 @@ def keywords(kind: str) -> str:
 
 
 def signature(name: str, call: object) -> str:
-    """A definition's first line; on several where it is long."""
+    """A definition's first line, broken into several if it is long."""
     text = str(inspect.signature(call)) if callable(call) else ""
     text = re.sub(r"\*\*options: 'Unpack\[(\w+)\]'", lambda m: ("" if "*, " in text else "*, ") + keywords(m[1]), text)
-    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text).replace("'", '"')  # annotations come quoted, like defaults
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text).replace("'", '"')  # annotations are quoted here, and so are defaults
     text = re.sub(r"^\(self(, )?", "(", text).removesuffix(" -> None")
     if len(name) + len(text) > 100:
         start, end = text.index("(") + 1, text.rindex(")")
@@ -129,7 +129,7 @@ def page() -> str:
 
 
 def main() -> None:
-    """Writes the page, or compares it."""
+    """Writes the page, or checks that it is current."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="fail if the page is not current")
     options = parser.parse_args()

@@ -2,9 +2,9 @@
 
     python scripts/make_golden.py [--check]
 
-`good-*` must decode to what `contents()` gives for them and be reproduced byte for byte; `bad-*` and `unsupported-*` must
-be refused with the error that `bad_archives.py` names. Two of them use the real default model, the others a tiny one made from a seed.
-One of those two is also part of the package, with its content: `llmzip models verify` decodes it.
+`good-*` must decode to what `contents()` gives for them, and be reproduced byte for byte. `bad-*` and `unsupported-*` must
+be refused with the error that `bad_archives.py` names. `good-real-*` use the real default model, the others a tiny one made from a seed.
+`good-real-lanes` is also part of the package, with its content: `llmzip models verify` decodes it.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def good() -> dict[str, bytes]:
     made = {name: Codec().compress(want[name]) for name in ("good-empty", "good-stored", "good-xz")}
     made["good-zeros-after"] = made["good-stored"] + bytes(7)
     made["good-parity"] = Codec(Options(parity=10)).compress(want["good-parity"])
-    full = LEVELS[DEFAULT_LEVEL].adapter  # stated: for texts as short as these an encoder may choose less
+    full = LEVELS[DEFAULT_LEVEL].adapter  # given here, because for texts as short as these the encoder may choose fewer parts
     made["good-tiny"] = codec_of("local:tiny", small, adapter=full).compress(want["good-tiny"])
     made["good-tiny-lanes"] = codec_of("local:tiny", small, adapter=full, lanes=5).compress(want["good-tiny-lanes"])
     made["good-tiny-blocks"] = codec_of("local:tiny", small, adapter=full, block_bytes=500).compress(want["good-tiny-blocks"])
@@ -147,7 +147,7 @@ def good() -> dict[str, bytes]:
 
 
 def _by_hand(loaded: LoadedModel) -> dict[str, bytes]:
-    """What the encoder would not write."""
+    """The good archives that the encoder would not write."""
     want, plain = contents(), loaded.record(LEVELS[1])
     other = replace(plain, span=AttentionSpan(20), adapter=LEVELS[DEFAULT_LEVEL].adapter)
     nobody = replace(plain, model_id="nobody's", digest=bytes(records.DIGEST_BYTES))
@@ -181,7 +181,7 @@ def _frame(content: bytes, parts: list[records.Record]) -> bytes:
 def _block(
     loaded: LoadedModel, model: records.ModelRecord, content: bytes, lanes: int | None = None, symbols: NDArray[np.int32] | None = None
 ) -> records.CodedBlock:
-    """A block of these symbols, the tokenizer's if None; of as many lanes as symbols if that is None."""
+    """A block of `symbols`, by default those of the tokenizer, in `lanes` lanes, by default as many as there are symbols."""
     if symbols is None:
         symbols = loaded.alphabet.encode(content)
     lanes = lanes or len(symbols)
@@ -207,7 +207,7 @@ def readme(bad: dict[str, Refused]) -> str:
 
 
 def packaged(archives: dict[str, bytes]) -> dict[Path, bytes]:
-    """What goes into the package, by its place."""
+    """The files that go into the package, by their paths."""
     return {PACKAGED / f"{DEFAULT_MODEL}.llz": archives["good-real-lanes"], PACKAGED / "text.txt": contents()["good-real-lanes"]}
 
 

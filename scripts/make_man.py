@@ -42,7 +42,7 @@ _FILES = {
 
 
 def roff(text: str) -> str:
-    """Text, such that roff shows it as it is."""
+    """Text, escaped so that roff shows it unchanged."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return "\n".join("\\&" + line if line[:1] in (".", "'") else line for line in text.splitlines())
 
@@ -59,7 +59,7 @@ def options(command: click.Command, context: click.Context) -> list[str]:
 
 
 def section(command: click.Command, name: str, parent: click.Context | None) -> list[str]:
-    """A command, and those inside it."""
+    """A command, and the commands inside it."""
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join(command.collect_usage_pieces(context))
     lines = [f".SS {roff(context.command_path)} {roff(usage)}", roff(" ".join((command.help or "").split())), *options(command, context)]
@@ -107,7 +107,7 @@ def page() -> str:
 
 
 def main() -> None:
-    """Writes or checks."""
+    """Writes the page, or checks that it is current."""
     if "--check" in sys.argv:
         if PAGE.read_text("ascii") != page():
             raise SystemExit(f"{PAGE} is not current; run scripts/make_man.py")

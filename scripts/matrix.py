@@ -1,15 +1,16 @@
-"""Every setting a machine can be told, and the archives it makes under it: all must be the same, and all must decode.
+"""Makes archives under every setting that a machine can be given. All archives must be the same, and all must decode.
 
     python scripts/matrix.py [--only WORD ...] [--python PATH ...] [--between] [--tests FILE ...] [--markdown]
 
 Two inputs are compressed and decompressed under each setting, in processes of their own: a text of 10,000 symbols on a tiny model made from
-a seed, and one of 300 tokens on the default model, both in several lanes and with everything on that learns. An archive that equals the
-first one's is decoded once by each setting, since to decode it is to decode them all; if some differ, every setting decodes each of them.
+a seed, and one of 300 tokens on the default model. Both are coded in several lanes and with all parts that learn. Each setting decodes its
+own archive. If all archives are equal, it has then decoded all of them. If some differ, every setting decodes each of the different ones.
 
---python also makes virtual environments with the interpreters given, with the oldest and the newest libraries that pyproject allows (see
-`environments.py`; gigabytes each on platforms whose torch brings CUDA along, one at a time); --between the steps between the two, with the
-last of the interpreters, for each input the one way that takes less compiling. Each environment fetches and converts the model anew, and --tests runs test files in it. --only keeps settings
-whose group or name holds one of the words.
+--python also runs in virtual environments. It makes them with the interpreters given, with the oldest and the newest libraries that pyproject
+allows (see `environments.py`), one at a time. Each takes gigabytes on platforms whose torch brings CUDA along. --between also makes
+environments with the versions between those, with the last of the interpreters; there each input runs only in the way that takes less
+compiling. Each environment fetches and converts the model anew. --tests runs test files in each of them. --only keeps settings whose group
+or name contains one of the words.
 
 Exits with 1 if anything differs, fails to decode or fails to run.
 """
@@ -49,7 +50,7 @@ RAW = b"\xff\0 raw bytes too \x04\x05\r\n"
 
 @dataclass(frozen=True)
 class Setting:
-    """What a process is told: variables of its environment, and options of the worker; `needs` is a feature of the processor, or cuda."""
+    """What a process is given: variables of its environment, and options of the worker. `needs` is a feature of the processor, or cuda."""
 
     group: str
     name: str
@@ -84,7 +85,7 @@ class Place:
 
 @dataclass
 class Outcome:
-    """What became of an input under a setting."""
+    """The result of an input under a setting."""
 
     place: Place
     setting: Setting
@@ -99,7 +100,7 @@ def threads(n: int) -> dict[str, str]:
 
 
 def numba_for(cpu: str, features: str) -> dict[str, str]:
-    """The variables that have numba compile for a processor, with these features of it and those that they include."""
+    """The variables that make numba compile for a processor, with these features of it and those that they include."""
     return {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
 
 
@@ -110,7 +111,7 @@ PLAIN_NUMPY = {"NPY_DISABLE_CPU_FEATURES": " ".join(NUMPY_DISPATCH)}
 
 
 def caps() -> Iterator[Setting]:
-    """Each library held to each set of instructions, its own products and operations in use; and all of them together."""
+    """Each library limited to each set of instructions, while its own products and operations are used; then all libraries together."""
     in_torch = ("--ops=torch",)
     levels = {
         "oneDNN": ("ONEDNN_MAX_CPU_ISA", {"SSE41": "", "AVX2": "avx2", "AVX512_CORE": "avx512f", "AVX512_CORE_VNNI": "avx512vnni",
@@ -141,7 +142,7 @@ def caps() -> Iterator[Setting]:
 
 
 def settings() -> list[Setting]:
-    """All of them but the libraries' versions; the first is what the others are compared with."""
+    """All settings except the libraries' versions. The others are compared with the first."""
     slowest = ("--threads=4", "--kernel=float64", "--ops=torch", "--rows=1")
     return [
         Setting("reference", REFERENCE),
@@ -159,7 +160,7 @@ def settings() -> list[Setting]:
 
 
 def available(needs: str) -> bool:
-    """Whether this machine has it."""
+    """Whether this machine has the feature."""
     return not needs or (torch.cuda.is_available() if needs == "cuda" else llvmlite.binding.get_host_cpu_features().get(needs, False))
 
 
@@ -178,7 +179,7 @@ def code(place: Place, setting: Setting, given: Input, decode: Path | None = Non
 
 
 def libraries(answer: dict[str, Any]) -> dict[str, str]:
-    """The versions of Python and of what pyproject names, from what a process said of itself."""
+    """The versions of Python and of the libraries in pyproject, from the answer of a process."""
     found = answer.get("versions", {})
     return {name: found.get(name, "-") for name in ("Python", *NEWEST)}
 
@@ -203,7 +204,7 @@ class Matrix:
         self.troubles.append(f"{group}, {name}: {what}")
 
     def add(self, place: Place, setting: Setting, only: str = "") -> dict[str, Any]:
-        """Runs a setting on all inputs, or on one; returns what the last process said of itself."""
+        """Runs a setting on all inputs, or only on one. Returns the answer of the last process."""
         cells, answer = list[str](), dict[str, Any]()
         for given in self.inputs:
             if only not in ("", given.name):
@@ -242,7 +243,7 @@ class Matrix:
                             self.trouble(o.setting.group, o.setting.name, f"{given.name} model, archive {i}: {trouble}")
 
     def compiled_only(self, place: Place, group: str) -> None:
-        """Compiles products for VNNI, which takes no such processor."""
+        """Compiles products for VNNI. That needs no processor with VNNI."""
         result = place.run(["-m", "tests.support.compile_worker"], CASCADE_LAKE)
         good = result.stdout.strip() == "True"
         if not good:
@@ -250,7 +251,7 @@ class Matrix:
         self.row(group, "for AVX-512 VNNI", "-", "-", "compiles; not run" if good else "DOES NOT COMPILE")
 
     def environment(self, e: Environment, folder: Path, tests: list[str]) -> dict[str, str]:
-        """Runs the settings that versions matter to, in an environment made for it and then removed; returns the versions."""
+        """Makes an environment, runs in it the settings that depend on versions, and removes it. Returns the versions."""
         try:
             python = e.make(folder, bool(tests))
         except RuntimeError as error:
@@ -276,7 +277,7 @@ class Matrix:
         return versions
 
     def summary(self) -> str:
-        """What it comes to."""
+        """The totals, in one line."""
         made = [len(o) for o in self.outcomes.values()]
         kinds = [len({o.archive for o in known}) for known in self.outcomes.values()]
         text = f"{sum(made)} archives under {max(made)} settings, {sum(kinds)} different ones of {len(kinds)} inputs, {self.decodings} decodings"
@@ -285,7 +286,7 @@ class Matrix:
 
 
 def markdown(rows: list[list[str]], versions: list[tuple[str, dict[str, str]]], summary: str) -> str:
-    """The tables as docs have them."""
+    """The tables as the documents have them."""
     head = ["what", "setting", "tiny model", "default model", "what ran"]
     lines = [head, ["---"] * len(head), *rows]
     if versions:
@@ -295,7 +296,7 @@ def markdown(rows: list[list[str]], versions: list[tuple[str, dict[str, str]]], 
 
 
 def main() -> int:
-    """Runs all that is asked for and prints it."""
+    """Runs everything that the arguments ask for, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD")
     parser.add_argument("--python", nargs="+", default=[], metavar="PATH")

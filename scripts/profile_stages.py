@@ -1,11 +1,11 @@
-"""Where the time goes: microseconds a token by stage, both ways, next to what the machine allows.
+"""Shows where the time goes: microseconds a token by stage, both ways, next to the limits of the machine.
 
     python scripts/profile_stages.py TEXT [--bytes N] [--lanes N]
 
-First the stages of a real run: tokenise, layers, head, votes, frequencies, update, coder, and the rest (Python between them). Then, with a
-full window, what the layers' time is made of, the parts being run alone on the same shapes: products, attention, and what
-is left (norms, SwiGLU, quantisation, threads waiting for each other). Limits: operations at the speed of one tile of a
-product repeated from the fastest cache, bytes at the speed of reading a large array; the larger of the two is the limit.
+One table has the stages of a real run: tokenise, layers, head, votes, frequencies, update, coder, and the rest (Python between them). The
+other tables show what the layers' time consists of, with a full window. For that, parts are run alone on the same shapes: products,
+attention, and what is left (norms, SwiGLU, quantisation, threads waiting for each other). There are two limits: operations at the speed
+of one tile of a product repeated from the fastest cache, and bytes at the speed of reading a large array. The larger one counts.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def machine(threads: int) -> tuple[float, float]:
 
 
 def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
-    """Both ways through the coder, the calls between modules timed."""
+    """Encodes and decodes, and prints the time of the calls between modules."""
     spent: Counter[str] = Counter()
 
     def watch(owner: Any, name: str, stage: str) -> None:
@@ -124,7 +124,7 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
 
 
 def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwidth: float) -> None:
-    """One call of all layers with full windows, and the head: what it takes, and what it must."""
+    """Times one call of all layers with full windows, and of the head; prints the times next to the limits."""
     transformer, threads = loaded.transformer, loaded.transformer.threads
     fused, c = transformer.fused, transformer.config
     assert fused
@@ -172,7 +172,7 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
     matrix_bytes, head_bytes = sum(w.nbytes for w in weights[::2]), fused._head.nbytes
     head_rows = min(n, 64)
     q, scale = hidden.q[:head_rows], hidden.scale[:head_rows]
-    # Scores take one multiply-add a byte, values one a pair of bytes: they are multiplied as int16s.
+    # A multiply-add takes one byte of a vector for a score, and two for a value: values are multiplied as int16s.
     limits = {
         "products": (2 * matrix_bytes * n / operations, matrix_bytes / bandwidth),
         "attention": (2 * keys * group * c.head_dim * 3 * n / operations, keys * _KV_HEAD_BYTES * lanes / bandwidth),

@@ -13,7 +13,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def command(name: str) -> str:
-    """The command after the comment `name`. Raise SystemExit if there is none."""
+    """The command after the comment `name`. Raises SystemExit if there is none."""
     found = re.search(rf"<!-- {re.escape(name)} -->\s*```sh\n(.*?)```", README.read_text("utf-8"), re.S)
     if not found:
         sys.exit(f"the README has no command {name!r}")

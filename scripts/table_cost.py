@@ -1,10 +1,10 @@
-"""Inputs that a language model helps little with, or only once they are looked at rightly: sizes and seconds, beside xz.
+"""Sizes and seconds, next to xz's sizes, of inputs that are hard for a language model: text in other forms, noise, repeats far apart.
 
     python scripts/table_cost.py [--code FOLDER] [--only NAME ...] [--write FOLDER]
 
 Makes every input from a seed, compresses and restores it in whole processes, checks what comes back, and prints a table. Seconds are
-those that a processor worked, with one thread, so that other work beside matters little. --code runs another version of llmzip, from its
-source folder; --write only leaves the inputs in a folder.
+processor time, with one thread, so other work on the machine matters little. --code runs another version of llmzip, from its source
+folder. --write only writes the inputs to a folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FRENCH = (
 
 
 def tar(files: dict[str, bytes]) -> bytes:
-    """What `tar -cf` makes of them."""
+    """The files as `tar -cf` packs them."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, data in files.items():
@@ -97,7 +97,7 @@ def access() -> bytes:
 
 
 def json_lines() -> bytes:
-    """Events as JSON, a line each: 200 kB, most of them alike."""
+    """Events as JSON, one to a line, most of them alike: 200 kB."""
     rng, out, size = Random(4), list[str](), 0
     while size < 200_000:
         event = {
@@ -137,13 +137,13 @@ def repeated() -> bytes:
 
 
 def letters(size: int) -> bytes:
-    """Random letters, 70 in a line."""
+    """Random letters, 70 to a line."""
     rng = Random(8)
     return b"".join(bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz", k=70)) + b"\n" for _ in range(size // 71))
 
 
 def uuids(size: int) -> bytes:
-    """Random UUIDs, one in a line."""
+    """Random UUIDs, one to a line."""
     rng = Random(9)
     return "".join(f"{uuid.UUID(int=rng.getrandbits(128), version=4)}\n" for _ in range(size // 37)).encode()
 
@@ -171,7 +171,7 @@ INPUTS: dict[str, Callable[[], bytes]] = {
 
 
 def run(code: Path, work: Path, *arguments: str) -> float:
-    """Runs llmzip with one thread; returns the seconds that a processor worked for it."""
+    """Runs llmzip with one thread. Returns the seconds of processor time."""
     before = os.times()
     environment = {**os.environ, "PYTHONPATH": str(code), "LLMZIP_THREADS": "1"}
     subprocess.run([sys.executable, "-m", "llmzip", *arguments], cwd=work, env=environment, check=True)

@@ -1,9 +1,9 @@
-"""How soon a decoder that computes something else goes wrong, and how soon after that it notices.
+"""Shows how soon a decoder with a changed model decodes a wrong symbol, and how soon after that it notices.
 
     python scripts/table_detection.py [--runs N] [--seed N] FILE
 
-FILE is coded with the default model. Then it is decoded by models that differ from it in a single weight, a random one, by the least there
-is, until the decoder notices. Prints both numbers of symbols for each, and what all come to, in Markdown.
+FILE is coded with the default model. Then it is decoded with models that differ from the default one in a single random weight, by the
+smallest possible step, until the decoder notices. Prints, in Markdown, both numbers of symbols for each model, and a summary of all.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from llmzip.options import Options
 
 
 def altered(model: IntegerModel, rng: random.Random) -> tuple[str, IntegerModel]:
-    """A name for the change, and the model with one weight one step away."""
+    """A name for the change, and the model with one weight changed by one step."""
     name = rng.choice([n for n, t in model.tensors.items() if t.dtype.kind == "i"])
     weights = model.tensors[name].copy()
     place = tuple(rng.randrange(n) for n in weights.shape)
@@ -41,7 +41,7 @@ def altered(model: IntegerModel, rng: random.Random) -> tuple[str, IntegerModel]
 
 
 def decode(coder: BlockCoder, block: CodedBlock, symbols: NDArray[np.int32]) -> tuple[int | None, int | None]:
-    """Symbols decoded before the first wrong one, and wrong ones from there until it was noticed; None where that never came."""
+    """Symbols decoded before the first wrong one, and symbols from there until the decoder noticed. None if that never happened."""
     layout = LaneLayout(len(symbols), block.lanes)
     end = _Decoding(layout, block.stream, coder._make_adapter(layout, coder._adapter))
     steps = 0

@@ -1,9 +1,9 @@
-"""Block size and lanes: what they do to size, speed and memory.
+"""Shows what block size and lanes do to size, speed and memory.
 
     python scripts/table_lanes.py TEXT [--bytes N] [--blocks N ...] [--symbols N ...]
 
-Codes the first N bytes of a text both ways for each size of block and each number of symbols a lane, in this process.
-Memory is that of the keys and values, what grows with lanes.
+Encodes and decodes the first N bytes of a text for each size of block and each number of symbols a lane, in this process.
+Memory is that of the keys and values, which grows with the lanes.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def seven_bits(text: bytes) -> int:
 
 
 def coders() -> dict[str, Coder]:
-    """Sizes by each way that is here."""
+    """The coders that are installed: by name, the size that each gives a text."""
     found: dict[str, Coder] = {
         "as it is": len,
         "7 bits a character": seven_bits,
@@ -57,7 +57,7 @@ def coders() -> dict[str, Coder]:
 
 
 def damaged(message: bytes, rng: random.Random) -> bytes:
-    """A copy with a slip as radio, eyes and fingers make them."""
+    """A copy with one error, as radio, readers and typists make them."""
     kind = rng.randrange(4)
     if kind == 0:
         at = rng.randrange(8 * len(message))
@@ -75,7 +75,7 @@ def damaged(message: bytes, rng: random.Random) -> bytes:
         try:
             if (data := text_forms.read(changed, form)) != message:
                 return data
-        except DamagedMessageError:  # the form itself shows it: try another place
+        except DamagedMessageError:  # the text form itself detects the error: try another place
             kind = 1
 
 

@@ -18,7 +18,7 @@ from llmzip.errors import DamagedArchiveError
 
 SIZES = (1_000, 5_000, 20_000, 130_000, 2_000_000)
 PERCENTAGES = (1, 5, 10, 20, 30, 50)
-TRIED = (1_000, 20_000, 130_000)  # sizes of which many are damaged
+TRIED = (1_000, 20_000, 130_000)  # sizes of the archives that are damaged many times
 
 
 def protected(size: int, percent: int, rng: Random) -> bytes:
@@ -28,23 +28,23 @@ def protected(size: int, percent: int, rng: Random) -> bytes:
 
 
 def comes_back(archive: bytes, damaged: bytes) -> bool:
-    """Whether it is repaired; it must not be anything else then."""
+    """Whether the archive is repaired. Once repaired, it must equal the original."""
     try:
-        mended = restore(damaged)
+        repaired = restore(damaged)
     except DamagedArchiveError:
         return False
-    assert mended is None or mended.archive == archive
-    return mended is not None
+    assert repaired is None or repaired.archive == archive
+    return repaired is not None
 
 
 def with_piece(archive: bytes, size: int, rng: Random) -> bytes:
-    """Random bytes in one piece, at a random place."""
+    """The archive with one piece of random bytes, at a random place."""
     at = rng.randrange(len(archive) - size + 1)
     return archive[:at] + rng.randbytes(size) + archive[at + size :]
 
 
 def with_hits(archive: bytes, hits: int, rng: Random) -> bytes:
-    """So many bytes, at random places, are others."""
+    """The archive with so many bytes changed, at random places."""
     damaged = bytearray(archive)
     for at in rng.sample(range(len(archive)), hits):
         damaged[at] ^= rng.randrange(1, 256)
@@ -52,7 +52,7 @@ def with_hits(archive: bytes, hits: int, rng: Random) -> bytes:
 
 
 def cost() -> None:
-    """What is added, in percent."""
+    """Prints what parity adds, in percent of the archive."""
     print("| archive, bytes |" + "".join(f" {p}% |" for p in PERCENTAGES))
     print("|---|" + "---|" * len(PERCENTAGES))
     for size in SIZES:
@@ -61,7 +61,7 @@ def cost() -> None:
 
 
 def repaired(trials: int, seed: int, sizes: tuple[int, ...] = TRIED) -> None:
-    """Share of damaged archives that are repaired; each row by itself, so that it can be made alone."""
+    """Prints the share of damaged archives that are repaired. Each row has its own seed, so that it can be made alone."""
     print(
         "| archive, bytes | parity | one piece of that share | parts of parity | as many bytes hit, at random | 3/4 as many | half as many |"
     )
@@ -79,7 +79,7 @@ def repaired(trials: int, seed: int, sizes: tuple[int, ...] = TRIED) -> None:
 
 
 def times(rng: Random) -> None:
-    """Seconds of one core."""
+    """Prints the seconds of one core."""
     print("| archive, bytes | parity | making it, s | repairing a piece of that share, s |")
     print("|---|---|---|---|")
     for size in (20_000, 2_000_000):

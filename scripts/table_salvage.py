@@ -1,9 +1,10 @@
-"""What `llmzip.salvage` recovers of archives that were damaged at random, by kind of damage.
+"""Shows what `llmzip.salvage` recovers of archives that were damaged at random, by kind of damage.
 
     python scripts/table_salvage.py [--runs N] [--block BYTES] [FILE]
 
-FILE, examples/harbour.txt by default, is coded in blocks of BYTES at level 1, then come random bytes and numbers, in two frames. Coded blocks
-that damage altered are taken for lost without asking the model, which would need long for it; the others are decoded, once.
+The archive has two frames: FILE, examples/harbour.txt by default, and then random bytes and numbers. It is made in blocks of BYTES, at
+level 1. Decoding with the model would take long. So a coded block whose record differs from the original counts as lost, and the others
+give the content that is known from making the archive.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ Damaged = tuple[bytes, int, int]  # the archive, and which of its bytes were tou
 
 
 class Remembering(BlockCodec):
-    """Decodes no coded block but those it knows."""
+    """Decodes only the coded blocks whose content it knows, without the model."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(LoadedModels(options))
         self.known: dict[Block, bytes] = {}
 
     def decode(self, record: Block, model: ModelRecord | None, *_: object) -> bytes:
-        """As other block codecs do."""
+        """Like other block codecs."""
         if not isinstance(record, CodedBlock):
             return super().decode(record, model)
         if record not in self.known or model is None:
@@ -43,14 +44,14 @@ class Remembering(BlockCodec):
 
 
 def overwritten(data: bytes, start: int, size: int, rng: random.Random, new: bytes | None = None) -> Damaged:
-    """With other bytes from `start` on."""
+    """The data with other bytes from `start` on."""
     stop = min(len(data), start + size)
     new = (rng.randbytes(stop - start) if new is None else new)[: stop - start]
     return data[:start] + new + data[stop:], start, stop
 
 
 def kinds(data: bytes) -> dict[str, Callable[[random.Random], Damaged]]:
-    """Ways to damage it."""
+    """Ways to damage the archive, by name."""
     n, items = len(data), scan(data)
     records = [item for item in items if isinstance(item, Found)]
     starts = [item for item in items if isinstance(item, Start)]
@@ -98,7 +99,7 @@ def kinds(data: bytes) -> dict[str, Callable[[random.Random], Damaged]]:
 
 
 def is_touched(found: Found, start: int, stop: int) -> bool:
-    """Whether damage lies in a record."""
+    """Whether the damage touches a record."""
     return found.start < stop and start < found.stop if stop > start else found.start < start < found.stop
 
 
@@ -135,7 +136,7 @@ def main() -> None:
     print("| damage | untouched blocks recovered | of these, place certain / likely / unknown | touched blocks recovered | wrong |")
     print("|---|---|---|---|---|")
     for name, damage in kinds(archive).items():
-        untouched = back = certain = likely = touched = mended = wrong = 0
+        untouched = back = certain = likely = touched = touched_back = wrong = 0
         for seed in range(options.runs):
             data, start, stop = damage(random.Random(f"{name} {seed}"))
             try:
@@ -147,7 +148,7 @@ def main() -> None:
             for found, _, text in blocks:
                 if is_touched(found, start, stop):
                     touched += 1
-                    mended += text in there
+                    touched_back += text in there
                     continue
                 untouched += 1
                 if text in there:
@@ -155,7 +156,7 @@ def main() -> None:
                     certain += there[text].exact
                     likely += not there[text].exact and there[text].start is not None
         places = f"{certain:,} / {likely:,} / {back - certain - likely:,}"
-        print(f"| {name} | {back:,} of {untouched:,} | {places} | {mended:,} of {touched:,} | {wrong} |", flush=True)
+        print(f"| {name} | {back:,} of {untouched:,} | {places} | {touched_back:,} of {touched:,} | {wrong} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The machine's yardstick: tokens per second of a plain float32 forward pass, logits for every token.
+"""Measures the machine's yardstick: tokens per second of a plain float32 forward pass, with logits for every token.
 
     python scripts/yardstick.py FILE [PASSES]
 
-The same weights as llmzip's default model, in torch's own operations (its linear layers, norms and causal attention), windows
+It has the weights of llmzip's default model and uses torch's own operations (linear layers, norms and causal attention), in windows
 of 1,024 tokens one after another. Loading is not counted. Prints the speed of each pass over at most 4,096 tokens.
 """
 
@@ -25,7 +25,7 @@ _TOKENS = 4096
 
 
 class PlainLlama:
-    """A Llama as one writes it for speed in torch, float32."""
+    """A Llama in float32, as one writes it in torch for speed."""
 
     def __init__(self, model: FloatModel) -> None:
         self.config = c = model.config
@@ -65,11 +65,11 @@ class PlainLlama:
 
 
 def main() -> None:
-    """Prints tokens per second, one number a pass."""
+    """Prints tokens per second, one number for each pass."""
     model = float_model(DEFAULT_MODEL)
     plain = PlainLlama(model)
     tokens = torch.from_numpy(Alphabet(model.tokenizer).encode(Path(sys.argv[1]).read_bytes())[:_TOKENS]).long()
-    plain.logits(tokens[:CONTEXT])  # the first call prepares
+    plain.logits(tokens[:CONTEXT])  # the first call takes longer
     for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1):
         start = time.perf_counter()
         for at in range(0, len(tokens), CONTEXT):
