@@ -215,7 +215,7 @@ def test_an_unsupported_model_is_refused_before_its_weights_are_fetched(cache: P
 
 def test_one_gguf_file_of_a_repository(cache: Path, repository: Repository, tiny_gguf: bytes, tmp_path: Path) -> None:
     repository.files = {"README.md": b"read", "sub/tiny.GGUF": tiny_gguf}
-    (tmp_path / "a").write_bytes(TEXT[:400])
+    (tmp_path / "a").write_bytes(TEXT[:3000])
     with hub.serving({"owner/tiny": repository}) as server:
         refused(hub.llmzip(server.url, "models", "pull", f"{NAME}:tiny.gguf"), "no such file", "sub/tiny.GGUF")
         refused(hub.llmzip(server.url, "models", "pull", NAME), "has no config.json", "sub/tiny.GGUF")
@@ -224,12 +224,15 @@ def test_one_gguf_file_of_a_repository(cache: Path, repository: Repository, tiny
         assert f"{PINNED}:sub/tiny.GGUF".encode() in (tmp_path / "a.llz").read_bytes()
         (tmp_path / "a").unlink()
         assert hub.llmzip("http://127.0.0.1:9", "-d", str(tmp_path / "a.llz")).returncode == 0
-        assert (tmp_path / "a").read_bytes() == TEXT[:400]
+        assert (tmp_path / "a").read_bytes() == TEXT[:3000]
 
 
 def test_a_repository_without_an_owner(cache: Path, repository: Repository) -> None:
-    with hub.serving({"tiny": repository}) as server:
-        assert hub.llmzip(server.url, "models", "pull", "hf:tiny@main").stdout.startswith(f"hf:tiny@{COMMIT}: weights ")
+    """The hub tells who owns it now."""
+    with hub.serving({"tiny": repository, "owner/tiny": repository}) as server:
+        for name, cached in (("hf:tiny@main", PINNED), (f"hf:tiny@{COMMIT}", f"hf:tiny@{COMMIT}")):
+            done = hub.llmzip(server.url, "models", "pull", name)
+            assert done.stdout.startswith(f"{cached}: weights "), done.stderr
 
 
 def test_quiet_is_quiet(cache: Path, repository: Repository) -> None:

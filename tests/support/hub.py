@@ -48,7 +48,7 @@ class Hub:
 
     Attributes:
         url: for HF_ENDPOINT.
-        repositories: by OWNER/NAME.
+        repositories: by OWNER/NAME; the oldest also by NAME alone.
         sent: paths that were asked for, and the first byte and number of bytes that were sent.
     """
 
@@ -148,8 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
         if repository := self._repository(name, revision):
             siblings = [{"rfilename": path, **self._facts(repository, path)} for path in repository.files]
             commit = repository.commits.get(revision, revision)
+            owned = next(other for other, same in self.hub.repositories.items() if same is repository and "/" in other)
             self._json(
-                {"id": name, "sha": commit, "siblings": siblings, "cardData": {"license": "apache-2.0"}, "tags": [], "private": False}
+                {"id": owned, "sha": commit, "siblings": siblings, "cardData": {"license": "apache-2.0"}, "tags": [], "private": False}
             )
 
     def _list(self, name: str, revision: str, folder: str) -> None:
