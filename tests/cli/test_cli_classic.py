@@ -18,8 +18,6 @@ from llmzip.codec.codec import Codec
 from tests.cli.test_cli import SHORT, Run, fails, run, work  # noqa: F401  fixtures
 from tests.support.codecs import TEXT
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def coded(codec: Codec) -> bytes:
@@ -27,6 +25,7 @@ def coded(codec: Codec) -> bytes:
     return codec.compress(SHORT)
 
 
+@pytest.mark.slow
 def test_classic_there_and_back(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes(SHORT)
     assert run("-k", "-6", "a").returncode == 0
@@ -44,6 +43,7 @@ def test_classic_there_and_back(run: Run, work: Path) -> None:  # noqa: F811
     assert sorted(p.name for p in work.iterdir()) == ["a", "a.llz"]
 
 
+@pytest.mark.slow
 def test_tar(run: Run, work: Path, tiny_folder: Path, tmp_path: Path) -> None:  # noqa: F811
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
@@ -60,6 +60,7 @@ def test_tar(run: Run, work: Path, tiny_folder: Path, tmp_path: Path) -> None:  
     assert (work / "folder" / "a").read_bytes() == SHORT
 
 
+@pytest.mark.slow
 def test_classic_usage_errors(run: Run, work: Path) -> None:  # noqa: F811
     for args in (["-0"], ["--no-such"], ["-d", "--max-output", "1x"], ["--threads", "-1"]):
         result = run(*args)
@@ -74,6 +75,7 @@ def test_classic_usage_errors(run: Run, work: Path) -> None:  # noqa: F811
     assert not (work / "a.llz.llz").exists()
 
 
+@pytest.mark.slow
 def test_no_arguments_at_a_terminal_help(work: Path) -> None:  # noqa: F811
     master, slave = pty.openpty()
     result = subprocess.run([sys.executable, "-m", "llmzip"], cwd=work, stdin=slave, capture_output=True, check=False)
@@ -83,6 +85,7 @@ def test_no_arguments_at_a_terminal_help(work: Path) -> None:  # noqa: F811
     assert result.stdout.startswith(b"Usage: llmzip ")
 
 
+@pytest.mark.slow
 def test_test(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes(SHORT)
     assert run("compress", "a").returncode == 0
@@ -97,6 +100,7 @@ def test_test(run: Run, work: Path) -> None:  # noqa: F811
     assert sorted(p.name for p in work.iterdir()) == ["a", "a.llz", "bad.llz"]
 
 
+@pytest.mark.slow
 def test_list(run: Run, work: Path) -> None:  # noqa: F811
     for name, data in {"a": SHORT, "b": b"", "c": b"x" * 9000}.items():
         (work / name).write_bytes(data)
@@ -126,6 +130,7 @@ QUICK = [["--help"], ["list", "x.llz"], ["info", "x.llz"]]
 HEAVY = {"torch", "numpy", "numba", "tokenizers", "gguf", "safetensors", "huggingface_hub", "tqdm"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [*QUICK, ["--version"], ["compress", "--help"], ["-l", "x.llz"], ["info", "--json", "x.llz"]])
 def test_quick_ones_load_little(work: Path, coded: bytes, args: list[str]) -> None:  # noqa: F811
     (work / "x.llz").write_bytes(coded)
@@ -135,6 +140,7 @@ def test_quick_ones_load_little(work: Path, coded: bytes, args: list[str]) -> No
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", QUICK)
 def test_quick_ones_are_quick(work: Path, coded: bytes, args: list[str]) -> None:  # noqa: F811
     """A quarter of a second more than Python itself needs, which no program in it can help, so 0.3 s where that starts in 0.05.
@@ -157,6 +163,7 @@ def test_quick_ones_are_quick(work: Path, coded: bytes, args: list[str]) -> None
     pytest.fail(f"{ours:.2f} s at best, {bare:.2f} s of them Python's own start")
 
 
+@pytest.mark.slow
 def test_rm(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes(TEXT[:900])
     assert run("compress", "--rm", "a").returncode == 0
@@ -181,6 +188,7 @@ def sabotaged(work: Path, code: str, *args: str, env: dict[str, str]) -> subproc
     return subprocess.run([sys.executable, "-c", program, *args], cwd=work, env=os.environ | env, capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_nothing_is_deleted_or_written_unless_it_comes_back(run: Run, work: Path, tiny_folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """An encoder gone wrong, of which the archive's own checks know nothing."""
     env = {"LLMZIP_MODEL": str(tiny_folder), "LLMZIP_CACHE": str(tmp_path / "cache")}
@@ -195,6 +203,7 @@ def test_nothing_is_deleted_or_written_unless_it_comes_back(run: Run, work: Path
     assert (work / "a").read_bytes().startswith(SHORT)
 
 
+@pytest.mark.slow
 def test_verify(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes(SHORT)
     plain = run("-c", "a").stdout
@@ -202,6 +211,7 @@ def test_verify(run: Run, work: Path) -> None:  # noqa: F811
     assert (work / "a.llz").read_bytes() == plain == run("--verify", "-c", "a").stdout == run("--verify", stdin=SHORT).stdout
 
 
+@pytest.mark.slow
 def test_max_output(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a").write_bytes(SHORT)
     assert run("compress", "a").returncode == 0
@@ -213,6 +223,7 @@ def test_max_output(run: Run, work: Path) -> None:  # noqa: F811
     assert run("decompress", "--max-output", "1K", "a.llz").returncode == 0
 
 
+@pytest.mark.slow
 def test_message(run: Run, work: Path) -> None:  # noqa: F811
     text = "the thing and the other"
     made = run("message", text)
@@ -234,6 +245,7 @@ def test_message(run: Run, work: Path) -> None:  # noqa: F811
     assert run("message", "--lines", "--format", "raw").returncode == 2
 
 
+@pytest.mark.slow
 def test_messages_by_lines(run: Run, work: Path) -> None:  # noqa: F811
     texts = b"one\n\nthe third\r\nthe \xff last"
     made = run("message", "--lines", stdin=texts)

@@ -27,8 +27,6 @@ from llmzip.options import Options
 from llmzip.parameters import LEVELS
 from tests.support.codecs import TEXT, fixed_codec
 
-pytestmark = pytest.mark.slow
-
 BOMB = 1 << 24  # the most that a block may claim
 
 
@@ -52,6 +50,7 @@ def expected_and_taken(loaded: LoadedModel, level: int, content: NDArray[np.int3
     return expected, time.process_time() - start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "symbols", "lanes"), [(6, 2000, 1), (6, 6000, 14), (1, 20000, 40), (9, 2000, 1), (4, 12000, 300)], ids=str
 )
@@ -61,6 +60,7 @@ def test_forecasts_are_about_true(loaded: LoadedModel, level: int, symbols: int,
     assert took / 2.5 < expected < took * 2.5, (expected, took)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "symbols", "lanes"), [(6, 600, 1), (9, 1200, 14), (1, 2000, 40), (4, 3600, 300)], ids=str)
 def test_forecasts_are_about_true_of_the_default_model(real_model: IntegerModel, level: int, symbols: int, lanes: int) -> None:
     real = LoadedModel(DEFAULT_MODEL, real_model, Options(threads=1))
@@ -76,6 +76,7 @@ def test_many_blocks_add_up(loaded: LoadedModel) -> None:
     assert forecast.seconds([]) == 0
 
 
+@pytest.mark.slow
 def test_a_hostile_archive_is_looked_at_cheaply(loaded: LoadedModel) -> None:
     """Every number of lanes there can be, and the longest block there can be."""
     start = time.process_time()
@@ -113,6 +114,7 @@ def environment(tmp_path: Path, tiny_folder: Path) -> dict[str, str]:
     return os.environ | {"LLMZIP_CACHE": str(tmp_path / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [["test", "bomb.llz"], ["decompress", "-"]])
 def test_a_bomb_says_its_hours_and_can_be_stopped(
     tmp_path: Path, loaded: LoadedModel, environment: dict[str, str], args: list[str]
@@ -166,6 +168,7 @@ def test_files_are_forecast_as_a_whole_once(loaded: LoadedModel, capsys: pytest.
     assert capsys.readouterr().err.count("standard input: 16,777,216 bytes") == 2
 
 
+@pytest.mark.slow
 def test_what_is_short_is_not_said(tiny_model: IntegerModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     codec = fixed_codec(tiny_model)
     archive = codec.compress(TEXT[:2000])

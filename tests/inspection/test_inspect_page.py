@@ -24,8 +24,6 @@ from tests.inspection.test_inspect import NASTY, inspected
 from tests.support import browser as browsers
 from tests.support.codecs import TEXT
 
-pytestmark = pytest.mark.slow
-
 NAME = "<b>\"nasty\" & 'long' " + "n" * 120 + ".txt"
 CONTENT = TEXT[:2500] + NASTY + "مرحبا بالعالم، هذا نص من اليمين إلى اليسار.\n".encode() + TEXT[2500:5000]
 
@@ -94,6 +92,7 @@ def test_the_file_is_safe_and_self_contained() -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text)
 
 
+@pytest.mark.slow
 def test_command(run: Run, work: Path) -> None:  # noqa: F811
     (work / "a.txt").write_bytes(TEXT[:400])
     said = inspected(run("inspect", "a.txt", "--html", "out.html"))
@@ -183,6 +182,7 @@ def opened(request: pytest.FixtureRequest, chromium: Browser, nasty_page: Path) 
     window.close()
 
 
+@pytest.mark.slow
 def test_looks(opened: Opened) -> None:
     """Colours as the scheme wants them, legible; the heats all differ; nothing hangs out; the text is there, and only text."""
     opened.fits()
@@ -211,6 +211,7 @@ def test_looks(opened: Opened) -> None:
         opened.fits()
 
 
+@pytest.mark.slow
 def test_what_was_expected_shows_under_the_pointer(opened: Opened) -> None:
     assert opened.tip.is_hidden()
     found = made(CONTENT)
@@ -227,6 +228,7 @@ def test_what_was_expected_shows_under_the_pointer(opened: Opened) -> None:
     assert opened.tip.is_hidden()
 
 
+@pytest.mark.slow
 def test_keyboard(opened: Opened) -> None:
     """One stop of the tab key; arrows move; Escape closes; the tip is announced as the token's description."""
     keys = opened.page.keyboard
@@ -251,6 +253,7 @@ def test_keyboard(opened: Opened) -> None:
     assert not opened.page.evaluate("document.activeElement.matches('#tokens span')")
 
 
+@pytest.mark.slow
 def test_the_most_expensive_lead_to_their_place(opened: Opened) -> None:
     dear = made(CONTENT).dearest(3)
     for i in (0, 2):
@@ -266,6 +269,7 @@ def test_the_most_expensive_lead_to_their_place(opened: Opened) -> None:
         opened.fits()
 
 
+@pytest.mark.slow
 def test_touch(chromium: Browser, nasty_page: Path) -> None:
     window = Opened(chromium, nasty_page, 360, "light", touch=True)
     window.tokens.nth(6).tap()
@@ -276,6 +280,7 @@ def test_touch(chromium: Browser, nasty_page: Path) -> None:
     window.close()
 
 
+@pytest.mark.slow
 def test_long_text_stays_usable(chromium: Browser, tmp_path: Path) -> None:
     """Over 30,000 tokens: not much larger than its data, drawn in seconds, answering at once."""
     found = made((TEXT * 8)[:115_000])
@@ -299,6 +304,7 @@ def test_long_text_stays_usable(chromium: Browser, tmp_path: Path) -> None:
     window.close()
 
 
+@pytest.mark.slow
 def test_an_empty_text(run: Run, work: Path, chromium: Browser) -> None:  # noqa: F811
     inspected(run("inspect", "-q", "--html", "empty.html", stdin=b""))
     window = Opened(chromium, work / "empty.html", 360, "dark")

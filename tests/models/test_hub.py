@@ -17,8 +17,6 @@ from tests.support.codecs import TEXT
 from tests.support.hub import COMMIT, Repository
 from tests.support.tiny_gguf import write_gguf
 
-pytestmark = pytest.mark.slow
-
 NAME = "hf:owner/tiny@main"
 PINNED = f"hf:owner/tiny@{COMMIT}"
 
@@ -50,6 +48,7 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
     assert list(store.cached_models()) == []
 
 
+@pytest.mark.slow
 def test_a_branch_is_pinned_to_its_commit(cache: Path, repository: Repository, tmp_path: Path) -> None:
     """The commit is said, recorded in archives, and kept, until a forced pull looks again."""
     (tmp_path / "a").write_bytes(TEXT[:400])
@@ -71,6 +70,7 @@ def test_a_branch_is_pinned_to_its_commit(cache: Path, repository: Repository, t
     assert f"hf:owner/tiny@{'f' * 40}".encode() in (tmp_path / "a.llz").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [
@@ -90,6 +90,7 @@ def test_each_refusal_of_the_hub_has_its_line(cache: Path, repository: Repositor
         refused(hub.llmzip(server.url, "models", "pull", NAME), *words)
 
 
+@pytest.mark.slow
 def test_no_connection_and_offline(cache: Path) -> None:
     refused(hub.llmzip("http://127.0.0.1:9", "models", "pull", NAME), "transfer failed", "refused", "check the network")
     refused(hub.llmzip("http://127.0.0.1:9", "models", "pull", NAME, HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE forbids the network")
@@ -97,11 +98,13 @@ def test_no_connection_and_offline(cache: Path) -> None:
     refused(hub.llmzip("http://127.0.0.1:9", "models", "pull", PINNED), "transfer failed", "refused", "check the network")
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_not_there(cache: Path, repository: Repository) -> None:
     with hub.serving({"owner/tiny": repository}) as server:
         refused(hub.llmzip(server.url, "models", "pull", "hf:owner/tiny@dev"), "owner/tiny has no revision dev")
 
 
+@pytest.mark.slow
 def test_a_transfer_that_is_cut_short_ends_in_a_line(cache: Path, repository: Repository) -> None:
     """In the API, too."""
     repository.cut["model.safetensors"] = 300_000
@@ -118,6 +121,7 @@ def test_a_transfer_that_is_cut_short_ends_in_a_line(cache: Path, repository: Re
     assert not list((cache / "partial").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_broken_pull_goes_on_where_it_was(cache: Path, repository: Repository, kill: bool) -> None:
     """Whether the connection broke or the process was killed: the next pull asks for the rest only."""
@@ -162,6 +166,7 @@ def wait_for(value: Callable[[], int]) -> int:
     raise AssertionError("it stayed 0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 def test_other_content_of_the_same_size_is_refused(cache: Path, repository: Repository, file: str) -> None:
     content = bytearray(repository.files[file])
@@ -173,6 +178,7 @@ def test_other_content_of_the_same_size_is_refused(cache: Path, repository: Repo
         assert hub.llmzip(server.url, "models", "pull", NAME).returncode == 0
 
 
+@pytest.mark.slow
 def test_only_the_models_own_files_are_fetched(cache: Path, repository: Repository) -> None:
     """Of a model in several files, those that its index names."""
     weights = repository.files.pop("model.safetensors")
@@ -186,6 +192,7 @@ def test_only_the_models_own_files_are_fetched(cache: Path, repository: Reposito
         assert set(server.fetched()) == {"config.json", "tokenizer.json", "model.safetensors.index.json", "one.safetensors"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "index", ["", "[]", '{"weight_map": {"x": "../y"}}', '{"weight_map": {"x": 1}}', '{"weight_map": {"x": "gone.safetensors"}}']
 )
@@ -196,6 +203,7 @@ def test_odd_indices(cache: Path, repository: Repository, index: str) -> None:
         refused(hub.llmzip(server.url, "models", "pull", NAME), "model.safetensors.index.json", "use another model")
 
 
+@pytest.mark.slow
 def test_an_unsupported_model_is_refused_before_its_weights_are_fetched(cache: Path, repository: Repository, tiny_gguf: bytes) -> None:
     good = json.loads(repository.files["config.json"])
     with hub.serving({"owner/tiny": repository}) as server:
@@ -213,6 +221,7 @@ def test_an_unsupported_model_is_refused_before_its_weights_are_fetched(cache: P
         assert sum(count for path, _, count in server.sent if path == "model.gguf") <= 1 << 21
 
 
+@pytest.mark.slow
 def test_one_gguf_file_of_a_repository(cache: Path, repository: Repository, tiny_gguf: bytes, tmp_path: Path) -> None:
     repository.files = {"README.md": b"read", "sub/tiny.GGUF": tiny_gguf}
     (tmp_path / "a").write_bytes(TEXT[:3000])
@@ -227,6 +236,7 @@ def test_one_gguf_file_of_a_repository(cache: Path, repository: Repository, tiny
         assert (tmp_path / "a").read_bytes() == TEXT[:3000]
 
 
+@pytest.mark.slow
 def test_a_repository_without_an_owner(cache: Path, repository: Repository) -> None:
     """The hub tells who owns it now."""
     with hub.serving({"tiny": repository, "owner/tiny": repository}) as server:
@@ -241,6 +251,7 @@ def test_quiet_is_quiet(cache: Path, repository: Repository) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_a_damaged_cached_model_is_pulled_again(cache: Path, repository: Repository) -> None:
     with hub.serving({"owner/tiny": repository}) as server:
         assert hub.llmzip(server.url, "models", "pull", NAME).returncode == 0

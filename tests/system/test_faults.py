@@ -33,8 +33,6 @@ from llmzip.system.output_files import writing
 from scripts import faults
 from tests.support.codecs import ROOT, TEXT, fixed_codec
 
-pytestmark = pytest.mark.slow
-
 NOISE = random.Random(5).randbytes(200_000)
 LLMZIP = [sys.executable, "-m", "llmzip"]
 SOON = 2.0  # seconds; on a machine that has nothing else to do it is a tenth of one
@@ -104,6 +102,7 @@ def ways() -> faults.Ways:
     return faults.Ways(NOISE, [], "", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*ENDING, signal.SIGKILL])
 @pytest.mark.parametrize("way", ["compress --rm", "decompress --rm"])
 def test_random_moments(ways: faults.Ways, way: str, kind: signal.Signals) -> None:
@@ -113,6 +112,7 @@ def test_random_moments(ways: faults.Ways, way: str, kind: signal.Signals) -> No
     assert row.longest < SOON
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDING)
 def test_signals_while_compiled_code_runs(work: Path, kind: signal.Signals) -> None:
     (work / "x").write_bytes(bytes(random.Random(1).choices(b"abcdefgh ", k=200_000)))  # takes a while
@@ -128,6 +128,7 @@ def test_signals_while_compiled_code_runs(work: Path, kind: signal.Signals) -> N
     assert names(work) == ["x"]
 
 
+@pytest.mark.slow
 def test_a_main_thread_that_never_returns_to_python(work: Path) -> None:
     """Handlers in it would wait for that."""
     code = """
@@ -164,6 +165,7 @@ def test_what_is_ignored_stays_ignored(work: Path) -> None:
     assert run("decompress", "-c", "x.llz").stdout == NOISE
 
 
+@pytest.mark.slow
 def test_the_library_leaves_signals_alone(work: Path) -> None:
     code = """
 import os, signal, threading, llmzip
@@ -188,6 +190,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_download_ends_with_the_program(work: Path, tmp_path: Path, kind: signal.Signals) -> None:
     (tmp_path / "pip").mkdir()
@@ -213,6 +216,7 @@ def test_a_download_ends_with_the_program(work: Path, tmp_path: Path, kind: sign
 # --- standard streams
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [["-dc", "x.llz"], ["list", "x.llz"], ["models"], ["--help"]])
 def test_standard_output_that_is_full(work: Path, args: list[str]) -> None:
     (work / "x").write_bytes(NOISE[:3000])
@@ -223,6 +227,7 @@ def test_standard_output_that_is_full(work: Path, args: list[str]) -> None:
     one_line(result.stderr, "no space left", "standard output")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [["-dc", "x.llz"], ["list", "x.llz"]])
 def test_readers_that_leave(work: Path, args: list[str]) -> None:
     """It ends as other programs do that write to a pipe nobody reads, and says nothing."""
@@ -236,6 +241,7 @@ def test_readers_that_leave(work: Path, args: list[str]) -> None:
     assert process.returncode == -signal.SIGPIPE
 
 
+@pytest.mark.slow
 def test_standard_streams_that_are_closed(work: Path) -> None:
     (work / "x").write_bytes(NOISE)
 
@@ -256,6 +262,7 @@ def test_standard_streams_that_are_closed(work: Path) -> None:
 # --- files
 
 
+@pytest.mark.slow
 def test_no_room_for_the_output(work: Path) -> None:
     """Neither way; the source stays even if it was to go."""
     (work / "x").write_bytes(NOISE)
@@ -270,6 +277,7 @@ def test_no_room_for_the_output(work: Path) -> None:
     assert run("-dc", "big.llz").stdout == NOISE
 
 
+@pytest.mark.slow
 def test_sources_that_fail(work: Path) -> None:
     """Not the output is to blame."""
     for args in (["-c", "/proc/self/mem"], ["-o", "y.llz", "/proc/self/mem"], ["-t", "/proc/self/mem"], ["inspect", "/proc/self/mem"]):
@@ -288,6 +296,7 @@ class _Failing(io.BytesIO):
         return super().read(min(n or 0, 2500 - self.tell()) if n else n)
 
 
+@pytest.mark.slow
 def test_a_failing_source_gives_whole_blocks_only() -> None:
     codec = Codec(Options(block_bytes=1000))
     content = NOISE[:5000]
@@ -303,6 +312,7 @@ def test_a_failing_source_gives_whole_blocks_only() -> None:
     assert back.getvalue() in [b"".join(blocks[:n]) for n in (2, 3)]
 
 
+@pytest.mark.slow
 def test_a_source_that_becomes_shorter(work: Path) -> None:
     (work / "x").write_bytes(NOISE)
     with reading("x") as source:
@@ -318,6 +328,7 @@ def test_a_source_that_becomes_shorter(work: Path) -> None:
         assert source.read() + source.read() == NOISE + b"more"
 
 
+@pytest.mark.slow
 def test_a_source_that_loses_its_name(work: Path) -> None:
     """The output still gets its mode and time."""
     (work / "x").write_bytes(NOISE)
@@ -330,6 +341,7 @@ def test_a_source_that_loses_its_name(work: Path) -> None:
     assert (status.st_mode & 0o777, status.st_mtime) == (0o640, 1_000_000_000)
 
 
+@pytest.mark.slow
 def test_an_output_that_appears_meanwhile(work: Path) -> None:
     with started(*LLMZIP, "compress", "-o", "x.llz", "-") as process:
         until(lambda: temporaries(work))
@@ -341,6 +353,7 @@ def test_an_output_that_appears_meanwhile(work: Path) -> None:
     assert (work / "x.llz").read_bytes() == b"precious"
 
 
+@pytest.mark.slow
 def test_a_folder_that_disappears(work: Path) -> None:
     (work / "out").mkdir()
     with started(*LLMZIP, "compress", "-o", "out/x.llz", "-") as process:
@@ -352,12 +365,14 @@ def test_a_folder_that_disappears(work: Path) -> None:
     assert names(work) == []
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written(work: Path) -> None:
     result = run("-o", "/proc/x.llz", "-", stdin=NOISE)
     assert result.returncode == 1
     one_line(result.stderr, "/proc/x.llz cannot be written")
 
 
+@pytest.mark.slow
 def test_a_file_is_not_its_own_output(work: Path) -> None:
     (work / "x").write_bytes(NOISE)
     os.link("x", "y")
@@ -371,6 +386,7 @@ def test_a_file_is_not_its_own_output(work: Path) -> None:
 # --- power cuts
 
 
+@pytest.mark.slow
 def test_archives_cut_anywhere(work: Path, tiny_model: IntegerModel) -> None:
     """Of coded, packed and stored blocks in two frames: an error each, and of the content whole blocks only."""
     codec = fixed_codec(tiny_model, block_bytes=400)
@@ -399,6 +415,7 @@ def test_archives_cut_anywhere(work: Path, tiny_model: IntegerModel) -> None:
     one_line(piped.stderr, "standard input", "cut short")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "expected"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],

@@ -14,8 +14,6 @@ import pytest
 from llmzip.codec.codec import Codec
 from llmzip.system import descriptors
 
-pytestmark = pytest.mark.slow
-
 NOISE = random.Random(10).randbytes(40_000)
 ARCHIVE = Codec().compress(NOISE)
 LLMZIP = f"{sys.executable} -m llmzip"
@@ -42,6 +40,7 @@ def shell(words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "force"), [(name, "") for name in STDOUT] + [(name, "-f") for name in HARMLESS])
 def test_names_of_standard_output(work: Path, name: str, force: str) -> None:
     """A pipe, a file that is emptied before, a file that is added to; none of them is replaced, nor the name."""
@@ -60,6 +59,7 @@ def test_names_of_standard_output(work: Path, name: str, force: str) -> None:
     assert (os.readlink("link"), sorted(os.listdir())) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["repair -f -o link x.llz", "-d -o dev/stdout x.llz", "inspect -q --html link x"])
 def test_other_commands(work: Path, command: str, tiny_folder: Path) -> None:
     Path("x.llz").write_bytes(ARCHIVE)
@@ -72,6 +72,7 @@ def test_other_commands(work: Path, command: str, tiny_folder: Path) -> None:
     assert os.path.islink("link")
 
 
+@pytest.mark.slow
 def test_other_descriptors(work: Path) -> None:
     Path("out").write_bytes(b"before")
     assert shell("llmzip -o /dev/fd/7 x 7>> out").returncode == 0
@@ -89,6 +90,7 @@ def test_other_descriptors(work: Path) -> None:
     assert shell("llmzip -c /dev/fd/0 < x").stdout == ARCHIVE
 
 
+@pytest.mark.slow
 def test_what_a_name_means(work: Path) -> None:
     for name in STDOUT:
         assert descriptors.descriptor_of(name) == 1
@@ -120,6 +122,7 @@ __main__.run()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_what_libraries_print_is_not_in_the_archive(work: Path, unbuffered: str) -> None:
     """It is on standard error."""
@@ -134,6 +137,7 @@ def test_what_libraries_print_is_not_in_the_archive(work: Path, unbuffered: str)
         assert b"from a program" in result.stderr
 
 
+@pytest.mark.slow
 def test_verbose_libraries(work: Path, tiny_folder: Path) -> None:
     Path("x").write_bytes(b"The harbour wall. " * 6)
     env = {"LLMZIP_MODEL": str(tiny_folder), "LLMZIP_CACHE": str(work / "cache")}
@@ -143,6 +147,7 @@ def test_verbose_libraries(work: Path, tiny_folder: Path) -> None:
     assert loud.stdout == usual.stdout
 
 
+@pytest.mark.slow
 def test_the_library_leaves_streams_alone(work: Path) -> None:
     program = (
         "import os, sys; before = sys.stdin, sys.stdout, sys.stderr, os.fstat(1)\n"
