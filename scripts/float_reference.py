@@ -35,7 +35,8 @@ class FloatLlama:
         self.layers = [{part: torch.tensor(model.tensor(f"{i}.{part}")) for part in LAYER_PARTS} for i in range(self.config.layers)]
         self.embed, self.norm, self.head = (torch.tensor(model.tensor(n)) for n in ("embed", "norm", "head"))
         half = self.config.head_dim // 2
-        self.frequencies = self.config.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
+        slower = torch.tensor(self.config.rope_divisors or (1.0,) * half, dtype=torch.float64)
+        self.frequencies = self.config.rope_base ** (-torch.arange(half, dtype=torch.float64) / half) / slower
         self.reset()
 
     def reset(self) -> None:

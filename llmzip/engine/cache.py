@@ -38,8 +38,8 @@ class KVCache:
 
     def __init__(self, config: LlamaConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, device: torch.device) -> None:
         self.window, self.sinks, self.lanes, self.position, self.head_dim = span.window, span.sinks, lanes, 0, config.head_dim
-        self.rotations = Rotations(config.rope_base, config.head_dim)
-        self.pinned_rotations = Rotations(config.rope_base, config.head_dim, last=span.window + span.sinks - 1)
+        self.rotations = Rotations(config.rope_base, config.head_dim, config.rope_divisors)
+        self.pinned_rotations = Rotations(config.rope_base, config.head_dim, config.rope_divisors, last=span.window + span.sinks - 1)
         self.windows, self.slots, self.base = _layout(config, lanes, span, steps, chunk)
         self.offset: Table = np.zeros_like(self.windows)
         total = int(lanes * self.slots.sum())

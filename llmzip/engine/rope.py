@@ -1,6 +1,6 @@
 """Rotary positions without a limit, in integers.
 
-The angle of pair i at position p is p * base^(-2i/d) radians. Here it is a fraction of a turn in 64-bit fixed point,
+The angle of pair i at position p is p * base^(-2i/d) / divisor_i radians, where most models have no divisors. Here it is a fraction of a turn in 64-bit fixed point,
 where multiplication by p wraps as angles do, so a stream can be of any length. Cosine and sine come from a table of one
 turn, computed in integers and pinned by hash.
 """
@@ -55,18 +55,19 @@ def turn_table() -> NDArray[np.int32]:
 
 
 @cache
-def turn_fractions(base: float, head_dim: int) -> NDArray[np.uint64]:
+def turn_fractions(base: float, head_dim: int, divisors: tuple[float, ...] = ()) -> NDArray[np.uint64]:
     """Turns per position of each rotated pair, in units of 2^-64: uint64 [head_dim / 2]."""
     half = head_dim // 2
     with localcontext(_CONTEXT):
         log_base = Decimal(base).ln()
-        return np.array([int((-log_base * i / half).exp() / (2 * _PI) * (1 << 64)) for i in range(half)], dtype=np.uint64)
+        slower = [Decimal(x) for x in divisors or [1] * half]
+        return np.array([int((-log_base * i / half).exp() / (2 * _PI * slower[i]) * (1 << 64)) for i in range(half)], dtype=np.uint64)
 
 
-def rotation(positions: NDArray[np.int64], base: float, head_dim: int) -> NDArray[np.float32]:
+def rotation(positions: NDArray[np.int64], base: float, head_dim: int, divisors: tuple[float, ...] = ()) -> NDArray[np.float32]:
     """Cosines and sines for `positions` [n] >= 0: float32 [n, 2, head_dim / 2], multiples of 2^-15."""
     with np.errstate(over="ignore"):
-        angle = positions.astype(np.uint64)[:, None] * turn_fractions(base, head_dim)  # wraps: whole turns drop out
+        angle = positions.astype(np.uint64)[:, None] * turn_fractions(base, head_dim, divisors)  # wraps: whole turns drop out
         nearest = (angle + np.uint64(1 << (63 - TABLE_BITS))) >> np.uint64(64 - TABLE_BITS)
     index = nearest.astype(np.int64) & ((1 << TABLE_BITS) - 1)
     table = turn_table()
@@ -79,14 +80,14 @@ class Rotations:
     """Rotations of positions as they come, made some time ahead.
 
     Args:
-        base, head_dim: as in `rotation`.
+        base, head_dim, divisors: as in `rotation`.
         last: later positions are rotated as this one.
     """
 
     _AHEAD = 512
 
-    def __init__(self, base: float, head_dim: int, last: int | None = None) -> None:
-        self._base, self._head_dim, self._last = base, head_dim, last
+    def __init__(self, base: float, head_dim: int, divisors: tuple[float, ...] = (), last: int | None = None) -> None:
+        self._base, self._head_dim, self._divisors, self._last = base, head_dim, divisors, last
         self._first, self._ready = 0, np.empty((0, 2, head_dim // 2), np.float32)
 
     def at(self, first: int, n: int) -> NDArray[np.float32]:
@@ -95,5 +96,5 @@ class Rotations:
             positions = np.arange(first, first + max(n, self._AHEAD), dtype=np.int64)
             if self._last is not None:
                 positions = np.minimum(positions, self._last)
-            self._first, self._ready = first, rotation(positions, self._base, self._head_dim)
+            self._first, self._ready = first, rotation(positions, self._base, self._head_dim, self._divisors)
         return self._ready[first - self._first :][:n]

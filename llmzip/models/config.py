@@ -11,6 +11,7 @@ import numpy as np
 from llmzip.errors import ModelFormatError, quoted
 
 MAX_OPENING = 64
+MAX_DIVISOR = 1024.0  # of rotary positions
 MAX_HEAD_DIM = 1024  # products of so many int8s sum exactly in float32
 
 _JSON_NAMES = {"local_heads": "near_heads", "local_window": "near_window"}  # by field, where they differ
@@ -33,13 +34,17 @@ class LlamaConfig:
     opening: tuple[int, ...] = ()  # tokens every lane is fed before its first symbol; bos if empty
     local_heads: tuple[int, ...] = ()  # local-attention key heads, as layer * kv_heads + head
     local_window: int = 0  # how many positions those see, sinks apart
+    rope_divisors: tuple[float, ...] = ()  # by which each pair turns slower, float32 values; none if all are 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "local_heads", tuple(self.local_heads))
         object.__setattr__(self, "opening", tuple(self.opening))
+        object.__setattr__(self, "rope_divisors", tuple(self.rope_divisors))
         sizes = (self.layers, self.width, self.heads, self.kv_heads, self.head_dim, self.ffn, self.vocab)
         integers = (*sizes, self.bos, *self.opening, *self.local_heads, self.local_window)
-        if not all(type(n) is int for n in integers) or not all(type(x) is float for x in (self.rope_base, self.norm_eps)):
+        if not all(type(n) is int for n in integers) or not all(
+            type(x) is float for x in (self.rope_base, self.norm_eps, *self.rope_divisors)
+        ):
             raise ModelFormatError("the configuration's values are not of the types they should be; the file is damaged")
         # 2^17 products of int8 still sum exactly in int32
         wide = max(self.width, self.ffn, self.query_width) > 1 << 17 or self.head_dim > MAX_HEAD_DIM
@@ -57,6 +62,12 @@ class LlamaConfig:
             raise ModelFormatError(f"the opening has {len(self.opening)} tokens, more than {MAX_OPENING}")
         if not (1.0 < self.rope_base < math.inf and 0.0 < self.norm_eps < 1.0 and self.norm_eps == float(np.float32(self.norm_eps))):
             raise ModelFormatError("rope base or norm epsilon out of range; the file is damaged or not a Llama model")
+        if self.rope_divisors:
+            slower = all(1.0 <= x <= MAX_DIVISOR and x == float(np.float32(x)) for x in self.rope_divisors)
+            if len(self.rope_divisors) != self.head_dim // 2 or not slower:
+                raise ModelFormatError(
+                    f"there is not a divisor from 1 to {MAX_DIVISOR} for each rotated pair; the file is damaged or not supported"
+                )
 
     @property
     def query_width(self) -> int:
@@ -70,7 +81,7 @@ class LlamaConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, in field order, without empty optional ones. Digests of models depend on them."""
-        return {_JSON_NAMES.get(k, k): v for k, v in asdict(self).items() if v or k not in ("opening", *_JSON_NAMES)}
+        return {_JSON_NAMES.get(k, k): v for k, v in asdict(self).items() if v or k not in ("opening", "rope_divisors", *_JSON_NAMES)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LlamaConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _PARTS = {
     "attn_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
     "ffn_norm": "ffn_norm", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
 }  # fmt: skip
+_DIVISORS = "rope_freqs.weight"
 _TOP = {"embed": "token_embd.weight", "norm": "output_norm.weight", "head": "output.weight"}
 
 
@@ -32,6 +34,8 @@ def load(path: Path) -> FloatModel:
     except (OSError, ValueError) as e:
         raise _unreadable(path.name, e) from e
     config, tokenizer = describe(file.header, path.name)
+    if _DIVISORS in file.header.shapes:
+        config = replace(config, rope_divisors=tuple(map(float, file.tensor(_DIVISORS))))
     shapes = expected_shapes(config)
 
     def tensor(name: str) -> Float:
@@ -69,9 +73,9 @@ def describe(header: GGUFHeader, name: str) -> tuple[LlamaConfig, TokenizerSpec]
         )
     except (ValueError, KeyError, TypeError, ArithmeticError) as e:  # whatever parsing trips over
         raise _unreadable(name, e) from e
-    if "rope_freqs.weight" in header.shapes:
-        raise ModelFormatError(f"{name} scales its rotary positions, which llmzip does not support; use another model")
-    check_no_others(name, header.shapes, {*_TOP.values(), *(_stored(n) for n in expected_shapes(config))})
+    check_no_others(name, header.shapes, {_DIVISORS, *_TOP.values(), *(_stored(n) for n in expected_shapes(config))})
+    if _DIVISORS in header.shapes:
+        check_shape(_DIVISORS, header.shapes[_DIVISORS], (config.head_dim // 2,))
     return config, tokenizer
 
 

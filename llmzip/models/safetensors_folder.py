@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmzip.errors import ModelFormatError, quoted
-from llmzip.models import understood
+from llmzip.models import rope_scaling, understood
 from llmzip.models.config import LlamaConfig
 from llmzip.models.float_model import Float, FloatModel, check_no_others, check_shape, expected_shapes, finite, float32
 from llmzip.models.tokenizer import TokenizerSpec, spec_from_tokenizer_json
@@ -85,17 +85,20 @@ def config_from_json(raw: Any) -> LlamaConfig:
             raise ModelFormatError(f"{CONFIG} describes a {quoted(raw.get('model_type'))} model; llmzip runs the Llama architecture")
         rope = _check_keys(raw)
         heads = int(raw["num_attention_heads"])
+        head_dim = int(raw.get("head_dim") or raw["hidden_size"] // heads)
+        base = float(raw.get("rope_theta") or rope.get("rope_theta") or 10000.0)
         return LlamaConfig(
             layers=int(raw["num_hidden_layers"]),
             width=int(raw["hidden_size"]),
             heads=heads,
             kv_heads=int(raw.get("num_key_value_heads") or heads),
-            head_dim=int(raw.get("head_dim") or raw["hidden_size"] // heads),
+            head_dim=head_dim,
             ffn=int(raw["intermediate_size"]),
             vocab=int(raw["vocab_size"]),
-            rope_base=float(raw.get("rope_theta") or rope.get("rope_theta") or 10000.0),
+            rope_base=base,
             norm_eps=float32(raw.get("rms_norm_eps", 1e-5)),
             bos=_start(raw),
+            rope_divisors=rope_scaling.divisors(f"{CONFIG}, rope_scaling or rope_parameters,", rope, base, head_dim),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
         raise ModelFormatError(f"{CONFIG} cannot be understood ({quoted(repr(e))}); fetch it again") from e
@@ -106,9 +109,7 @@ def _check_keys(raw: dict[str, Any]) -> dict[str, Any]:
     layers = raw.get("layer_types")
     fixed = understood.HF_FIXED | {"layer_types": ["full_attention"] * len(layers or ())}
     understood.check(CONFIG, raw, understood.HF_USED, understood.HF_IGNORED, fixed)
-    rope = {**(raw.get("rope_scaling") or {}), **(raw.get("rope_parameters") or {})}
-    understood.check(f"{CONFIG}, rope_scaling or rope_parameters,", rope, frozenset({"rope_theta"}), frozenset(), understood.HF_ROPE_FIXED)
-    return rope
+    return {**(raw.get("rope_scaling") or {}), **(raw.get("rope_parameters") or {})}
 
 
 def _start(raw: dict[str, Any]) -> int:

@@ -102,7 +102,9 @@ HF_FIXED: dict[str, Any] = {
     "hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "rope_interleaved": False, "partial_rotary_factor": 1.0,
     "is_encoder_decoder": False, "add_cross_attention": False, "use_sliding_window": False, "pruned_heads": {},
 }  # fmt: skip
-HF_ROPE_FIXED: dict[str, Any] = {"rope_type": "default", "type": "default", "partial_rotary_factor": 1.0}
+HF_ROPE_FIXED: dict[str, Any] = {"partial_rotary_factor": 1.0}
+HF_ROPE_LINEAR = frozenset({"rope_type", "type", "rope_theta", "factor"})
+HF_ROPE_LLAMA3 = HF_ROPE_LINEAR | {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 
 GGUF_USED = frozenset(
     [

@@ -7,9 +7,11 @@ import mmap
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
+from predictor import PI
 
 
 def byte_level(use_regex):
@@ -58,9 +60,8 @@ def read_folder(path):
     """A folder as on a hub: Llama weights under their usual names."""
     settings = json.loads((path / "config.json").read_text("utf-8"))
     rope = (settings.get("rope_parameters") or {}) | (settings.get("rope_scaling") or {})
-    plain_rope = rope.get("rope_type", rope.get("type", "default")) == "default"
     biases = settings.get("attention_bias") or settings.get("mlp_bias")
-    if settings["model_type"] != "llama" or not plain_rope or biases or settings.get("hidden_act", "silu") != "silu":
+    if settings["model_type"] != "llama" or biases or settings.get("hidden_act", "silu") != "silu":
         raise ValueError("config.json asks for more than a plain Llama")
     heads = settings["num_attention_heads"]
     config = {
@@ -73,8 +74,9 @@ def read_folder(path):
         "vocab": settings["vocab_size"],
         "rope_base": float(settings.get("rope_theta") or rope.get("rope_theta") or 10000.0),
         "norm_eps": float(np.float32(settings.get("rms_norm_eps", 1e-5))),
-        "bos": settings.get("bos_token_id") or 0,
+        "bos": first_token(settings.get("bos_token_id"), settings.get("eos_token_id")),
     }
+    config |= divisors(config, rope)
     tensors = {}
     for file in sorted(path.glob("*.safetensors")):
         tensors |= safetensors(file)
@@ -95,6 +97,31 @@ def read_folder(path):
     tokens = [by_number.get(n, f"<|unused-{n}|>") for n in range(config["vocab"])]
     merges = [m.split(" ") if isinstance(m, str) else m for m in bpe["merges"]]
     return Source(config, weights, tokens, merges, tokenizer["pre_tokenizer"], bool(bpe.get("ignore_merges")))
+
+
+def first_token(*numbers):
+    """The first token that is given, of a list its first."""
+    return next(n[0] if isinstance(n, list) else n for n in numbers if n is not None)
+
+
+def divisors(config, rope):
+    """Section 9.4: scaled positions, as a part of a configuration."""
+    kind, h = rope.get("rope_type", rope.get("type", "default")), config["head_dim"]
+    if kind == "default":
+        return {}
+    if kind == "linear":
+        return {"rope_divisors": [float(np.float32(rope["factor"]))] * (h // 2)}
+    if kind != "llama3":
+        raise ValueError("config.json scales positions in a way that is not defined")
+    f, a, b = (Decimal(rope[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    found = []
+    with localcontext() as context:
+        context.prec = 90
+        for i in range(h // 2):
+            t = Decimal(rope["original_max_position_embeddings"]) / (2 * PI * Decimal(config["rope_base"]) ** (Decimal(2 * i) / Decimal(h)))
+            k = min(max((t - a) / (b - a), Decimal(0)), Decimal(1))
+            found.append(float(np.float32(float(1 / ((1 - k) / f + k)))))
+    return {"rope_divisors": found}
 
 
 def safetensors(path):
@@ -142,8 +169,11 @@ def read_gguf(path):
         "vocab": len(metadata["tokenizer.ggml.tokens"]),
         "rope_base": setting.get("rope.freq_base", 10000.0),
         "norm_eps": setting.get("attention.layer_norm_rms_epsilon", float(np.float32(1e-5))),
-        "bos": metadata.get("tokenizer.ggml.bos_token_id", 0),
+        "bos": first_token(metadata.get("tokenizer.ggml.bos_token_id"), metadata.get("tokenizer.ggml.eos_token_id")),
     }
+    if "rope_freqs.weight" in tensors:
+        shape, kind, offset = tensors["rope_freqs.weight"]
+        config["rope_divisors"] = [float(x) for x in expand(kind, data, offset, math.prod(shape))]
 
     def weights(name):
         layer, _, part = name.rpartition(".")

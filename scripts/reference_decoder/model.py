@@ -69,6 +69,8 @@ def check(config):
     good = good and all(size <= 2**17 for size in (c["width"], c["ffn"], c["heads"] * c["head_dim"])) and c["head_dim"] <= 1024
     good = good and all(c[name] % 4 == 0 for name in ("width", "head_dim", "ffn"))
     good = good and 1 < c["rope_base"] < float("inf") and 0 < c["norm_eps"] < 1
+    slower = c.get("rope_divisors", [1] * (c["head_dim"] // 2))
+    good = good and len(slower) == c["head_dim"] // 2 and all(1 <= d <= 1024 for d in slower)
     tokens = [c["bos"], *c.get("opening", [])]
     if not good or len(tokens) > 65 or not all(0 <= t < c["vocab"] for t in tokens):
         raise ValueError("its configuration is not within the bounds of section 7.1")

@@ -55,12 +55,12 @@ def cosine_table():
 class Rotary:
     """Section 8.5: rotary positions."""
 
-    def __init__(self, rope_base, h):
+    def __init__(self, rope_base, h, divisors):
         self.cosines = f32(cosine_table()) / f32(2**15)
         with localcontext() as context:
             context.prec = 90
             powers = [Decimal(rope_base) ** (Decimal(2 * i) / Decimal(h)) for i in range(h // 2)]
-            self.turns = [int(Decimal(2) ** 64 / (2 * PI * power)) for power in powers]
+            self.turns = [int(Decimal(2) ** 64 / (2 * PI * power * Decimal(d))) for power, d in zip(powers, divisors, strict=True)]
 
     def angles(self, p):
         """Cosines and sines [h/2] of position p."""
@@ -105,7 +105,7 @@ class Predictor:
         self.model, self.window, self.sinks = model, window, sinks
         self.near_heads = [] if all_heads_see_all else c.get("near_heads", [])
         self.eps = f32(float(c["norm_eps"]))
-        self.rotary = Rotary(c["rope_base"], c["head_dim"])
+        self.rotary = Rotary(c["rope_base"], c["head_dim"], c.get("rope_divisors", [1] * (c["head_dim"] // 2)))
         self.qfactor = f32(1.4426950408889634 / math.sqrt(c["head_dim"]))
         self.position = 0
         shape = (c["layers"], lanes, c["kv_heads"], min(positions, sinks + window))

@@ -158,7 +158,7 @@ def test_archive_names_are_never_fetched_from_a_hub(cache: Path, monkeypatch: py
     ("change", "message"),
     [
         ({"model_type": "gpt2"}, "gpt2"),
-        ({"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling.* rope_type.* llama3"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, "rope_scaling.* rope_type.* yarn"),
         ({"num_attention_heads": 3}, "heads"),
         ({"hidden_size": 68}, "shape"),
         ({"vocab_size": None}, "understood"),

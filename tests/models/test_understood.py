@@ -37,8 +37,9 @@ ODD_CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"mlp_bias": True}, "mlp_bias"),
     ({"rope_interleaved": True}, "rope_interleaved"),
     ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
-    ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_type"),
-    ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
+    ({"rope_scaling": {"rope_type": "dynamic", "factor": 8.0}}, "dynamic"),
+    ({"rope_scaling": {"type": "linear", "factor": 2.0, "beta_fast": 32}}, "beta_fast"),
+    ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor"),
     ({"rope_scaling": {"factor": 2.0}}, "factor"),
     ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
     ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.25}}, "partial_rotary_factor"),
@@ -149,7 +150,8 @@ ODD_FILES: list[tuple[Callable[[gguf.GGUFWriter], None], str]] = [
     (lambda w: w.add_string("tokenizer.ggml.something_new", "x"), "something_new"),
     (lambda w: w.add_uint16("split.count", 3), "one of 3 files"),
     (lambda w: w.add_tensor("blk.0.attn_q.bias", np.zeros(64, np.float32)), "blk.0.attn_q.bias"),
-    (lambda w: w.add_tensor("rope_freqs.weight", np.ones(8, np.float32)), "rotary"),
+    (lambda w: w.add_tensor("rope_freqs.weight", np.ones(4, np.float32)), "rope_freqs.weight"),
+    (lambda w: w.add_tensor("rope_freqs.weight", np.full(8, 0.5, np.float32)), "divisor"),
     (lambda w: w.add_tensor("blk.2.attn_q.weight", np.zeros((64, 64), np.float32)), "blk.2.attn_q.weight"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,21 +14,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import llmzip
 from llmzip.archive import forms, wire
 from llmzip.archive import records as rec
+from llmzip.archive.summary import summarise
 from llmzip.cli import main as llmzip_command
 from llmzip.message.message_codec import MessageCodec
 from llmzip.models import store
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.models.sources import load_float_model
 from llmzip.options import Options
 from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
 from scripts import bad_archives, float_reference, make_golden
+from tests.support import tiny
 from tests.support.codecs import ROOT, TEXT
+from tests.support.tiny_gguf import write_gguf
 
 pytestmark = pytest.mark.slow
 
@@ -216,6 +222,22 @@ def test_messages(tiny_folder: Path) -> None:
     made = [*codec.encode([text.encode() for text in MESSAGES]), b"", bytes([7, 200, 1, 99])]
     results = decode(tiny_folder, messages={str(i): data.hex() for i, data in enumerate(made)})
     assert list(results.values()) == [*(text.encode().hex() for text in MESSAGES), "damaged", "damaged"]
+
+
+def test_scaled_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder with Llama 3.1's rule, and of a GGUF file that holds the divisors."""
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
+    folder = tiny.write_folder(tmp_path / "scaled")
+    settings = json.loads((folder / "config.json").read_text("utf-8"))
+    rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+    (folder / "config.json").write_text(json.dumps(settings | {"rope_scaling": rope}), "utf-8")
+    slower = load_float_model(folder).config.rope_divisors
+    path = write_gguf(tmp_path / "m.gguf", folder, lambda w: w.add_tensor("rope_freqs.weight", np.array(slower, np.float32)))
+    for place in (folder, path):
+        archive = llmzip.compress(TEXT[:1200], model=str(place), lanes=2)
+        assert summarise(io.BytesIO(archive)).coded == 1
+        assert b"C" in archive
+        assert decode(place, {"it": archive})["it"][0] == TEXT[:1200].hex()
 
 
 def rows_of(heading: str) -> list[list[str]]:
