@@ -21,6 +21,8 @@ from typing import Any
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError, quoted
 from llmzip.models import safetensors_folder, sources
 from llmzip.models.names import HubName
+from llmzip.models.safetensors_folder import CONFIG, LARGEST_CONFIG, LARGEST_TOKENIZER, TOKENIZER
+from llmzip.models.workspace import writing_cache
 from llmzip.system import user_folders
 
 _log = logging.getLogger(__name__)
@@ -77,7 +79,7 @@ class Hub:
         Raises:
             ModelUnavailableError: the hub cannot be reached or has no such model, or this user may not have it.
         """
-        with self._errors(name) as library:
+        with self._library(name) as library:
             info = library.HfApi().model_info(name.repository, revision=name.revision, files_metadata=True)
         files = {f.rfilename: RemoteFile(f.size or 0, f.lfs.sha256 if f.lfs else None, f.blob_id or "") for f in info.siblings or ()}
         licence = getattr(info.card_data, "license", None)
@@ -100,10 +102,10 @@ class Hub:
                 raise ModelUnavailableError(f"{name} has no such file; {_listed(snapshot)}")
             self._check_gguf_header(snapshot)
             return [name.file]
-        for path in (safetensors_folder.CONFIG, safetensors_folder.TOKENIZER):
+        for path, most in ((CONFIG, LARGEST_CONFIG), (TOKENIZER, LARGEST_TOKENIZER)):
             if path not in snapshot.files:
                 raise ModelFormatError(f"{name} has no {path}, so llmzip cannot run it; {_listed(snapshot)}")
-            self.fetch(snapshot, path, folder)
+            self._fetch_small(snapshot, path, folder, most)
         safetensors_folder.describe(folder)
         return self._weights(snapshot, folder)
 
@@ -121,26 +123,33 @@ class Hub:
             raise ModelMismatchError(f"{path} of {snapshot.name} arrived with hash {found}, and the hub states {expected}; pull it again")
         return target
 
+    def _fetch_small(self, snapshot: Snapshot, path: str, folder: Path, most: int) -> Path:
+        """Fetch a file that describes a model, and has at most so many bytes."""
+        if snapshot.files[path].size > most:
+            raise ModelFormatError(f"{path} of {snapshot.name} has more than {most:,} bytes; use another model")
+        return self.fetch(snapshot, path, folder)
+
     def _transfer(self, snapshot: Snapshot, path: str, target: Path) -> None:
         """Append to `target` what it lacks, in parts. The hub's own download begins a file anew."""
         size = snapshot.files[path].size
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target, "ab") as sink, self._opened(snapshot, path) as source, self._bar(path, size, sink.tell()) as bar:
-            source.seek(sink.tell())
-            while sink.tell() < size:
-                with self._errors(snapshot.name):
-                    part = source.read(min(_PART, size - sink.tell()))
-                    if not part:
-                        raise EOFError("it ends too early")
-                sink.write(part)
-                sink.flush()
-                bar.update(len(part))
+        with self._opened(snapshot, path) as source, writing_cache(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target, "ab") as sink, self._bar(path, size, sink.tell()) as bar:
+                source.seek(sink.tell())
+                while sink.tell() < size:
+                    with self._library(snapshot.name):
+                        part = source.read(min(_PART, size - sink.tell()))
+                        if not part:
+                            raise EOFError("it ends too early")
+                    sink.write(part)
+                    sink.flush()
+                    bar.update(len(part))
 
     @contextlib.contextmanager
     def _opened(self, snapshot: Snapshot, path: str) -> Iterator[Any]:
         """A file of the repository, from which any part can be read."""
         name = snapshot.name
-        with self._errors(name) as library:
+        with self._library(name) as library:
             source = library.HfFileSystem().open(f"{name.repository}@{name.revision}/{path}", "rb", block_size=_PART, cache_type="none")
         with source:
             yield source
@@ -156,10 +165,8 @@ class Hub:
             return [_WEIGHTS]
         if _INDEX not in snapshot.files:
             raise ModelFormatError(f"{snapshot.name} has neither {_WEIGHTS} nor {_INDEX}; {_listed(snapshot)}")
-        if snapshot.files[_INDEX].size > _LARGEST_INDEX:
-            raise ModelFormatError(f"{_INDEX} of {snapshot.name} is too large; use another model")
         try:
-            index = json.loads(self.fetch(snapshot, _INDEX, folder).read_text("utf-8"))
+            index = json.loads(self._fetch_small(snapshot, _INDEX, folder, _LARGEST_INDEX).read_text("utf-8"))
             paths = sorted(set(index["weight_map"].values()))
             missing = [path for path in paths if path not in snapshot.files or not _SHARD.fullmatch(path)]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
@@ -173,13 +180,13 @@ class Hub:
         name, size = snapshot.name, snapshot.files[snapshot.name.file].size
         most, fits = _FIRST_BYTES, False
         while not fits:
-            with self._opened(snapshot, name.file) as source, self._errors(name):
+            with self._opened(snapshot, name.file) as source, self._library(name):
                 start = source.read(most)
             fits = sources.check_gguf_start(start, size, Path(name.file).name)
             most *= 4
 
     @contextlib.contextmanager
-    def _errors(self, name: HubName) -> Iterator[Any]:
+    def _library(self, name: HubName) -> Iterator[Any]:
         """The hub's library. Its errors become ones of ours, with one clear line each."""
         with _home_for_hub(self._home):
             import huggingface_hub

@@ -222,6 +222,26 @@ def test_an_unsupported_model_is_refused_before_its_weights_are_fetched(cache: P
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors.index.json"])
+def test_descriptions_that_are_too_large_are_not_fetched(cache: Path, repository: Repository, file: str) -> None:
+    del repository.files["model.safetensors"]
+    repository.files[file] = bytes(70_000_000)
+    with hub.serving({"owner/tiny": repository}) as server:
+        refused(hub.llmzip(server.url, "models", "pull", NAME), file, "has more than")
+        assert file not in server.fetched()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said(cache: Path, repository: Repository) -> None:
+    """Files of this process may have 100,000 bytes, as if there were no more room."""
+    code = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); runpy.run_module('llmzip', run_name='__main__')"
+    with hub.serving({"owner/tiny": repository}) as server:
+        command = [sys.executable, "-c", code, "models", "pull", PINNED]
+        done = subprocess.run(command, env=hub.environment(server.url), capture_output=True, text=True, check=False)
+        refused(done, "cannot be written", "LLMZIP_CACHE")
+
+
+@pytest.mark.slow
 def test_one_gguf_file_of_a_repository(cache: Path, repository: Repository, tiny_gguf: bytes, tmp_path: Path) -> None:
     repository.files = {"README.md": b"read", "sub/tiny.GGUF": tiny_gguf}
     (tmp_path / "a").write_bytes(TEXT[:3000])
