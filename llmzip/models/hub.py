@@ -236,10 +236,21 @@ def _reason(name: HubName, e: Exception) -> str:
         return f"the hub cannot serve it now ({status}); try again later"
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE forbids the network; unset it"
-    said = quoted(next(iter(str(e).splitlines()), "") or type(e).__name__)
+    said = quoted(next(iter(str(_system_error(e) or e).splitlines()), "") or type(e).__name__)
     if status is not None:
         return f"the hub says: {said}; check the name"
     return f"the transfer failed ({said}); check the network, and pull it again: what has arrived is kept"
+
+
+def _system_error(e: BaseException) -> OSError | None:
+    """The system's error that a library's error comes from; None if there is none."""
+    found: OSError | None = None
+    at: BaseException | None = e
+    while at is not None:
+        if isinstance(at, OSError) and at.strerror:
+            found = at
+        at = at.__cause__ or at.__context__
+    return found
 
 
 @contextlib.contextmanager
