@@ -1,23 +1,23 @@
 """Rotary positions without a limit, in integers.
 
-The angle of pair i at position p is p * base^(-2i/d) / divisor_i radians, where most models have no divisors. Here it is a fraction of a turn in 64-bit fixed point,
-where multiplication by p wraps as angles do, so a stream can be of any length. Cosine and sine come from a table of one
-turn, computed in integers and pinned by hash.
+`models.rotary` says how far each pair turns at a position. Here that is a fraction of a turn in 64-bit fixed point, where multiplication by the
+position wraps as angles do, so a stream can be of any length. Cosine and sine come from a table of one turn, computed in integers and
+pinned by hash.
 """
 
 from __future__ import annotations
 
 import hashlib
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import Decimal
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.models.rotary import CONTEXT, PI, turns_per_position
+
 TABLE_BITS = 14  # entries of one turn; the angle's rounding error is at most pi / 2^14
 FRACTION_BITS = 15  # of the table's values
-_CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN, Emin=-999999, Emax=999999, capitals=1, clamp=0, flags=[], traps=[])
-_PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211707")
 _TABLE_SHA256 = "3f34b45169012275ef210195f8a3ff7a1eb3dd798acfbaa9d876e4f224ff7ae0"
 
 
@@ -29,7 +29,7 @@ def turn_table() -> NDArray[np.int32]:
     """
     n = 1 << TABLE_BITS
     one = 1 << 128
-    two_pi = int(_CONTEXT.multiply(_PI, Decimal(2 * one)))
+    two_pi = int(CONTEXT.multiply(PI, Decimal(2 * one)))
 
     def cos_sin(i: int) -> tuple[int, int]:
         x = two_pi * i // n
@@ -57,11 +57,7 @@ def turn_table() -> NDArray[np.int32]:
 @cache
 def turn_fractions(base: float, head_dim: int, divisors: tuple[float, ...] = ()) -> NDArray[np.uint64]:
     """Turns per position of each rotated pair, in units of 2^-64: uint64 [head_dim / 2]."""
-    half = head_dim // 2
-    with localcontext(_CONTEXT):
-        log_base = Decimal(base).ln()
-        slower = [Decimal(x) for x in divisors or [1] * half]
-        return np.array([int((-log_base * i / half).exp() / (2 * _PI * slower[i]) * (1 << 64)) for i in range(half)], dtype=np.uint64)
+    return np.array([int(CONTEXT.multiply(turns, 1 << 64)) for turns in turns_per_position(base, head_dim, divisors)], dtype=np.uint64)
 
 
 def rotation(positions: NDArray[np.int64], base: float, head_dim: int, divisors: tuple[float, ...] = ()) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmzip.errors import ModelFormatError, quoted
-from llmzip.models import rope_scaling, understood
+from llmzip.models import rotary, understood
 from llmzip.models.config import LlamaConfig
 from llmzip.models.float_model import Float, FloatModel, check_no_others, check_shape, expected_shapes, finite, float32
 from llmzip.models.tokenizer import TokenizerSpec, spec_from_tokenizer_json
@@ -98,7 +98,7 @@ def config_from_json(raw: Any) -> LlamaConfig:
             rope_base=base,
             norm_eps=float32(raw.get("rms_norm_eps", 1e-5)),
             bos=_start(raw),
-            rope_divisors=rope_scaling.divisors(f"{CONFIG}, rope_scaling or rope_parameters,", rope, base, head_dim),
+            rope_divisors=rotary.divisors(f"{CONFIG}, rope_scaling or rope_parameters,", rope, base, head_dim),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
         raise ModelFormatError(f"{CONFIG} cannot be understood ({quoted(repr(e))}); fetch it again") from e

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,10 @@ import llmzip
 from llmzip.engine.rope import rotation, turn_fractions
 from llmzip.errors import ModelFormatError
 from llmzip.models.convert import convert
-from llmzip.models.rope_scaling import divisors
+from llmzip.models.rotary import divisors
 from llmzip.models.sources import load_float_model
 from tests.support import tiny
-from tests.support.codecs import TEXT
+from tests.support.codecs import ROOT, TEXT
 from tests.support.tiny_gguf import write_gguf
 
 LLAMA = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -47,6 +49,23 @@ def test_divisors_follow_the_published_rule(rope: dict[str, float], base: float,
     assert np.allclose(found, straightforward(rope, base, h), rtol=1e-6)
     assert all(x == float(np.float32(x)) for x in found)
     assert found[0] == 1
+
+
+@pytest.mark.parametrize("when", ["imported", "called"])
+def test_the_callers_decimal_context_changes_nothing(when: str) -> None:
+    """Neither its precision nor its traps."""
+    code = f"""
+import decimal
+strange = decimal.Context(prec=3, rounding=decimal.ROUND_UP, traps=[decimal.FloatOperation, decimal.Inexact])
+if {when == "imported"}:
+    decimal.setcontext(strange)
+from llmzip.models.rotary import divisors
+decimal.setcontext(strange)
+print(divisors("x", {LLAMA}, 500000.0, 128), divisors("x", {{"type": "linear", "factor": 4.1}}, 500000.0, 2))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    expected = divisors("x", LLAMA, 500000.0, 128), divisors("x", {"type": "linear", "factor": 4.1}, 500000.0, 2)
+    assert (done.stderr, done.stdout) == ("", f"{expected[0]} {expected[1]}\n")
 
 
 def test_linear_and_default() -> None:
