@@ -49,9 +49,9 @@ def divisors(where: str, rope: Mapping[str, Any], base: float, head_dim: int) ->
 
 
 def _llama3(rope: Mapping[str, Any], base: float, head_dim: int) -> tuple[float, ...]:
-    original = int(rope["original_max_position_embeddings"])
     with localcontext(CONTEXT):
         factor, low, high = (Decimal(float(rope[key])) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+        original = int(rope["original_max_position_embeddings"])
         if not 0 < low < high:
             raise ModelFormatError("low_freq_factor is not below high_freq_factor; the file is damaged")
         within = [original * turns for turns in turns_per_position(base, head_dim)]  # the original context
