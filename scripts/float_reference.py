@@ -19,8 +19,8 @@ import torch.nn.functional as F
 
 from llmzip.coding.alphabet import Alphabet
 from llmzip.models import store
-from llmzip.models.config import LlamaConfig
-from llmzip.models.float_model import LAYER_PARTS, FloatModel
+from llmzip.models.config import ModelConfig
+from llmzip.models.float_model import FloatModel, layer_shapes
 from llmzip.models.registry import REGISTRY
 from llmzip.models.sources import load_float_model
 from llmzip.models.wheel import fetch_wheel
@@ -30,9 +30,11 @@ class FloatLlama:
     """A Llama forward pass over one stream, in float32, `chunk` tokens at a time."""
 
     def __init__(self, model: FloatModel, window: int = 1024, sinks: int = 4) -> None:
-        self.config: LlamaConfig = model.config
+        self.config: ModelConfig = model.config
         self.window, self.sinks = window, sinks
-        self.layers = [{part: torch.tensor(model.tensor(f"{i}.{part}")) for part in LAYER_PARTS} for i in range(self.config.layers)]
+        self.layers = [
+            {part: torch.tensor(model.tensor(f"{i}.{part}")) for part in layer_shapes(model.config)} for i in range(self.config.layers)
+        ]
         self.embed, self.norm, self.head = (torch.tensor(model.tensor(n)) for n in ("embed", "norm", "head"))
         half = self.config.head_dim // 2
         slower = torch.tensor(self.config.rope_divisors or (1.0,) * half, dtype=torch.float64)

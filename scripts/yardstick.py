@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from float_reference import float_model
 
 from llmzip.coding.alphabet import Alphabet
-from llmzip.models.float_model import LAYER_PARTS, FloatModel
+from llmzip.models.float_model import FloatModel, layer_shapes
 from llmzip.models.registry import DEFAULT_MODEL
 
 CONTEXT = 1024
@@ -35,7 +35,7 @@ class PlainLlama:
 
         self.layers = []
         for i in range(c.layers):
-            parts = {part: tensor(f"{i}.{part}") for part in LAYER_PARTS}
+            parts = {part: tensor(f"{i}.{part}") for part in layer_shapes(c)}
             qkv, gate_up = (torch.cat([parts.pop(n) for n in names]) for names in (("q", "k", "v"), ("gate", "up")))
             self.layers.append(parts | {"qkv": qkv, "gate_up": gate_up})
         self.embed, self.norm, self.head = (tensor(n) for n in ("embed", "norm", "head"))

@@ -83,7 +83,7 @@ class Neighbours:
         """Fill with random symbols after random ones of these states, as if `seen` symbols had been coded: for timing what comes then."""
         random = np.random.default_rng(0)
         which, symbols = random.integers(len(state.q), size=seen), random.integers(self._alphabet, size=seen, dtype=np.int32)
-        kernels.keep(state.q[which], state.scale[which], symbols, 0, self.capacity, self._memory)
+        kernels.keep(state.q[which], state.unit[which], symbols, 0, self.capacity, self._memory)
         self.seen = seen
 
     def predict(self, state: HostHidden) -> Votes:
@@ -93,7 +93,7 @@ class Neighbours:
         votes = Votes(np.zeros(n, np.int64), self._voted, self._masses, np.empty(n, _f32))
         if kept:
             shared_product(state.q, self._memory.keys[: packing.blocks(kept)], self._dots, self._threads)
-            near = state.scale * self._factor
+            near = state.unit * self._factor
             kernels.vote(self._dots, kept, near, self._memory, self._alphabet, self._ranges, votes, bucket, self._threads)
         self._bucket = bucket if kept else None
         votes.odds[:] = self._shares.odds(bucket)
@@ -108,6 +108,6 @@ class Neighbours:
         for state, symbols, bucket, gradients in self._pending:
             if bucket is not None:
                 self._shares.update(bucket, gradients.own, gradients.voted)
-            kernels.keep(state.q, state.scale, symbols, self.seen, self.capacity, self._memory)
+            kernels.keep(state.q, state.unit, symbols, self.seen, self.capacity, self._memory)
             self.seen += len(symbols)
         self._pending.clear()

@@ -25,7 +25,8 @@ def rows(rng: np.random.RandomState, sizes: Sizes, n: int) -> tuple[np.ndarray, 
     kinds = np.random.RandomState(0).randint(-127, 128, (7, sizes.width))
     near = kinds[rng.randint(0, 7, n)] + rng.randint(-20, 21, (n, sizes.width))
     q = np.clip(near, -127, 127).astype(np.int8)
-    return logits, Hidden(q, (rng.random_sample(n).astype(np.float32) + np.float32(0.5)) / np.float32(64))
+    scale = (rng.random_sample(n).astype(np.float32) + np.float32(0.5)) / np.float32(64)
+    return logits, Hidden(q, scale, scale)
 
 
 @cache

@@ -63,7 +63,7 @@ class ReferenceAdapter:
             return no_votes(n), None
         factor, ranges = factors(p, self._sizes.width)
         dots = hidden.q.astype(np.int64) @ self._keys.T
-        u = (dots.astype(_f32) * self._scales) * (hidden.scale * factor)[:, None]
+        u = (dots.astype(_f32) * self._scales) * (hidden.unit * factor)[:, None]
         top = u.max(axis=1)
         bucket = np.clip((top * ranges).astype(np.int64) - (RANGE - BUCKETS), 0, BUCKETS - 1)
         z = u - top[:, None]
@@ -86,7 +86,7 @@ class ReferenceAdapter:
                 self._shares.update(*lesson)
             newest = slice(-(1 << p.capacity_bits), None)
             self._keys = np.concatenate([self._keys, *(s.q.astype(np.int64) for s, _ in self._round)])[newest]
-            self._scales = np.concatenate([self._scales, *(s.scale for s, _ in self._round)])[newest]
+            self._scales = np.concatenate([self._scales, *(s.unit for s, _ in self._round)])[newest]
             self._symbols = np.concatenate([self._symbols, *(c for _, c in self._round)])[newest]
         self._round.clear()
         self._gradients.clear()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llmzip.engine.kernels.arguments import CacheArrays, Table
 from llmzip.engine.kernels.packing import OFFSET
 from llmzip.engine.rope import Rotations
-from llmzip.models.config import LlamaConfig
+from llmzip.models.config import ModelConfig
 from llmzip.parameters import AttentionSpan
 
 KEY_BLOCK = 16  # keys that lie together in `k`; buffers slide by whole blocks
@@ -30,17 +31,17 @@ class KVCache:
         k: rotated keys plus OFFSET, uint8 [all slots / KEY_BLOCK, head_dim / 4, KEY_BLOCK, 4], flattened.
         v: values, int8 [all slots / 2, head_dim, 2], flattened.
         ks, vs: their scales, float32 [all slots].
-        windows, slots, base, offset: int64 [layers, kv_heads], see above.
+        windows, sinks, slots, base, offset: int64 [layers, kv_heads], see above.
+        ways: in which of the model's ways each layer rotates, int64 [layers].
         position: of the next token.
-        rotations, pinned_rotations: of the next tokens, and as their queries see the sinks: those stay where they are, but
-            are seen from no further than window + sinks - 1.
     """
 
-    def __init__(self, config: LlamaConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, device: torch.device) -> None:
-        self.window, self.sinks, self.lanes, self.position, self.head_dim = span.window, span.sinks, lanes, 0, config.head_dim
-        self.rotations = Rotations(config.rope_base, config.head_dim, config.rope_divisors)
-        self.pinned_rotations = Rotations(config.rope_base, config.head_dim, config.rope_divisors, last=span.window + span.sinks - 1)
-        self.windows, self.slots, self.base = _layout(config, lanes, span, steps, chunk)
+    def __init__(self, config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, device: torch.device) -> None:
+        self.lanes, self.position, self.head_dim = lanes, 0, config.head_dim
+        kinds, self.ways = ways(config)
+        self._rotations = [Rotations(*way) for way in kinds]
+        self._pinned = [Rotations(*way, last=span.window + span.sinks - 1) for way in kinds]
+        self.windows, self.sinks, self.slots, self.base = _layout(config, lanes, span, steps, chunk)
         self.offset: Table = np.zeros_like(self.windows)
         total = int(lanes * self.slots.sum())
         self.k = torch.zeros(total * self.head_dim, dtype=torch.uint8, device=device)
@@ -48,15 +49,23 @@ class KVCache:
         self.ks, self.vs = (torch.zeros(total, dtype=torch.float32, device=device) for _ in range(2))
 
     @staticmethod
-    def bytes_needed(config: LlamaConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> int:
+    def bytes_needed(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> int:
         """Memory of a cache, in bytes."""
-        slots = _layout(config, lanes, span, steps, chunk)[1]
+        slots = _layout(config, lanes, span, steps, chunk)[2]
         return int(lanes * slots.sum()) * 2 * (config.head_dim + 4)
 
     def arrays(self, slot: Table) -> CacheArrays:
         """All layers' arrays for kernels; `slot` is what `make_room` gave. The cache must be on the CPU."""
         k, ks, v, vs = (x.numpy() for x in (self.k, self.ks, self.v, self.vs))
-        return CacheArrays(k, ks, v, vs, self.base, self.slots, self.windows, slot)
+        return CacheArrays(k, ks, v, vs, self.base, self.slots, self.windows, self.sinks, slot)
+
+    def rotations(self, steps: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Rotations of the next tokens in each way, and as their queries see the sinks: float32 [ways, steps, 2, head_dim / 2].
+
+        Sinks stay where they are, but are seen from no further than window + sinks - 1.
+        """
+        here, pinned = (np.stack([r.at(self.position, steps) for r in way]) for way in (self._rotations, self._pinned))
+        return here, pinned
 
     def make_room(self, steps: int) -> Table:
         """Slots of the next token, int64 [layers, kv_heads], after sliding where the next `steps` tokens would not fit."""
@@ -120,13 +129,35 @@ class KVCache:
         self._of(self.vs, layer, head)[:lanes, slot : slot + t] = vs
 
 
-def _layout(config: LlamaConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[Table, Table, Table]:
-    """Each head's window, slots a lane, and first slot."""
-    windows = np.full(config.layers * config.kv_heads, span.window, dtype=np.int64)
+def ways(config: ModelConfig) -> tuple[list[tuple[float, int, tuple[float, ...]]], Table]:
+    """The ways in which a model rotates, as arguments of `rope.rotation`, and which of them each layer has, int64 [layers]."""
+    c = config
+
+    def way(layer: int) -> tuple[float, int, tuple[float, ...]]:
+        if layer in c.unrotated_layers:
+            return c.rope_base, c.head_dim, (0.0,) * (c.head_dim // 2)
+        if c.window_rope_base and c.window_of(layer):
+            return c.window_rope_base, c.head_dim, ()
+        return c.rope_base, c.head_dim, c.rope_divisors
+
+    of_layers = [way(i) for i in range(c.layers)]
+    kinds = list(dict.fromkeys(of_layers))
+    return kinds, np.array([kinds.index(w) for w in of_layers], np.int64)
+
+
+def _layout(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[Table, Table, Table, Table]:
+    """Each head's window, sinks, slots a lane, and first slot.
+
+    A layer that was trained with a window no larger than the span's keeps that, and needs no sinks. All others have the span's.
+    """
+    shape = (config.layers, config.kv_heads)
+    windows, sinks = np.full(shape, span.window, dtype=np.int64), np.full(shape, span.sinks, dtype=np.int64)
     if span.local:
-        windows[list(config.local_heads)] = min(span.window, config.local_window)
+        windows.reshape(-1)[list(config.local_heads)] = min(span.window, config.local_window)
+    for layer in range(config.layers):
+        if 0 < config.window_of(layer) <= span.window:
+            windows[layer], sinks[layer] = np.minimum(windows[layer], config.window_of(layer)), 0
     slots = np.minimum(2 * KEY_BLOCK + windows + max(chunk, _SLACK), max(steps, chunk))
     slots = -(-slots // _ALIGN) * _ALIGN
-    base = lanes * (np.cumsum(slots) - slots)
-    shape = (config.layers, config.kv_heads)
-    return windows.reshape(shape), slots.reshape(shape), base.reshape(shape)
+    base = lanes * (np.cumsum(slots) - slots.reshape(-1)).reshape(shape)
+    return windows, sinks, slots, base

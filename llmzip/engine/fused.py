@@ -16,22 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from llmzip.engine import numerics as nm
 from llmzip.engine.cache import KEY_BLOCK
+from llmzip.engine.hidden import DeviceHidden, Hidden
 from llmzip.engine.kernels import packing
-from llmzip.engine.kernels.arguments import Constants, LayerWeights, Turns
+from llmzip.engine.kernels.arguments import LayerWeights, TurnTables, constants
 from llmzip.engine.kernels.layers import PAD, run_layers
 from llmzip.engine.kernels.packing import OUTPUTS, pack
 from llmzip.engine.kernels.products import head_kernel, shared_product
-from llmzip.engine.kernels.rows import f32, i32
+from llmzip.engine.kernels.rows import i32, unit_rows
 from llmzip.engine.kernels.simd import VECTOR, size
 from llmzip.engine.kernels.tiles import MOST_INPUTS
 from llmzip.models.convert import MATRICES
-from llmzip.models.rotate import block_size
 
 if TYPE_CHECKING:
+    from llmzip.engine import operations
     from llmzip.engine.cache import KVCache
     from llmzip.engine.gemm import Gemm
     from llmzip.engine.kernels.arguments import Table
@@ -53,9 +54,9 @@ class FusedLayers:
             for i in range(c.layers):
                 w[i] = pack(model.tensors[f"{i}.{part}"])
             weights += [w, np.stack([model.tensors[f"{i}.{part}.scale"] for i in range(c.layers)])]
-        self._weights = LayerWeights(*weights)
+        self._weights = LayerWeights(*weights, **_vectors(model))
         self._head, self._head_scale = pack(model.tensors["head"]), model.tensors["head.scale"]
-        self._sizes = size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)
+        self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
 
     @staticmethod
     def fits(model: IntegerModel) -> bool:
@@ -63,21 +64,46 @@ class FusedLayers:
         c = model.config
         return c.head_dim % KEY_BLOCK == 0 and max(c.width, c.ffn, c.query_width) <= MOST_INPUTS
 
-    def run(self, x: Tensor, cs: Tensor, pinned_cs: Tensor, cache: KVCache, slot: Table) -> tuple[Tensor, Tensor]:
+    def run(self, x: Tensor, turns: operations.TurnTables, cache: KVCache, slot: Table) -> DeviceHidden:
         """The normed and quantised output of the last layer for x float32 [n, width], which is changed."""
-        c = self.config
         q, scale = torch.empty(x.shape, dtype=torch.int8), torch.empty(x.shape[0], dtype=torch.float32)
-        block = block_size(c.ffn)
-        constants = Constants(c.heads, f32(nm.score_scale(c.head_dim)), cache.sinks, f32(c.norm_eps), block, f32(block**-0.5))
-        turns = Turns(cs.numpy(), pinned_cs.numpy())
-        run_layers(*self._sizes, x.numpy(), self._weights, turns, constants, cache.arrays(slot), q.numpy(), scale.numpy(), self.threads)
-        return q, scale
+        tables = TurnTables(turns.here.numpy(), turns.pinned.numpy(), cache.ways)
+        run_layers(
+            *self._sizes, x.numpy(), self._weights, tables, self._constants, cache.arrays(slot), q.numpy(), scale.numpy(), self.threads
+        )
+        unit = scale
+        if self.config.plain_stream:
+            unit = torch.empty_like(scale)
+            unit_rows(q.numpy(), unit.numpy())
+        return Hidden(q, scale, unit)
 
     def logits(self, q: Tensor, scale: Tensor) -> Tensor:
         """float32 [n, vocab], in units of log2."""
         out = torch.empty((q.shape[0], self.config.vocab), dtype=torch.float32)
         head_kernel(q.numpy(), scale.numpy(), self._head, self._head_scale, out.numpy(), self.threads)
         return out
+
+
+def _vectors(model: IntegerModel) -> dict[str, Any]:
+    """Biases and gains as `LayerWeights` has them."""
+    c = model.config
+
+    def stacked(name: str, times: int = 1) -> NDArray[np.float32]:
+        if f"0.{name}" not in model.tensors:
+            return np.empty((c.layers, 0), np.float32)
+        return np.stack([np.tile(model.tensors[f"{i}.{name}"], times) for i in range(c.layers)])
+
+    by_head = c.head_norm == "head"
+    return {
+        "bias": stacked("qkv.bias"),
+        "q_gain": stacked("q_norm", c.heads if by_head else 1),
+        "k_gain": stacked("k_norm", c.kv_heads if by_head else 1),
+        "read_attention": stacked("qkv.norm"),
+        "o_gain": stacked("o.norm"),
+        "read_ffn": stacked("gate_up.norm"),
+        "down_gain": stacked("down.norm"),
+        "read_head": model.tensors.get("head.norm", np.empty(0, np.float32)),
+    }
 
 
 def faster_up_to(gemm: Gemm, model: IntegerModel, threads: int) -> int:

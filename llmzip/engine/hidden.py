@@ -19,11 +19,13 @@ class Hidden(Generic[Array]):
 
     Attributes:
         q: int8 [n, width].
-        scale: float32 [n]; brings the mean square of each row of q to 1.
+        scale: float32 [n]; what the head multiplies by.
+        unit: float32 [n]; brings the mean square of each row of q to 1.
     """
 
     q: Array
     scale: Array
+    unit: Array
 
     def __len__(self) -> int:
         return len(self.q)
@@ -33,13 +35,12 @@ class Hidden(Generic[Array]):
         index: Any = rows
         if isinstance(self.q, Tensor) and isinstance(rows, np.ndarray):
             index = torch.from_numpy(rows).to(self.q.device)
-        return Hidden(self.q[index], self.scale[index])
+        return Hidden(self.q[index], self.scale[index], self.unit[index])
 
     def on_host(self) -> Hidden[NDArray[Any]]:
         """The same as numpy's arrays."""
-        if isinstance(self.q, Tensor) and isinstance(self.scale, Tensor):
-            return Hidden(self.q.cpu().numpy(), self.scale.cpu().numpy())
-        return Hidden(self.q, self.scale)
+        arrays: list[Any] = [x.cpu().numpy() if isinstance(x, Tensor) else x for x in (self.q, self.scale, self.unit)]
+        return Hidden(*arrays)
 
 
 HostHidden = Hidden[NDArray[Any]]

@@ -7,6 +7,8 @@ integers only.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,21 @@ from llmzip.engine import numerics as nm
 from llmzip.models.convert import VALUE_BASE
 
 _ROW = -1
+
+
+class Added(NamedTuple):
+    """A product that is to be added to the residual stream.
+
+    Attributes:
+        acc: int32 [n, d].
+        col, row: its scales, float32 [d] and [n].
+        gain: of its norm, float32 [d]; None if it is not normed.
+    """
+
+    acc: Tensor
+    col: Tensor
+    row: Tensor
+    gain: Tensor | None
 
 
 def _quantise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,20 +44,49 @@ def _over(m: Tensor, divisor: int) -> Tensor:
     return m / torch.full_like(m, divisor)
 
 
-def add_norm_quantise(x: Tensor, acc: Tensor | None, col: Tensor | None, row: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    """Adds a layer's output to the residual stream x [n, d] in place, then RMS-normalises and quantises it.
+def add(x: Tensor, added: Added, eps: float) -> None:
+    """Adds a layer's output to the residual stream x [n, d] in place. If it has a gain, it is normed first."""
+    row = added.row[:, None]
+    y = added.acc.float() * added.col
+    x += y * row if added.gain is None else (y * added.gain) * norm_factor(y, row, eps)
 
-    `acc` int32 [n, d], `col` float32 [d] and `row` float32 [n] are the product and its scales, or None. Returns int8
-    [n, d] and scales float32 [n]. The norm needs no pass of its own: it cancels in the integers and appears in the
-    scale, which follows from the integers' sum of squares.
+
+def norm_quantise(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """RMS-normalises and quantises a rotated residual stream x [n, d]: int8 [n, d] and scales float32 [n].
+
+    The norm needs no pass of its own: it cancels in the integers and appears in the scale, which follows from the integers' sum of squares.
     """
-    if acc is not None and col is not None and row is not None:
-        x += (acc.float() * col) * row[:, None]
     q, _, r = _quantise(x)
     q = q.to(torch.int8)
-    squares = q.to(torch.int32).square().sum(_ROW, keepdim=True, dtype=torch.int64).float()
-    variance = _over(squares, x.shape[_ROW]) + (r * r) * torch.full_like(r, eps)
+    variance = _over(_squares(q), x.shape[_ROW]) + (r * r) * torch.full_like(r, eps)
     return q, _reciprocal_sqrt(variance).squeeze(_ROW)
+
+
+def gain_quantise(x: Tensor, gain: Tensor | None, eps: float, block: int) -> tuple[Tensor, Tensor]:
+    """RMS-normalises a residual stream x [n, d] that is not rotated, multiplies by gains [d], rotates and quantises it: as `norm_quantise`.
+
+    Without a gain, it is not normed either.
+    """
+    q, m, _ = _quantise(hadamard(x if gain is None else x * gain, block))
+    factor = m if gain is None else m * norm_factor(x, torch.ones_like(m), eps)
+    return q.to(torch.int8), _over(factor, nm.ACT_MAX).squeeze(_ROW)
+
+
+def unit_scale(q: Tensor) -> Tensor:
+    """What brings the mean square of each row of q int8 [n, d] to 1: float32 [n]."""
+    return _reciprocal_sqrt(_over(_squares(q).clamp_min(1.0), q.shape[_ROW])).squeeze(_ROW)
+
+
+def _squares(q: Tensor) -> Tensor:
+    return q.to(torch.int32).square().sum(_ROW, keepdim=True, dtype=torch.int64).float()
+
+
+def norm_factor(y: Tensor, row: Tensor, eps: float) -> Tensor:
+    """What brings y [..., d], of which `row` [..., 1] is a scale still to be applied, to a root mean square of 1: float32 [..., 1]."""
+    r = torch.full_like(row, nm.NORM_MAX) / y.abs().amax(_ROW, keepdim=True).clamp_min(nm.TINY)
+    root = (r * (torch.ones_like(row) / row)).clamp_max(nm.MOST_EPS_ROOT)
+    variance = _over(_squares(torch.round(y * r)), y.shape[_ROW]) + (root * root) * torch.full_like(r, eps)
+    return r * _reciprocal_sqrt(variance)
 
 
 def _reciprocal_sqrt(v: Tensor) -> Tensor:
@@ -52,29 +98,49 @@ def _reciprocal_sqrt(v: Tensor) -> Tensor:
     return y
 
 
-def rotate_queries(acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, heads: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Scales, rotates and quantises heads: acc int32 [n, heads*d], cs float32 [n, 2, d/2].
+def heads(
+    acc: Tensor, col: Tensor, row: Tensor, bias: Tensor | None, gain: Tensor | None, norm: str, n: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Queries or keys before they turn: acc int32 [rows, n*d] -> float32 [rows, n, d], and what remains to scale each head by, [rows, n].
 
-    Returns int8 [n, heads, d] and scales float32 [n, heads].
+    Args:
+        bias, gain: float32 [n*d], or None. `norm` is one of `models.config.HEAD_NORMS`.
     """
-    n = acc.shape[0]
-    y = (acc.float() * col).view(n, heads, -1)
+    row = row[:, None]
+    y = acc.float() * col
+    if bias is not None:
+        y = y + bias * (torch.ones_like(row) / row)
+    if gain is not None:
+        over = y.view(len(y), 1 if norm == "all" else n, -1)
+        row = norm_factor(over, row[:, None].expand(*over.shape[:2], 1), eps).squeeze(_ROW)
+        y = y * gain
+    return y.view(len(y), n, -1), row.expand(len(y), n)
+
+
+def turn_heads(y: Tensor, row: Tensor, cs: Tensor, scale: float, spread: int) -> tuple[Tensor, Tensor]:
+    """Rotates and quantises what `heads` gives: cs float32 [rows, 2, d/2]. Runs of `spread` values are then transformed, if not 0.
+
+    Returns int8 [rows, n, d] and scales float32 [rows, n].
+    """
     a, b = y.chunk(2, dim=_ROW)
     cos, sin = cs[:, None, 0], cs[:, None, 1]
     y = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=_ROW)
-    return _scaled(y, row, scale)
+    return _scaled(hadamard(y, spread) if spread else y, row, scale)
 
 
-def value_heads(acc: Tensor, col: Tensor, row: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Joins high and low parts, scales and quantises heads: acc int32 [n, 2 * heads*d] -> as `rotate_queries`."""
+def value_heads(acc: Tensor, col: Tensor, row: Tensor, bias: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
+    """Joins high and low parts, scales and quantises heads: acc int32 [rows, 2 * n*d] -> as `turn_heads`."""
     high, low = acc.chunk(2, dim=_ROW)
+    row = row[:, None]
     y = (high.float() * float(VALUE_BASE) + low.float()) * col
-    return _scaled(y.view(acc.shape[0], heads, -1), row, 1.0)
+    if bias is not None:
+        y = y + bias * (torch.ones_like(row) / row)
+    return _scaled(y.view(len(y), n, -1), row.expand(len(y), n), 1.0)
 
 
 def _scaled(y: Tensor, row: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     q, m, _ = _quantise(y)
-    s = _over(m.squeeze(_ROW) * row[:, None], nm.ACT_MAX) * torch.full((), scale, dtype=torch.float32, device=y.device)
+    s = _over(m.squeeze(_ROW) * row, nm.ACT_MAX) * torch.full((), scale, dtype=torch.float32, device=y.device)
     return q.to(torch.int8), s
 
 
@@ -111,11 +177,11 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return q.to(torch.int8), _over(m, nm.ACT_MAX).squeeze(_ROW)
 
 
-def swiglu_rotate_quantise(acc: Tensor, col: Tensor, row: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """silu(gate) * up, rotated in blocks and quantised: acc int32 [n, 2f] -> int8 [n, f], scales float32 [n]."""
+def activate_rotate_quantise(acc: Tensor, col: Tensor, row: Tensor, activation: str, block: int) -> tuple[Tensor, Tensor]:
+    """activation(gate) * up, rotated in blocks and quantised: acc int32 [n, 2f] -> int8 [n, f], scales float32 [n]."""
     y = (acc.float() * col) * row[:, None]
     g, u = y.chunk(2, dim=_ROW)
-    t = (g * -nm_f32(nm.LOG2_E, g)).clamp(-nm.EXP_CLAMP, nm.EXP_CLAMP)
+    t = _exponent(g, activation).clamp(-nm.EXP_CLAMP, nm.EXP_CLAMP)
     whole = torch.floor(t)
     f = t - whole
     p = f * nm_f32(nm.EXP_C3, f) + nm_f32(nm.EXP_C2, f)
@@ -124,6 +190,13 @@ def swiglu_rotate_quantise(acc: Tensor, col: Tensor, row: Tensor, block: int) ->
     power = ((whole.to(torch.int32) + 127) << nm.MANTISSA).view(torch.float32)
     h = (g / (p * power + nm_f32(1.0, f))) * u
     return quantise_rows(hadamard(h, block))
+
+
+def _exponent(g: Tensor, activation: str) -> Tensor:
+    """t, for which the activation of g is g / (1 + 2^t)."""
+    if activation == "silu":
+        return g * -nm_f32(nm.LOG2_E, g)
+    return g * ((g * g) * nm_f32(nm.GELU_CUBIC, g) + nm_f32(nm.GELU_LINEAR, g))
 
 
 def nm_f32(value: float, like: Tensor) -> Tensor:

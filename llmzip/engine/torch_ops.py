@@ -9,35 +9,60 @@ from llmzip.engine import numerics as nm
 from llmzip.engine import reference
 from llmzip.engine.cache import KVCache
 from llmzip.engine.kernels.arguments import Table
-from llmzip.models.config import LlamaConfig
+from llmzip.engine.operations import HeadScales, TurnTables
+from llmzip.engine.reference import Added
+from llmzip.models.config import ModelConfig
+from llmzip.models.rotate import block_size
 
 
 class TorchOps:
     """Glue between the transformer and `reference`."""
 
     name = "torch"
-    add_norm_quantise = staticmethod(reference.add_norm_quantise)
-    swiglu_rotate_quantise = staticmethod(reference.swiglu_rotate_quantise)
     scale_logits = staticmethod(reference.scale_logits)
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         self.config = config
 
+    def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `operations.Operations.add_norm_quantise`."""
+        c = self.config
+        if added is not None:
+            reference.add(x, added, c.norm_eps)
+        return (
+            reference.gain_quantise(x, gain, c.norm_eps, block_size(c.width)) if c.plain_stream else reference.norm_quantise(x, c.norm_eps)
+        )
+
+    def activate_rotate_quantise(self, acc: Tensor, col: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """See `reference.activate_rotate_quantise`."""
+        return reference.activate_rotate_quantise(acc, col, row, self.config.activation, block_size(self.config.ffn))
+
     def attend(
-        self, acc: Tensor, col: Tensor, row: Tensor, cs: Tensor, pinned: Tensor, cache: KVCache, layer: int, slot: Table
+        self, acc: Tensor, scales: HeadScales, row: Tensor, turns: TurnTables, cache: KVCache, layer: int, slot: Table
     ) -> tuple[Tensor, Tensor]:
         """See `operations.Operations.attend`."""
         c = self.config
-        t = cs.shape[0]
+        way = int(cache.ways[layer])
+        here, pinned = turns.here[way], turns.pinned[way]
+        t = here.shape[0]
         lanes = acc.shape[0] // t
-        group = c.heads // c.kv_heads
-        q_end, k_end = c.query_width, c.query_width + c.kv_width
-        scale = nm.score_scale(c.head_dim)
-        queries = [reference.rotate_queries(acc[:, :q_end], col[:q_end], row, r.repeat(lanes, 1, 1), c.heads, scale) for r in (cs, pinned)]
+        group, spread = c.heads // c.kv_heads, block_size(c.head_dim) if c.spread_heads else 0
+        q_at, k_at, v_at = (
+            slice(0, c.query_width),
+            slice(c.query_width, c.query_width + c.kv_width),
+            slice(c.query_width + c.kv_width, None),
+        )
+
+        def bias(at: slice) -> Tensor | None:
+            return None if scales.bias is None else scales.bias[at]
+
+        y, y_row = reference.heads(acc[:, q_at], scales.col[q_at], row, bias(q_at), scales.q_gain, c.head_norm, c.heads, c.norm_eps)
+        queries = [reference.turn_heads(y, y_row, r.repeat(lanes, 1, 1), nm.score_scale(c.head_dim), spread) for r in (here, pinned)]
         q = torch.stack([a for a, _ in queries]).view(2, lanes, t, c.kv_heads, group, c.head_dim)
         qs = torch.stack([b for _, b in queries]).view(2, lanes, t, c.kv_heads, group)
-        k, ks = reference.rotate_queries(acc[:, q_end:k_end], col[q_end:k_end], row, cs.repeat(lanes, 1, 1), c.kv_heads, 1.0)
-        v, vs = reference.value_heads(acc[:, k_end:], col[k_end:], row, c.kv_heads)
+        y, y_row = reference.heads(acc[:, k_at], scales.col[k_at], row, bias(k_at), scales.k_gain, c.head_norm, c.kv_heads, c.norm_eps)
+        k, ks = reference.turn_heads(y, y_row, here.repeat(lanes, 1, 1), 1.0, spread)
+        v, vs = reference.value_heads(acc[:, v_at], scales.col[v_at], row, bias(v_at), c.kv_heads)
         k, v = (x.view(lanes, t, c.kv_heads, -1) for x in (k, v))
         ks, vs = (x.view(lanes, t, c.kv_heads) for x in (ks, vs))
         out = torch.empty((lanes, t, c.kv_heads, group * c.head_dim), dtype=torch.float32, device=acc.device)
@@ -45,10 +70,10 @@ class TorchOps:
             first = int(slot[layer, h])
             end = first + t
             cache.put(layer, h, first, k[:, :, h], ks[:, :, h], v[:, :, h], vs[:, :, h])
-            here = torch.arange(first, end, device=acc.device)[:, None]
+            at = torch.arange(first, end, device=acc.device)[:, None]
             there = torch.arange(end, device=acc.device)
-            near = (there <= here) & (there > here - int(cache.windows[layer, h]))
-            mask = torch.where((there < cache.sinks) & (there <= here), 2, near.to(torch.int8))
+            near = (there <= at) & (there > at - int(cache.windows[layer, h]))
+            mask = torch.where((there < int(cache.sinks[layer, h])) & (there <= at), 2, near.to(torch.int8))
             keys, values = cache.keys(layer, h, lanes, end), cache.values(layer, h, lanes, end)
             for lane in range(lanes):
                 k_lane, ks_lane, v_lane, vs_lane = (x[lane] for x in (*keys, *values))

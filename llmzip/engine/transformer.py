@@ -16,10 +16,10 @@ from llmzip.engine.gemm import Gemm
 from llmzip.engine.hidden import DeviceHidden, Hidden
 from llmzip.engine.kernels.arguments import Table
 from llmzip.engine.memory import available
-from llmzip.engine.operations import Operations
-from llmzip.models.config import LlamaConfig
+from llmzip.engine.operations import HeadScales, Operations, TurnTables
+from llmzip.engine.reference import Added, unit_scale
+from llmzip.models.config import ModelConfig
 from llmzip.models.convert import MATRICES, IntegerModel
-from llmzip.models.rotate import block_size
 from llmzip.parameters import AttentionSpan
 
 if TYPE_CHECKING:
@@ -32,6 +32,21 @@ class Matrix:
 
     weights: Any  # what `Gemm.prepare` made of int8 [n, k]
     scale: Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The matrices of a layer and, where it has them, gains: of what attention and feed-forward read, and of what they give."""
+
+    read_attention: Tensor | None
+    qkv: Matrix
+    heads: HeadScales
+    o: Matrix
+    o_gain: Tensor | None
+    read_ffn: Tensor | None
+    gate_up: Matrix
+    down: Matrix
+    down_gain: Tensor | None
 
 
 class Transformer:
@@ -56,7 +71,7 @@ class Transformer:
         fused: FusedLayers | None = None,
         fused_rows: int = 0,
     ) -> None:
-        self.config: LlamaConfig = model.config
+        self.config: ModelConfig = model.config
         self.threads = threads
         self.gemm, self.ops, self.device = gemm, ops, device
         self.fused, self.fused_rows = fused, fused_rows
@@ -74,8 +89,22 @@ class Transformer:
         return self._matrix("head")
 
     @cached_property
-    def _layers(self) -> list[dict[str, Matrix]]:
-        return [{part: self._matrix(f"{i}.{part}") for part in MATRICES} for i in range(self.config.layers)]
+    def _layers(self) -> list[Layer]:
+        return [self._layer(i) for i in range(self.config.layers)]
+
+    def _layer(self, i: int) -> Layer:
+        c = self.config
+        qkv, o, gate_up, down = (self._matrix(f"{i}.{part}") for part in MATRICES)
+        read_attention, o_gain, read_ffn, down_gain = (self._vector(f"{i}.{part}.norm") for part in MATRICES)
+        by_head = c.head_norm == "head"
+        q_gain = self._vector(f"{i}.q_norm", c.heads if by_head else 1)
+        k_gain = self._vector(f"{i}.k_norm", c.kv_heads if by_head else 1)
+        scales = HeadScales(qkv.scale, self._vector(f"{i}.qkv.bias"), q_gain, k_gain)
+        return Layer(read_attention, qkv, scales, o, o_gain, read_ffn, gate_up, down, down_gain)
+
+    def _vector(self, name: str, times: int = 1) -> Tensor | None:
+        """A vector of the model, so many times in a row; None if the model has none."""
+        return self._tensor(name).repeat(times) if name in self._model.tensors else None
 
     def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> KVCache:
         """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time."""
@@ -94,32 +123,30 @@ class Transformer:
         """
         t = tokens.shape[1]
         slot = cache.make_room(t)
-        cs, pinned_cs = (torch.from_numpy(r.at(cache.position, t)).to(self.device) for r in (cache.rotations, cache.pinned_rotations))
+        turns = TurnTables(*(torch.from_numpy(r).to(self.device) for r in cache.rotations(t)))
         index = torch.from_numpy(tokens.reshape(-1).astype(np.int64)).to(self.device)
         x = self.embed[index].float() * self.embed_scale[index][:, None]
         if self.fused and len(x) <= self.fused_rows:
-            hidden = Hidden(*self.fused.run(x, cs, pinned_cs, cache, slot))
+            hidden = self.fused.run(x, turns, cache, slot)
         else:
-            hidden = self._run_layers(x, cs, pinned_cs, cache, slot)
+            hidden = self._run_layers(x, turns, cache, slot)
         cache.position += t
         return hidden
 
-    def _run_layers(self, x: Tensor, cs: Tensor, pinned_cs: Tensor, cache: KVCache, slot: Table) -> DeviceHidden:
+    def _run_layers(self, x: Tensor, turns: TurnTables, cache: KVCache, slot: Table) -> DeviceHidden:
         """Run one operation after another; `fused` does the same in one call."""
-        c, ops = self.config, self.ops
-        block = block_size(c.ffn)
-        acc = col = row = None
+        ops, added = self.ops, None
         for i, layer in enumerate(self._layers):
-            qkv, o, gate_up, down = (layer[part] for part in MATRICES)
-            q, row = ops.add_norm_quantise(x, acc, col, row, c.norm_eps)
-            acc = self.gemm.multiply(q, qkv.weights)
-            q, row = ops.attend(acc, qkv.scale, row, cs, pinned_cs, cache, i, slot)
-            acc, col = self.gemm.multiply(q, o.weights), o.scale
-            q, row = ops.add_norm_quantise(x, acc, col, row, c.norm_eps)
-            acc = self.gemm.multiply(q, gate_up.weights)
-            q, row = ops.swiglu_rotate_quantise(acc, gate_up.scale, row, block)
-            acc, col = self.gemm.multiply(q, down.weights), down.scale
-        return Hidden(*ops.add_norm_quantise(x, acc, col, row, c.norm_eps))
+            q, row = ops.add_norm_quantise(x, added, layer.read_attention)
+            acc = self.gemm.multiply(q, layer.qkv.weights)
+            q, row = ops.attend(acc, layer.heads, row, turns, cache, i, slot)
+            added = Added(self.gemm.multiply(q, layer.o.weights), layer.o.scale, row, layer.o_gain)
+            q, row = ops.add_norm_quantise(x, added, layer.read_ffn)
+            acc = self.gemm.multiply(q, layer.gate_up.weights)
+            q, row = ops.activate_rotate_quantise(acc, layer.gate_up.scale, row)
+            added = Added(self.gemm.multiply(q, layer.down.weights), layer.down.scale, row, layer.down_gain)
+        q, row = ops.add_norm_quantise(x, added, self._vector("head.norm"))
+        return Hidden(q, row, unit_scale(q) if self.config.plain_stream else row)
 
     @torch.inference_mode()
     def logits(self, hidden: DeviceHidden) -> NDArray[np.float32]:

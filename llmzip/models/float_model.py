@@ -1,12 +1,13 @@
 """A model's float weights, wherever they come from.
 
-All sources use one naming: `embed`, `norm`, `head`, and per layer `q k v o gate up down attn_norm ffn_norm`. Matrices are [outputs, inputs],
-and rows of q and k are ordered for the rotation of pairs (i, i + head_dim/2).
+All sources use one naming: `embed`, `norm`, `head`, and per layer `q k v o gate up down` and, where the configuration asks for them, the gains
+`attn_norm`, `ffn_norm`, `q_norm`, `k_norm`, `attn_post_norm`, `ffn_post_norm` and the biases `q_bias k_bias v_bias`. Matrices are [outputs, inputs], and rows
+of queries and keys are ordered for the rotation of pairs (i, i + head_dim/2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,37 +15,108 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.errors import ModelFormatError, quoted
-from llmzip.models.config import LlamaConfig
+from llmzip.models.config import ModelConfig
 from llmzip.models.tokenizer import TokenizerSpec
 
 Float = NDArray[np.float32]
-LAYER_PARTS = ("attn_norm", "q", "k", "v", "o", "ffn_norm", "gate", "up", "down")
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Numbers that a model multiplies by, float32 values. Conversion takes them into the weights."""
+
+    embed: float = 1.0  # of the embedding
+    residual: float = 1.0  # of what attention and feed-forward add to the residual stream
+    score: float = 1.0  # of attention's scores, beside 1 / sqrt(head_dim)
+    logits: float = 1.0
 
 
 @dataclass(frozen=True)
 class FloatModel:
     """A model before conversion. `tensor(name)` reads one tensor as float32."""
 
-    config: LlamaConfig
+    config: ModelConfig
     tokenizer: TokenizerSpec
     tensor: Callable[[str], Float]
+    factors: Factors = Factors()
 
 
-def expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor of a layer by our names."""
+    c, d, q, kv = config, config.width, config.query_width, config.kv_width
+    shapes: dict[str, tuple[int, ...]] = {"q": (q, d), "k": (kv, d), "v": (kv, d), "o": (d, q)}
+    shapes |= {"gate": (c.ffn, d), "up": (c.ffn, d), "down": (d, c.ffn)}
+    if c.pre_norm:
+        shapes |= {"attn_norm": (d,), "ffn_norm": (d,)}
+    if c.post_norm:
+        shapes |= {"attn_post_norm": (d,), "ffn_post_norm": (d,)}
+    if c.head_norm:
+        shapes |= {"q_norm": (q if c.head_norm == "all" else c.head_dim,), "k_norm": (kv if c.head_norm == "all" else c.head_dim,)}
+    if c.qkv_bias:
+        shapes |= {"q_bias": (q,), "k_bias": (kv,), "v_bias": (kv,)}
+    return shapes
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor by our names (without `head`, which may be tied to `embed`)."""
-    d, q, kv = config.width, config.query_width, config.kv_width
-    layer = {
-        "attn_norm": (d,), "q": (q, d), "k": (kv, d), "v": (kv, d), "o": (d, q),
-        "ffn_norm": (d,), "gate": (config.ffn, d), "up": (config.ffn, d), "down": (d, config.ffn),
-    }  # fmt: skip
-    shapes: dict[str, tuple[int, ...]] = {"embed": (config.vocab, d), "norm": (d,)}
-    return shapes | {f"{i}.{part}": shape for i in range(config.layers) for part, shape in layer.items()}
+    shapes: dict[str, tuple[int, ...]] = {"embed": (config.vocab, config.width), "norm": (config.width,)}
+    return shapes | {f"{i}.{part}": shape for i in range(config.layers) for part, shape in layer_shapes(config).items()}
+
+
+class Layout:
+    """Where a file has the tensors of a model.
+
+    Args:
+        names: its names by ours, see `architectures`.
+        layer: what stands before the names of a layer's tensors, with {} for its number.
+        tied: Whether the head is the embedding, even if there is a tensor for it.
+
+    Attributes:
+        known: the names of all tensors that the model may have.
+    """
+
+    def __init__(self, config: ModelConfig, names: Mapping[str, str], layer: str, tied: bool = False) -> None:
+        self._layer, self._tied = layer, tied
+        self._names, self._shapes = names, expected_shapes(config) | {"head": (config.vocab, config.width)}
+        self.known = {self.stored(name) for name in self._shapes}
+
+    def stored(self, name: str) -> str:
+        """The file's name of one of our tensors."""
+        layer, _, part = name.rpartition(".")
+        before = self._layer.format(layer) if layer else ""
+        return f"{before}{self._names[part]}.{'bias' if part.endswith('_bias') else 'weight'}"
+
+    def locate(self, name: str, found: Mapping[str, tuple[int, ...]], missing: str) -> tuple[str, slice | None]:
+        """The file's name of one of our tensors, and which of its rows that is; None if all.
+
+        Args:
+            found: shapes of the file's tensors.
+            missing: message for one that is not there, with {} for its name.
+
+        Raises:
+            ModelFormatError: it is not there, or has another shape.
+        """
+        stored = self.stored(name)
+        if name == "head" and (self._tied or stored not in found):
+            name, stored = "embed", self.stored("embed")
+        if stored not in found:
+            raise ModelFormatError(missing.format(stored))
+        layer = name.rpartition(".")[0]
+        beside = [n for n in self._shapes if n.rpartition(".")[0] == layer and self.stored(n) == stored] if layer else [name]
+        rows = [self._shapes[n][0] for n in beside]
+        check_shape(stored, found[stored], (sum(rows), *self._shapes[name][1:]))
+        if len(beside) == 1:
+            return stored, None
+        first = sum(rows[: beside.index(name)])
+        return stored, slice(first, first + self._shapes[name][0])
 
 
 def check_shape(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
     """Raise ModelFormatError unless the shapes are equal."""
     if found != shape:
-        raise ModelFormatError(f"tensor {name} has shape {quoted(found)}, expected {shape}; the file is damaged or not a Llama model")
+        raise ModelFormatError(
+            f"tensor {name} has shape {quoted(found)}, expected {shape}; the file is damaged or not of a supported model"
+        )
 
 
 def check_no_others(where: str, found: Iterable[str], known: set[str]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError, quoted
-from llmzip.models import safetensors_folder, sources
+from llmzip.models import safetensors_folder
 from llmzip.models.names import HubName
 from llmzip.models.safetensors_folder import CONFIG, LARGEST_CONFIG, LARGEST_TOKENIZER, TOKENIZER
 from llmzip.models.workspace import writing_cache
@@ -177,12 +177,14 @@ class Hub:
 
     def _check_gguf_header(self, snapshot: Snapshot) -> None:
         """Read only as much of the file as its header takes."""
+        from llmzip.models import gguf_model
+
         name, size = snapshot.name, snapshot.files[snapshot.name.file].size
         most, fits = _FIRST_BYTES, False
         while not fits:
             with self._opened(snapshot, name.file) as source, self._library(name):
                 start = source.read(most)
-            fits = sources.check_gguf_start(start, size, Path(name.file).name)
+            fits = gguf_model.check_start(start, size, Path(name.file).name)
             most *= 4
 
     @contextlib.contextmanager

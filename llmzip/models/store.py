@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError, quoted, reason
-from llmzip.models.config import LlamaConfig
+from llmzip.models.config import ModelConfig
 from llmzip.models.convert import IntegerModel, tensor_layout, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
 from llmzip.models.workspace import working_folder, writing_cache
@@ -227,7 +227,7 @@ def load(cached: CachedModel) -> IntegerModel:
     advice = f"remove {cached.folder} and pull the model again"
     try:
         with safe_open(cached.folder / WEIGHTS, framework="pt") as f, ThreadPoolExecutor(1) as beside:
-            config = LlamaConfig.from_dict(json.loads(f.metadata()["config"]))
+            config = ModelConfig.from_dict(json.loads(f.metadata()["config"]))
             tensors = {name: f.get_tensor(name).numpy() for name in tensor_names(config)}
             digest = beside.submit(weights_digest, config, tensors)
             tokenizer = TokenizerSpec.from_json((cached.folder / TOKENIZER).read_text("ascii"))

@@ -11,17 +11,17 @@ from typing import Any
 from llmzip.errors import ModelFormatError, quoted
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
     """The words of a text."""
     return frozenset(text.split())
 
 
-HF_USED = _names("""
+HF_USED = names("""
     model_type num_hidden_layers hidden_size num_attention_heads num_key_value_heads head_dim intermediate_size vocab_size
     rope_theta rope_parameters rope_scaling rms_norm_eps tie_word_embeddings bos_token_id eos_token_id
 """)
 # How a model was trained, how it generates, and what libraries note down.
-HF_IGNORED = _names("""
+HF_IGNORED = names("""
     _attn_implementation _attn_implementation_autoset _name_or_path architectures attention_dropout attn_pdrop bad_words_ids
     begin_suppress_tokens chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample
     dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task
@@ -34,17 +34,18 @@ HF_IGNORED = _names("""
 """)
 HF_FIXED: dict[str, Any] = {
     "hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "rope_interleaved": False, "partial_rotary_factor": 1.0,
-    "is_encoder_decoder": False, "add_cross_attention": False, "use_sliding_window": False, "pruned_heads": {},
+    "use_sliding_window": False,
+    "is_encoder_decoder": False, "add_cross_attention": False, "pruned_heads": {},
 }  # fmt: skip
 HF_ROPE_FIXED: dict[str, Any] = {"partial_rotary_factor": 1.0}
 HF_ROPE_LINEAR = frozenset({"rope_type", "type", "rope_theta", "factor"})
 HF_ROPE_LLAMA3 = HF_ROPE_LINEAR | {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
 
-GGUF_USED = _names("""
+GGUF_USED = names("""
     block_count embedding_length feed_forward_length attention.head_count attention.head_count_kv attention.key_length
     rope.freq_base attention.layer_norm_rms_epsilon attention.value_length rope.dimension_count
 """)
-GGUF_IGNORED = _names("""
+GGUF_IGNORED = names("""
     context_length vocab_size rope.scaling.original_context_length rope.scaling.finetuned
 """)
 GGUF_FIXED: dict[str, Any] = {
@@ -52,23 +53,23 @@ GGUF_FIXED: dict[str, Any] = {
     "attention.sliding_window": 0, "expert_count": 0, "expert_used_count": 0, "logit_scale": 1.0, "attention.clamp_kqv": 0.0,
     "use_parallel_residual": False, "attention.causal": True, "embedding_scale": 1.0, "residual_scale": 1.0,
 }  # fmt: skip
-GGUF_TOKENIZER = _names("""
+GGUF_TOKENIZER = names("""
     model pre tokens token_type scores merges bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id
     padding_token_id separator_token_id seperator_token_id cls_token_id mask_token_id prefix_token_id middle_token_id
     suffix_token_id fim_pre_token_id fim_suf_token_id fim_mid_token_id fim_pad_token_id fim_rep_token_id fim_sep_token_id
     add_bos_token add_eos_token add_sep_token add_space_prefix token_type_count eos_token_ids
 """)
 
-TOKENIZER_USED = _names("""
+TOKENIZER_USED = names("""
     model pre_tokenizer added_tokens
 """)
-TOKENIZER_IGNORED = _names("""
+TOKENIZER_IGNORED = names("""
     version truncation padding post_processor decoder
 """)  # special tokens are never added
-BPE_USED = _names("""
+BPE_USED = names("""
     vocab merges ignore_merges
 """)
-BPE_IGNORED = _names("""
+BPE_IGNORED = names("""
     unk_token fuse_unk
 """)  # every byte has a token, or becomes a raw byte
 BPE_FIXED: dict[str, Any] = {
@@ -86,4 +87,5 @@ def check(where: str, found: Mapping[str, Any], used: frozenset[str], ignored: f
 
 
 def _same(found: Any, wanted: Any) -> bool:
-    return (type(found) is type(wanted) and found == wanted) or (type(wanted) is float and type(found) is int and found == wanted)
+    number = type(wanted) is float and type(found) in (int, float)
+    return bool(found == wanted) and (number or type(found) is type(wanted))

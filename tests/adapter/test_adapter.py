@@ -40,7 +40,7 @@ def play(adapter: Adapter | ReferenceAdapter, sizes: Sizes, steps: int, call: in
     while step < steps:
         n = min(call, adapter.steps - step % adapter.steps, steps - step)
         at = slice(step * sizes.lanes, (step + n) * sizes.lanes)
-        some = Hidden(state.q[at], state.scale[at])
+        some = state.at(at)
         out += [np.stack(adapter.intervals(logits[at], some, coded[at].astype(np.int32)), axis=1)]
         step += n
         if step % adapter.steps == 0:
@@ -88,7 +88,7 @@ def test_lanes_are_learned_from_in_order() -> None:
     results = []
     for order in (np.arange(20), np.arange(20)[::-1].copy()):
         adapter = Adapter(p, sizes)
-        adapter.intervals(logits[order], Hidden(state.q[order], state.scale[order]), coded[order])
+        adapter.intervals(logits[order], state.at(order), coded[order])
         adapter.update()
         assert adapter.neighbours
         votes = adapter.neighbours.predict(state)
@@ -143,7 +143,7 @@ def test_shares_learn_and_stay_in_bounds() -> None:
 
 def test_no_votes_before_anything_is_known() -> None:
     n = nb.Neighbours(NEIGHBOURS, 16, 300, total=100, rows=4, threads=1)
-    state = Hidden(np.ones((3, 16), np.int8), np.ones(3, np.float32))  # type: ignore[type-var]
+    state = Hidden(np.ones((3, 16), np.int8), np.ones(3, np.float32), np.ones(3, np.float32))  # type: ignore[type-var]
     assert n.predict(state).counts.tolist() == no_votes(3).counts.tolist()  # type: ignore[arg-type]
 
 

@@ -17,20 +17,29 @@ from llmzip.engine.cache import KVCache
 from llmzip.engine.fused import FusedLayers, faster_up_to
 from llmzip.engine.kernels.packing import pack
 from llmzip.engine.kernels.products import product, shared_product
-from llmzip.engine.kernels.rows import i32
+from llmzip.engine.kernels.rows import i32, unit_rows
 from llmzip.engine.numba_ops import NumbaOps
+from llmzip.engine.operations import HeadScales, TurnTables
 from llmzip.engine.probe import small_model
+from llmzip.engine.reference import Added
 from llmzip.engine.rope import rotation, turn_fractions, turn_table
 from llmzip.engine.torch_ops import TorchOps
 from llmzip.errors import DeviceError, InexactMachineError
-from llmzip.models.config import LlamaConfig
+from llmzip.models.config import ModelConfig
 from llmzip.models.convert import IntegerModel
 from llmzip.parameters import AttentionSpan
 from tests.support import tiny
 
 CPU = torch.device("cpu")
-SMOL = LlamaConfig(2, 576, 9, 3, 64, 1536, 49152, 100000.0, float(np.float32(1e-5)), 1)
-SHAPES = [SMOL, tiny.config(), tiny.config(head_dim=32), LlamaConfig(1, 48, 6, 2, 16, 112, 300, 1e4, float(np.float32(1e-6)), 0)]
+SMOL = ModelConfig(2, 576, 9, 3, 64, 1536, 49152, 100000.0, float(np.float32(1e-5)), 1)
+SHAPES = [SMOL, tiny.config(), tiny.config(head_dim=32), ModelConfig(1, 48, 6, 2, 16, 112, 300, 1e4, float(np.float32(1e-6)), 0)]
+NORMED = replace(
+    SMOL, head_dim=256, heads=4, kv_heads=1, width=640, layer_windows=(0, 24), window_rope_base=100.0, head_norm="head", plain_stream=True,
+    post_norm=True, activation="gelu_tanh",
+)  # fmt: skip
+BIASED = replace(tiny.config(head_dim=128), qkv_bias=True, spread_heads=True, plain_stream=True, unrotated_layers=(0,))
+NORMED_AFTER = replace(tiny.config(), head_norm="all", plain_stream=True, pre_norm=False, post_norm=True, qkv_bias=True)
+FAMILIES = [NORMED, BIASED, NORMED_AFTER]
 
 
 def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
@@ -47,50 +56,68 @@ class Random:
     def scale(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=self.generator) * 1e-3 + 1e-6
 
+    def gain(self, *shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=self.generator)
 
-@pytest.mark.parametrize("c", SHAPES)
+
+@pytest.mark.parametrize("c", SHAPES + FAMILIES)
 @pytest.mark.parametrize("rows", [1, 37])
-def test_numba_equals_reference(c: LlamaConfig, rows: int) -> None:
+def test_numba_equals_reference(c: ModelConfig, rows: int) -> None:
     slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(rows)
     x = torch.randn(rows, c.width, generator=r.generator) * 3
     x[0] = 0.0
-    for args in ((None, None, None), (r.acc(rows, c.width), r.scale(c.width), r.scale(rows))):
+    products = [Added(r.acc(rows, c.width), r.scale(c.width), r.scale(rows), r.gain(c.width) if c.post_norm else None) for _ in range(2)]
+    products[1].acc[0] = 0
+    for added in (None, *products):
         a, b = x.clone(), x.clone()
-        assert same(slow.add_norm_quantise(a, *args, c.norm_eps), fast.add_norm_quantise(b, *args, c.norm_eps))  # type: ignore[call-arg]
+        gain = r.gain(c.width) if c.plain_stream and c.pre_norm else None
+        assert same(slow.add_norm_quantise(a, added, gain), fast.add_norm_quantise(b, added, gain))
         assert torch.equal(a, b)
+        assert torch.isfinite(a).all()
     acc, col, row = r.acc(rows, 2 * c.ffn), r.scale(2 * c.ffn), r.scale(rows) * 10
     acc[0, : c.ffn] = 0
-    block = 64 if c.ffn % 64 == 0 else 16
-    assert same(slow.swiglu_rotate_quantise(acc, col, row, block), fast.swiglu_rotate_quantise(acc, col, row, block))
+    assert same(slow.activate_rotate_quantise(acc, col, row), fast.activate_rotate_quantise(acc, col, row))
     acc = r.acc(rows, 500)
     assert torch.equal(slow.scale_logits(acc, col[:1].expand(500), row), fast.scale_logits(acc, col[:1].repeat(500), row))
+
+
+@pytest.mark.parametrize("d", [48, 640, 4096])
+def test_units_of_states(d: int) -> None:
+    q = torch.randint(-127, 128, (9, d), dtype=torch.int8, generator=torch.Generator().manual_seed(d))
+    q[3] = 0
+    q[4] = 127
+    unit = np.empty(9, np.float32)
+    unit_rows(q.numpy(), unit)
+    assert np.array_equal(unit, reference.unit_scale(q).numpy())
+    assert np.allclose(unit[[0, 4]] ** 2 * (q[[0, 4]].double() ** 2).mean(1).numpy(), 1)
 
 
 NEAR = [replace(SMOL, local_heads=(1, 2), local_window=20), replace(tiny.config(), local_heads=(0,), local_window=7)]
 
 
-@pytest.mark.parametrize("c", SHAPES + NEAR)
+@pytest.mark.parametrize("c", SHAPES + FAMILIES + NEAR)
 @pytest.mark.parametrize(("window", "sinks"), [(40, 4), (16, 0), (133, 3), (200, 4), (1, 1), (5, 16)])
 @pytest.mark.slow
-def test_attention_equals_reference(c: LlamaConfig, window: int, sinks: int) -> None:
+def test_attention_equals_reference(c: ModelConfig, window: int, sinks: int) -> None:
     """Streams in uneven chunks through slides of the buffer, two lanes and then one."""
     slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(window)
     caches = [KVCache(c, 2, AttentionSpan(window, sinks), 10_000, 16, CPU) for _ in range(2)]
-    col = r.scale(c.query_width + 2 * c.kv_width)
+    columns = c.query_width + 2 * c.kv_width
+    gains = (r.gain(c.query_width), r.gain(c.kv_width)) if c.head_norm else (None, None)
+    scales = HeadScales(r.scale(columns), r.gain(columns) if c.qkv_bias else None, *gains)
     done = 0
     for t in [3, 1, 16, 16, 5] * 16:
         lanes = 2 if done < 500 else 1
         slots = [cache.make_room(t) for cache in caches]
         assert np.array_equal(*slots)  # type: ignore[arg-type]
-        p = np.arange(done, done + t)
-        rotations = [torch.from_numpy(rotation(q, c.rope_base, c.head_dim)) for q in (p, np.minimum(p, window + sinks - 1))]
+        turns = TurnTables(*map(torch.from_numpy, caches[0].rotations(t)))
         acc, row = r.acc(lanes * t, c.query_width + 3 * c.kv_width), r.scale(lanes * t) * 100
-        a, b = (ops.attend(acc, col, row, *rotations, cache, 0, slots[0]) for ops, cache in zip((slow, fast), caches, strict=True))  # type: ignore[attr-defined]
+        a, b = (ops.attend(acc, scales, row, turns, cache, c.layers - 1, slots[0]) for ops, cache in zip((slow, fast), caches, strict=True))  # type: ignore[attr-defined]
         assert same(a, b)
         done += t
         for cache in caches:
             cache.position = done
-    assert caches[0].offset.all()
+    assert caches[0].offset[-1].all()
     for name in ("k", "v", "ks", "vs"):
         assert torch.equal(getattr(caches[0], name), getattr(caches[1], name))
 
@@ -179,11 +206,11 @@ def test_memory_is_constant(tiny_model: IntegerModel) -> None:
 def float_norm(total: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., Any]:
     """An RMSNorm whose mean square is a float sum, taken in some order: what section 3 of the design forbids."""
 
-    def add_norm_quantise(x: torch.Tensor, acc: Any, col: Any, row: Any, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-        if acc is not None:
-            x += (acc.float() * col) * row[:, None]
+    def add_norm_quantise(x: torch.Tensor, added: Added | None, gain: None) -> tuple[torch.Tensor, torch.Tensor]:
+        if added is not None:
+            reference.add(x, added, 1e-5)
         q, _ = reference.quantise_rows(x)
-        variance = total(x.square()) / x.shape[1] + eps
+        variance = total(x.square()) / x.shape[1] + 1e-5
         return q, x.abs().amax(1) / 127 * variance.rsqrt()
 
     return add_norm_quantise

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 import llmzip
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError
 from llmzip.models import resolve, store
-from llmzip.models.config import LlamaConfig
+from llmzip.models.config import ModelConfig
 from llmzip.models.convert import IntegerModel, convert, quantise_rows, tensor_names
 from llmzip.models.float_model import expected_shapes
 from llmzip.models.hub import Hub
@@ -121,7 +121,7 @@ def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
     near = replace(tiny_model, config=replace(tiny_model.config, local_heads=(1, 2), local_window=8))
     assert near.digest() != tiny_model.digest()
     assert near.digest() != replace(near, config=replace(near.config, local_window=9)).digest()
-    assert near.config == LlamaConfig.from_dict(json.loads(json.dumps(near.config.as_dict())))
+    assert near.config == ModelConfig.from_dict(json.loads(json.dumps(near.config.as_dict())))
     for wrong in ({"local_heads": (4,), "local_window": 8}, {"local_heads": (0,), "local_window": 0}):
         with pytest.raises(ModelFormatError, match="local-attention heads"):
             replace(tiny_model.config, **wrong)  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
 def test_opening_is_part_of_the_model(tiny_model: IntegerModel) -> None:
     opened = replace(tiny_model, config=replace(tiny_model.config, opening=(7, 3)))
     assert opened.digest() != tiny_model.digest()
-    assert opened.config == LlamaConfig(**json.loads(json.dumps(opened.config.as_dict())))
+    assert opened.config == ModelConfig(**json.loads(json.dumps(opened.config.as_dict())))
     with pytest.raises(ModelFormatError, match="opening"):
         replace(tiny_model.config, opening=(tiny_model.config.vocab,))
     with pytest.raises(ModelFormatError, match="65 tokens"):

@@ -62,7 +62,7 @@ ODD_CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"pruned_heads": {"0": [1]}}, "pruned_heads"),
     ({"alibi": True}, "alibi"),
     ({"something_new": 1}, "something_new"),
-    ({"model_type": "mistral"}, "mistral"),
+    ({"model_type": "gpt2"}, "gpt2"),
     ({"bos_token_id": ..., "eos_token_id": ...}, "bos_token_id nor eos_token_id"),
 ]
 

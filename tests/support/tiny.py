@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from llmzip.models.config import LlamaConfig
+from llmzip.models.config import ModelConfig
 from llmzip.models.float_model import expected_shapes
 from llmzip.models.tokenizer import byte_characters
 
@@ -38,9 +38,9 @@ def vocabulary() -> list[str]:
     return SPECIAL + characters + [m.replace(" ", "") for m in MERGES]
 
 
-def config(layers: int = 2, head_dim: int = 16) -> LlamaConfig:
+def config(layers: int = 2, head_dim: int = 16) -> ModelConfig:
     """The tiny model's shape."""
-    return LlamaConfig(
+    return ModelConfig(
         layers=layers, width=64, heads=4, kv_heads=2, head_dim=head_dim, ffn=128, vocab=len(vocabulary()),
         rope_base=10000.0, norm_eps=float(np.float32(1e-5)), bos=1,
     )  # fmt: skip
@@ -58,7 +58,7 @@ def log_frequencies() -> np.ndarray:
     return values
 
 
-def write_folder(folder: Path, seed: str = "tiny", c: LlamaConfig | None = None) -> Path:
+def write_folder(folder: Path, seed: str = "tiny", c: ModelConfig | None = None) -> Path:
     """config.json, tokenizer.json and model.safetensors of a tiny model."""
     c = c or config()
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from llmzip.models.float_model import LAYER_PARTS
+from llmzip.models.float_model import layer_shapes
 from llmzip.models.sources import load_float_model
 from tests.support import tiny
 
@@ -44,7 +44,7 @@ def write_gguf(path: Path, folder: Path, add: Callable[[gguf.GGUFWriter], None] 
     w.add_tensor("output_norm.weight", model.tensor("norm"))
     w.add_tensor("output.weight", model.tensor("head"))
     for i in range(c.layers):
-        for part in LAYER_PARTS:
+        for part in layer_shapes(c):
             t = model.tensor(f"{i}.{part}")
             if part in "qk":
                 heads = c.heads if part == "q" else c.kv_heads

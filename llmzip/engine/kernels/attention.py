@@ -13,27 +13,50 @@ from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels.attention_simd import mix, scores
 from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.quads import operand, prepare
-from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, i8, i16, i32, jit, magnitude, parallel
+from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, hadamard, i8, i16, i32, jit, magnitude, norm_factor, parallel
 from llmzip.engine.kernels.simd import VECTOR, largest
 from llmzip.entropy.exponential import offset
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
+from llmzip.models.config import HEAD_NORMS
 from llmzip.models.convert import VALUE_BASE
 
 _VALUE_BASE, _WEIGHT_SUM = f32(VALUE_BASE), f32(nm.WEIGHT_SUM)
 _FLOOR, _OFFSET = f32(nm.ATTEND_FLOOR), offset(nm.ATTEND_BITS)
 _UNSEEN = f32(-3e38)
+_BY_HEAD, BY_ALL = HEAD_NORMS.index("head"), HEAD_NORMS.index("all")
 STEPS = 32  # of one head, one after another: its keys and values stay in the cache of the processor
 
 
 @jit
-def _rotated(acc, col, cs, out):
-    """One head, scaled and rotated: acc int32 [d], cs float32 [2, d/2] -> out float32 [d]."""
-    half = acc.shape[0] // 2
+def _head(acc, col, bias, gain, row, all_row, norm, eps, y):
+    """One head before it turns: acc int32 [d] -> y float32 [d]; returns what remains to scale it by. See `reference.heads`."""
+    d = acc.shape[0]
+    for j in range(d):
+        y[j] = f32(acc[j]) * col[j]
+    if bias.shape[0]:
+        inverse = ONE / row
+        for j in range(d):
+            y[j] += bias[j] * inverse
+    if norm == _BY_HEAD:
+        row = norm_factor(y, ONE / row, eps)
+    elif norm == BY_ALL:
+        row = all_row
+    if gain.shape[0]:
+        for j in range(d):
+            y[j] *= gain[j]
+    return row
+
+
+@jit
+def _turn(y, cs, block, factor, out):
+    """Rotates a head: y float32 [d], cs float32 [2, d/2] -> out float32 [d], transformed in runs of `block` if that is not 0."""
+    half = y.shape[0] // 2
     for j in range(half):
-        a = f32(acc[j]) * col[j]
-        b = f32(acc[half + j]) * col[half + j]
+        a, b = y[j], y[half + j]
         out[j] = a * cs[0, j] - b * cs[1, j]
         out[half + j] = b * cs[0, j] + a * cs[1, j]
+    if block:
+        hadamard(out, block, factor)
 
 
 @jit
@@ -47,18 +70,59 @@ def _quantise_head(x, row, q):
 
 
 @jit
-def _store_head(acc, col, row, cs, heads, kv, h, d, k, ks, v, vs, slot):
-    """Writes one token's key and value of head h of kv into its lane's part of the cache, at `slot` there."""
-    y, z = np.empty(d, f32), np.empty(d, i32)
-    at = (heads + h) * d
-    _rotated(acc[at : at + d], col[at : at + d], cs, y)
-    ks[slot] = _quantise_head(y, row, z)
+def _all_row(qkv, i, first, last, y):
+    """What remains to scale columns [first, last) of row i by, if they are normed together; y [last - first] is overwritten."""
+    acc, col, bias, row = qkv.acc[i], qkv.col, qkv.bias, qkv.row[i]
+    inverse = ONE / row
+    for j in range(last - first):
+        y[j] = f32(acc[first + j]) * col[first + j]
+        if bias.shape[0]:
+            y[j] += bias[first + j] * inverse
+    return inverse
+
+
+@parallel
+def all_rows_kernel(qkv, eps, parts):
+    """Fill `q_row` and `k_row` of a model that norms all heads together."""
+    n, q, kv = qkv.acc.shape[0], qkv.q_gain.shape[0], qkv.k_gain.shape[0]
+    q_row, k_row = qkv.q_row, qkv.k_row
+    for part in nb.prange(parts):
+        y = np.empty(max(q, kv), f32)
+        for i in range(part * n // parts, (part + 1) * n // parts):
+            q_row[i] = norm_factor(y[:q], _all_row(qkv, i, 0, q, y), eps)
+            k_row[i] = norm_factor(y[:kv], _all_row(qkv, i, q, q + kv, y), eps)
+
+
+@jit
+def _store_head(qkv, i, cs, constants, kv, h, d, k, ks, v, vs, slot):
+    """Writes the key and value of row i and head h of kv into its lane's part of the cache, at `slot` there."""
+    y, turned, z = np.empty(d, f32), np.empty(d, f32), np.empty(d, i32)
+    acc, col, bias, gain, row = qkv.acc[i], qkv.col, qkv.bias, qkv.k_gain, qkv.row[i]
+    at = (constants.heads + h) * d
+    all_row = qkv.k_row[i] if constants.head_norm == BY_ALL else row
+    rest = _head(
+        acc[at : at + d],
+        col[at : at + d],
+        bias[at : at + d],
+        gain[h * d : (h + 1) * d],
+        row,
+        all_row,
+        constants.head_norm,
+        constants.eps,
+        y,
+    )
+    _turn(y, cs, constants.head_block, constants.head_factor, turned)
+    ks[slot] = _quantise_head(turned, rest, z)
     block = k[slot // KEY_BLOCK * KEY_BLOCK * d :]
     for j in range(d):
         block[j // QUAD * (QUAD * KEY_BLOCK) + slot % KEY_BLOCK * QUAD + j % QUAD] = z[j] + OFFSET
     at += kv * d
     for j in range(d):
         y[j] = (f32(acc[at + j]) * _VALUE_BASE + f32(acc[at + kv * d + j])) * col[at + j]
+    if bias.shape[0]:
+        inverse = ONE / row
+        for j in range(d):
+            y[j] += bias[at + j] * inverse
     vs[slot] = _quantise_head(y, row, z)
     pair = v[slot // 2 * 2 * d :]
     for j in range(d):
@@ -66,27 +130,26 @@ def _store_head(acc, col, row, cs, heads, kv, h, d, k, ks, v, vs, slot):
 
 
 @jit
-def store_rows(qkv, cs, heads, d, cache, first, last):
+def store_rows(qkv, cs, constants, d, cache, first, last):
     """Write new keys and values of rows [first, last) into the cache.
 
-    qkv: `Scaled`, of acc int32 [lanes*t, q+3kv]. cs: float32 [t, 2, d/2]. cache: `CacheArrays` of this layer.
+    qkv: `Projected`. cs: float32 [t, 2, d/2]. constants: `Constants`. cache: `CacheArrays` of this layer.
     """
-    acc, col, row = qkv.acc, qkv.col, qkv.row
     k, ks, v, vs, base, slots, slot = cache.k, cache.ks, cache.v, cache.vs, cache.base, cache.slots, cache.slot
     t, kv = cs.shape[0], base.shape[0]
     for i in range(first, last):
         lane, step = i // t, i % t
         for h in range(kv):
             at = base[h] + lane * slots[h]
-            _store_head(acc[i], col, row[i], cs[step], heads, kv, h, d, k[at * d :], ks[at:], v[at * d :], vs[at:], slot[h] + step)
+            _store_head(qkv, i, cs[step], constants, kv, h, d, k[at * d :], ks[at:], v[at * d :], vs[at:], slot[h] + step)
 
 
 @parallel
-def store_kernel(qkv, cs, heads, d, cache, parts):
+def store_kernel(qkv, cs, constants, d, cache, parts):
     """`store_rows` for all rows."""
     n = qkv.acc.shape[0]
     for part in nb.prange(parts):
-        store_rows(qkv, cs, heads, d, cache, part * n // parts, (part + 1) * n // parts)
+        store_rows(qkv, cs, constants, d, cache, part * n // parts, (part + 1) * n // parts)
 
 
 @jit
@@ -135,13 +198,23 @@ def _sum_into(sums, out, scale, first):
 
 
 @jit
-def _rotate_group(acc, col, row, cs, score, y, q, ready, sums, scales):
-    """Quantised queries of one token's group: acc int32 [group*d] -> q int8 [group, d], ready and sums by `prepare`, scales [group]."""
-    group, d = q.shape
+def _group(qkv, i, first, constants, y, rest):
+    """The queries of row i that share a key head, from column `first` on, before they turn: y [group, d] and what remains to scale them by, [group]."""
+    group, d = y.shape
+    acc, col, bias, gain, row = qkv.acc[i], qkv.col, qkv.bias, qkv.q_gain, qkv.row[i]
+    all_row = qkv.q_row[i] if constants.head_norm == BY_ALL else row
     for g in range(group):
-        at = g * d
-        _rotated(acc[at : at + d], col[at : at + d], cs, y)
-        scales[g] = _quantise_head(y, row, q[g]) * score
+        at = first + g * d
+        end = at + d
+        rest[g] = _head(acc[at:end], col[at:end], bias[at:end], gain[at:end], row, all_row, constants.head_norm, constants.eps, y[g])
+
+
+@jit
+def _turn_group(y, rest, cs, constants, turned, q, ready, sums, scales):
+    """Turned and quantised queries of a group: y [group, d] -> q int8 [group, d], ready and sums by `prepare`, scales [group]."""
+    for g in range(y.shape[0]):
+        _turn(y[g], cs, constants.head_block, constants.head_factor, turned)
+        scales[g] = _quantise_head(turned, rest[g], q[g]) * constants.score
     prepare(q, ready, sums)
 
 
@@ -149,26 +222,25 @@ def _rotate_group(acc, col, row, cs, score, y, q, ready, sums, scales):
 def attend_kernel(vectors, group, qkv, turns, constants, cache, out, parts):
     """`reference.attend` for all queries of one layer.
 
-    vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. qkv: `Scaled`, of acc int32 [lanes*t, q+3kv or
-    more]; turns: `Turns`; constants: `Constants`; cache: `CacheArrays` of this layer; out float32 [lanes*t, q]. With one step only, its
-    keys and values are stored here, by whoever needs them; with more, `store_rows` must have done it.
+    vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. qkv: `Projected`; turns: `Turns`; constants:
+    `Constants`; cache: `CacheArrays` of this layer; out float32 [lanes*t, q]. With one step only, its keys and values are stored here, by
+    whoever needs them; with more, `store_rows` must have done it.
 
     Threads share the units of work: lanes x runs of STEPS steps x key heads.
     """
-    acc, col, row = qkv.acc, qkv.col, qkv.row
     cs, pinned_cs = turns.here, turns.pinned
-    heads, score, sinks = constants.heads, constants.score, constants.sinks
     k, ks, v, vs = cache.k, cache.ks, cache.v, cache.vs
-    base, slots, windows, slot = cache.base, cache.slots, cache.windows, cache.slot
+    base, slots, windows, sinks, slot = cache.base, cache.slots, cache.windows, cache.sinks, cache.slot
     t, kv = cs.shape[0], base.shape[0]
     runs = (t + STEPS - 1) // STEPS
     queries, head_dim = group.ndim, vectors.ndim * VECTOR
     k_block, most = KEY_BLOCK * head_dim, slots.max()
-    units = acc.shape[0] // t * runs * kv
+    units = qkv.acc.shape[0] // t * runs * kv
     alone = t == 1
     for part in nb.prange(parts):
         u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, most), i16)
-        y, q = np.empty(head_dim, f32), np.empty((queries, head_dim), i8)
+        y, rest, turned = np.empty((queries, head_dim), f32), np.empty(queries, f32), np.empty(head_dim, f32)
+        q = np.empty((queries, head_dim), i8)
         ready, qsum, qs = operand(q), np.empty(queries, i32), np.empty(queries, f32)
         sums, far = np.empty((queries, head_dim), i32), np.empty((queries, KEY_BLOCK), f32)
         pu, pw, pq, psum, pqs = u.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
@@ -183,17 +255,18 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, parts):
             for step in range(run * STEPS, min((run + 1) * STEPS, t)):
                 line = lane * t + step
                 if alone:
-                    _store_head(acc[line], col, row[line], cs[step], heads, kv, h, head_dim, keys, scale_k, values, scale_v, slot[h])
+                    _store_head(qkv, line, cs[step], constants, kv, h, head_dim, keys, scale_k, values, scale_v, slot[h])
                 hi = slot[h] + step + 1
-                few = min(sinks, hi)
+                few = min(sinks[h], hi)
                 lo = max(few, hi - windows[h])
                 low, high = lo // KEY_BLOCK, (hi + KEY_BLOCK - 1) // KEY_BLOCK
                 start, stop = low * KEY_BLOCK, high * KEY_BLOCK
-                _rotate_group(acc[line, at:end], col[at:end], row[line], cs[step], score, y, q, ready, qsum, qs)
+                _group(qkv, line, at, constants, y, rest)
+                _turn_group(y, rest, cs[step], constants, turned, q, ready, qsum, qs)
                 for b in range(low, high):
                     scores(vectors, group, pq, psum, pqs, pk + b * k_block, pks + 4 * KEY_BLOCK * b, pu + 4 * KEY_BLOCK * b, 4 * most)
                 if few:
-                    _rotate_group(acc[line, at:end], col[at:end], row[line], pinned_cs[step], score, y, q, ready, qsum, qs)
+                    _turn_group(y, rest, pinned_cs[step], constants, turned, q, ready, qsum, qs)
                     scores(vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
                 v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
                 for g in range(queries):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from llmzip.engine.kernels.arguments import CacheArrays, Scaled
-from llmzip.engine.kernels.attention import attend_kernel, store_kernel
+from llmzip.engine.kernels.arguments import Added, CacheArrays, Projected, Turns
+from llmzip.engine.kernels.attention import BY_ALL, all_rows_kernel, attend_kernel, store_kernel
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, shared_product
 from llmzip.engine.kernels.rows import (
+    activate_kernel,
+    activate_rows,
     f32,
     i8,
     i32,
@@ -23,8 +25,6 @@ from llmzip.engine.kernels.rows import (
     parallel,
     quantise_kernel,
     quantise_rows,
-    swiglu_kernel,
-    swiglu_rows,
 )
 from llmzip.engine.kernels.simd import VECTOR
 
@@ -40,11 +40,11 @@ def columns(w):
 
 
 @jit
-def _norm(x, acc, col, row, eps, q, scale, parts):
+def _norm(x, added, gain, constants, q, scale, parts):
     if x.shape[0] < 2 * parts:
-        norm_rows(x, acc, col, row, eps, q, scale, 0, x.shape[0])
+        norm_rows(x, added, gain, constants, q, scale, 0, x.shape[0])
     else:
-        norm_kernel(x, acc, col, row, eps, q, scale, parts)
+        norm_kernel(x, added, gain, constants, q, scale, parts)
 
 
 @jit
@@ -56,31 +56,38 @@ def _quantise(x, q, scale, parts):
 
 
 @jit
-def _swiglu(acc, col, row, block, factor, q, scale, parts):
+def _activate(acc, col, row, constants, q, scale, parts):
     if q.shape[0] < 2 * parts:
-        swiglu_rows(acc, col, row, block, factor, q, scale, 0, q.shape[0])
+        activate_rows(acc, col, row, constants, q, scale, 0, q.shape[0])
     else:
-        swiglu_kernel(acc, col, row, block, factor, q, scale, parts)
+        activate_kernel(acc, col, row, constants, q, scale, parts)
+
+
+@jit
+def _gain_before(weights, i):
+    """Gain of what layer i reads, or of what the head reads after the last."""
+    return weights.read_attention[i] if i < weights.qkv.shape[0] else weights.read_head
 
 
 @parallel
-def _start(x, eps, q, row, w_qkv, qkv, parts):
+def _start(x, weights, constants, q, row, qkv, parts):
     """The first layer's norm, queries, keys and values."""
-    n = x.shape[0]
-    nothing, no_scale = np.empty((0, 0), i32), np.empty(0, f32)
+    n, w_qkv, gain = x.shape[0], weights.qkv[0], weights.read_attention[0]
+    nothing = Added(np.empty((0, 0), i32), np.empty(0, f32), np.empty(0, f32), np.empty(0, f32))
     for part in nb.prange(parts):
         first, last = part * n // parts, (part + 1) * n // parts
-        norm_rows(x, nothing, no_scale, no_scale, eps, q, row, first, last)
+        norm_rows(x, nothing, gain, constants, q, row, first, last)
         product(q[first:last], w_qkv, qkv[first:last])
 
 
 @parallel
 def _to_next(x, o, weights, i, constants, q, row, qkv, parts):
     """From the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
-    w_o, c_o, w_gate_up, c_gate_up = weights.o[i], weights.o_scale[i], weights.gate_up[i], weights.gate_up_scale[i]
-    w_down, c_down = weights.down[i], weights.down_scale[i]
+    w_o, c_o, g_o = weights.o[i], weights.o_scale[i], weights.o_gain[i]
+    w_gate_up, c_gate_up, g_ffn = weights.gate_up[i], weights.gate_up_scale[i], weights.read_ffn[i]
+    w_down, c_down, g_down = weights.down[i], weights.down_scale[i], weights.down_gain[i]
     w_qkv = weights.qkv[i + 1] if i + 1 < weights.qkv.shape[0] else weights.qkv[0, :0]
-    eps, factor, block = constants.eps, constants.factor, constants.block
+    g_next = _gain_before(weights, i + 1)
     n, ffn = x.shape[0], w_down.shape[1] * QUAD
     for part in nb.prange(parts):
         q_o, q_f = np.empty((_SLICE, o.shape[1]), i8), np.empty((_SLICE, ffn), i8)
@@ -93,11 +100,11 @@ def _to_next(x, o, weights, i, constants, q, row, qkv, parts):
             xs, qs, rows = x[first:last], q[first:last], row[first:last]
             quantise_rows(o[first:last], q_o, row_o, 0, m)
             product(q_o[:m], w_o, acc)
-            norm_rows(xs, acc, c_o, row_o, eps, qs, rows, 0, m)
+            norm_rows(xs, Added(acc, c_o, row_o, g_o), g_ffn, constants, qs, rows, 0, m)
             product(qs, w_gate_up, wide)
-            swiglu_rows(wide, c_gate_up, rows, block, factor, q_f, row_f, 0, m)
+            activate_rows(wide, c_gate_up, rows, constants, q_f, row_f, 0, m)
             product(q_f[:m], w_down, acc)
-            norm_rows(xs, acc, c_down, row_f, eps, qs, rows, 0, m)
+            norm_rows(xs, Added(acc, c_down, row_f, g_down), g_next, constants, qs, rows, 0, m)
             product(qs, w_qkv, qkv[first:last])
 
 
@@ -105,37 +112,46 @@ def _to_next(x, o, weights, i, constants, q, row, qkv, parts):
 def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, parts):
     """The layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
 
-    weights: `LayerWeights`; turns: `Turns`; constants: `Constants`; cache: `CacheArrays` of all layers; vectors and group as for
+    weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; vectors and group as for
     `attend_kernel`.
     """
-    n, eps = x.shape[0], constants.eps
+    n = x.shape[0]
     layers, ffn, heads_width = weights.qkv.shape[0], weights.down.shape[2] * QUAD, weights.o.shape[2] * QUAD
     few = n if n < MANY_ROWS * parts else 0
     qkv, o, row = np.empty((n, columns(weights.qkv[0])), i32), np.empty((n, heads_width), f32), np.empty(n, f32)
     wide, acc = np.empty((few, columns(weights.gate_up[0])), i32), np.empty((few, columns(weights.o[0])), i32)
     q_o, row_o, q_f, row_f = np.empty((few, heads_width), i8), np.empty(few, f32), np.empty((few, ffn), i8), np.empty(few, f32)
     nothing = np.empty((0, 0), i32)
+    all_rows = n if constants.head_norm == BY_ALL else 0
+    q_row, k_row = np.empty(all_rows, f32), np.empty(all_rows, f32)
     if not few:
-        _start(x, eps, q, row, weights.qkv[0], qkv, parts)
+        _start(x, weights, constants, q, row, qkv, parts)
     for i in range(layers):
         if few:
-            _norm(x, acc if i else nothing, weights.down_scale[i - 1], row_f, eps, q, row, parts)
+            added = Added(acc if i else nothing, weights.down_scale[i - 1], row_f, weights.down_gain[i - 1])
+            _norm(x, added, weights.read_attention[i], constants, q, row, parts)
             shared_product(q, weights.qkv[i], qkv, parts)
-        scaled = Scaled(qkv, weights.qkv_scale[i], row)
-        here = CacheArrays(cache.k, cache.ks, cache.v, cache.vs, cache.base[i], cache.slots[i], cache.windows[i], cache.slot[i])
-        if turns.here.shape[0] > 1:
-            store_kernel(scaled, turns.here, constants.heads, vectors.ndim * VECTOR, here, parts)
-        attend_kernel(vectors, group, scaled, turns, constants, here, o, parts)
+        scaled = Projected(qkv, row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], q_row, k_row)
+        if all_rows:
+            all_rows_kernel(scaled, constants.eps, parts)
+        here = CacheArrays(
+            cache.k, cache.ks, cache.v, cache.vs, cache.base[i], cache.slots[i], cache.windows[i], cache.sinks[i], cache.slot[i]
+        )
+        way = Turns(turns.here[turns.ways[i]], turns.pinned[turns.ways[i]])
+        if way.here.shape[0] > 1:
+            store_kernel(scaled, way.here, constants, vectors.ndim * VECTOR, here, parts)
+        attend_kernel(vectors, group, scaled, way, constants, here, o, parts)
         if few:
             _quantise(o, q_o, row_o, parts)
             shared_product(q_o, weights.o[i], acc, parts)
-            _norm(x, acc, weights.o_scale[i], row_o, eps, q, row, parts)
+            _norm(x, Added(acc, weights.o_scale[i], row_o, weights.o_gain[i]), weights.read_ffn[i], constants, q, row, parts)
             shared_product(q, weights.gate_up[i], wide, parts)
-            _swiglu(wide, weights.gate_up_scale[i], row, constants.block, constants.factor, q_f, row_f, parts)
+            _activate(wide, weights.gate_up_scale[i], row, constants, q_f, row_f, parts)
             shared_product(q_f, weights.down[i], acc, parts)
         else:
             _to_next(x, o, weights, i, constants, q, row, qkv, parts)
     if few:
-        _norm(x, acc, weights.down_scale[layers - 1], row_f, eps, q, scale, parts)
+        last = Added(acc, weights.down_scale[layers - 1], row_f, weights.down_gain[layers - 1])
+        _norm(x, last, weights.read_head, constants, q, scale, parts)
     else:
         scale[:] = row

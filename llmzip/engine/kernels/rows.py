@@ -14,6 +14,7 @@ import numpy as np
 from llmzip.engine import numerics as nm
 from llmzip.engine.kernels.simd import VECTOR, hadamard64, largest_magnitude
 from llmzip.entropy.kernels.exponential import bits_from_float, float_from_bits
+from llmzip.models.config import ACTIVATIONS
 from llmzip.system.jit import compiled
 
 jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
@@ -24,6 +25,10 @@ ZERO, ONE, ACT_MAX = f32(0.0), f32(1.0), f32(nm.ACT_MAX)
 LINE, MANTISSA = f32(2.0**nm.MANTISSA), i32(nm.MANTISSA)
 _TINY, _MAGIC, _HALF, _THREE_HALVES = f32(nm.TINY), i32(nm.RSQRT_MAGIC), f32(0.5), f32(1.5)
 _CLAMP, _NEG_LOG2E = f32(nm.EXP_CLAMP), f32(-nm.LOG2_E)
+_CUBIC, _LINEAR = f32(nm.GELU_CUBIC), f32(nm.GELU_LINEAR)
+NORM_MAX, _MOST_EPS_ROOT = f32(nm.NORM_MAX), f32(nm.MOST_EPS_ROOT)
+_SUMMED = 1024  # squares of NORM_MAX that fit an int32
+_SILU = ACTIVATIONS.index("silu")
 _C1, _C2, _C3 = f32(nm.EXP_C1), f32(nm.EXP_C2), f32(nm.EXP_C3)
 
 
@@ -58,27 +63,110 @@ def _reciprocal_sqrt(v):
 
 
 @jit
-def norm_rows(x, acc, col, row, eps, q, scale, first, last):
-    """`reference.add_norm_quantise` for rows [first, last); an empty acc adds nothing."""
-    d = x.shape[1]
+def hadamard(x, block, norm):
+    """Walsh-Hadamard transform of each run of `block` values of x [d], in place."""
+    for start in range(0, x.shape[0], block):
+        if block == 64:
+            hadamard64(x[start:].ctypes.data)
+            continue
+        stride = 1
+        while stride < block:
+            for base in range(start, start + block, 2 * stride):
+                for j in range(base, base + stride):
+                    a, b = x[j], x[j + stride]
+                    x[j] = a + b
+                    x[j + stride] = a - b
+            stride *= 2
+    for j in range(x.shape[0]):
+        x[j] *= norm
+
+
+@jit
+def norm_factor(y, inverse, eps):
+    """`reference.norm_factor` of one row y float32 [d]; `inverse`: of the scale that is still to be applied to it."""
+    d = y.shape[0]
+    r = NORM_MAX / magnitude(y)
+    total = np.int64(0)
+    for start in range(0, d, _SUMMED):
+        part = y[start : min(start + _SUMMED, d)]
+        some = i32(0)
+        for j in range(part.shape[0]):
+            v = i32(np.rint(part[j] * r))
+            some = i32(some + v * v)
+        total += some
+    root = min(r * inverse, _MOST_EPS_ROOT)
+    return r * _reciprocal_sqrt(f32(total) / f32(d) + (root * root) * eps)
+
+
+@jit
+def _add(x, acc, col, row, gain, eps, y):
+    """`reference.add` for one row; y [d] is overwritten."""
+    d = x.shape[0]
+    if not gain.shape[0]:
+        for j in range(d):
+            x[j] += (f32(acc[j]) * col[j]) * row
+        return
+    for j in range(d):
+        y[j] = f32(acc[j]) * col[j]
+    factor = norm_factor(y, ONE / row, eps)
+    for j in range(d):
+        x[j] += (y[j] * gain[j]) * factor
+
+
+@jit
+def norm_rows(x, added, gain, constants, q, scale, first, last):
+    """`Operations.add_norm_quantise` for rows [first, last). added: `Added`; gain [d], of size 0 if there is none; constants: `Constants`."""
+    d, eps, block = x.shape[1], constants.eps, constants.stream_block
+    acc, col, row, out_gain = added.acc, added.col, added.row, added.gain
+    y = np.empty(d, f32)
     for i in range(first, last):
         xi = x[i]
         if acc.shape[0]:
-            for j in range(d):
-                xi[j] += (f32(acc[i, j]) * col[j]) * row[i]
+            _add(xi, acc[i], col, row[i], out_gain, eps, y)
+        if block:
+            _read(xi, gain, constants, y)
+            m, _ = _quantise(y, q[i])
+            if gain.shape[0]:
+                m *= norm_factor(xi, ONE, eps)
+            scale[i] = m / ACT_MAX
+            continue
         _, r = _quantise(xi, q[i])
-        squares = i32(0)
-        for j in range(d):
-            squares = i32(squares + i32(q[i, j]) * i32(q[i, j]))
-        scale[i] = _reciprocal_sqrt(f32(squares) / f32(d) + (r * r) * eps)
+        scale[i] = _reciprocal_sqrt(_squares(q[i]) / f32(d) + (r * r) * eps)
+
+
+@jit
+def _read(x, gain, constants, y):
+    """A row of the stream as it is quantised, into y [d]: with its gain, and rotated."""
+    if gain.shape[0]:
+        for j in range(x.shape[0]):
+            y[j] = x[j] * gain[j]
+    else:
+        y[:] = x
+    hadamard(y, constants.stream_block, constants.stream_factor)
+
+
+@jit
+def _squares(q):
+    """Sum of squares of int8 q [d], as float32."""
+    squares = i32(0)
+    for j in range(q.shape[0]):
+        squares = i32(squares + i32(q[j]) * i32(q[j]))
+    return f32(squares)
+
+
+@jit
+def unit_rows(q, unit):
+    """`reference.unit_scale` of q int8 [n, d] into unit float32 [n]."""
+    for i in range(q.shape[0]):
+        unit[i] = _reciprocal_sqrt(max(_squares(q[i]), ONE) / f32(q.shape[1]))
 
 
 @parallel
-def norm_kernel(x, acc, col, row, eps, q, scale, parts):
+def norm_kernel(x, added, gain, constants, q, scale, parts):
     """`norm_rows` for all rows."""
     n = x.shape[0]
     for part in nb.prange(parts):
-        norm_rows(x, acc, col, row, eps, q, scale, part * n // parts, (part + 1) * n // parts)
+        norm_rows(x, added, gain, constants, q, scale, part * n // parts, (part + 1) * n // parts)
 
 
 @jit
@@ -98,57 +186,47 @@ def quantise_kernel(x, q, scale, parts):
 
 
 @jit
-def _hadamard(x, block, norm):
-    """Walsh-Hadamard transform of each run of `block` values of x [d], in place."""
-    for start in range(0, x.shape[0], block):
-        if block == 64:
-            hadamard64(x[start:].ctypes.data)
-            continue
-        stride = 1
-        while stride < block:
-            for base in range(start, start + block, 2 * stride):
-                for j in range(base, base + stride):
-                    a, b = x[j], x[j + stride]
-                    x[j] = a + b
-                    x[j + stride] = a - b
-            stride *= 2
-    for j in range(x.shape[0]):
-        x[j] *= norm
+def _gated(g, up, t):
+    """g / (1 + 2^t), times up."""
+    if t < -_CLAMP:
+        t = -_CLAMP
+    if t > _CLAMP:
+        t = _CLAMP
+    whole = np.floor(t)
+    fraction = t - whole
+    p = fraction * _C3 + _C2
+    p = p * fraction + _C1
+    p = p * fraction + ONE
+    power = float_from_bits(i32(i32(i32(whole) + i32(127)) << MANTISSA))
+    return (g / (p * power + ONE)) * up
 
 
 @jit
-def swiglu_rows(acc, col, row, block, norm, q, scale, first, last):
-    """`reference.swiglu_rotate_quantise` for rows [first, last); `norm` is what the rotation divides by, inverted."""
+def activate_rows(acc, col, row, constants, q, scale, first, last):
+    """`reference.activate_rotate_quantise` for rows [first, last)."""
     f = q.shape[1]
     h = np.empty(f, f32)
     for i in range(first, last):
         r = row[i]
-        for j in range(f):
-            g = (f32(acc[i, j]) * col[j]) * r
-            up = (f32(acc[i, f + j]) * col[f + j]) * r
-            t = g * _NEG_LOG2E
-            if t < -_CLAMP:
-                t = -_CLAMP
-            if t > _CLAMP:
-                t = _CLAMP
-            whole = np.floor(t)
-            fraction = t - whole
-            p = fraction * _C3 + _C2
-            p = p * fraction + _C1
-            p = p * fraction + ONE
-            power = float_from_bits(i32(i32(i32(whole) + i32(127)) << MANTISSA))
-            h[j] = (g / (p * power + ONE)) * up
-        _hadamard(h, block, norm)
+        if constants.activation == _SILU:
+            for j in range(f):
+                g = (f32(acc[i, j]) * col[j]) * r
+                h[j] = _gated(g, (f32(acc[i, f + j]) * col[f + j]) * r, g * _NEG_LOG2E)
+        else:
+            for j in range(f):
+                g = (f32(acc[i, j]) * col[j]) * r
+                h[j] = _gated(g, (f32(acc[i, f + j]) * col[f + j]) * r, g * ((g * g) * _CUBIC + _LINEAR))
+        hadamard(h, constants.block, constants.factor)
         m, _ = _quantise(h, q[i])
         scale[i] = m / ACT_MAX
 
 
 @parallel
-def swiglu_kernel(acc, col, row, block, norm, q, scale, parts):
-    """`swiglu_rows` for all rows."""
+def activate_kernel(acc, col, row, constants, q, scale, parts):
+    """`activate_rows` for all rows."""
     n = q.shape[0]
     for part in nb.prange(parts):
-        swiglu_rows(acc, col, row, block, norm, q, scale, part * n // parts, (part + 1) * n // parts)
+        activate_rows(acc, col, row, constants, q, scale, part * n // parts, (part + 1) * n // parts)
 
 
 @parallel

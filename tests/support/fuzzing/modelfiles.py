@@ -20,13 +20,13 @@ from safetensors.numpy import save as save_tensors
 
 from llmzip.errors import LLZError, ModelFormatError, ModelMismatchError, ModelUnavailableError
 from llmzip.models import gguf_file, store, transfer
-from llmzip.models.config import LlamaConfig
+from llmzip.models.config import ModelConfig
 from llmzip.models.convert import LARGEST, IntegerModel, convert, tensor_layout
 from llmzip.models.sources import load_float_model
 from tests.support import tiny
 from tests.support.fuzzing import coding, mutation
 
-CONFIG = LlamaConfig(1, 4, 1, 1, 4, 4, len(tiny.vocabulary()), 10000.0, float(np.float32(1e-5)), 1)
+CONFIG = ModelConfig(1, 4, 1, 1, 4, 4, len(tiny.vocabulary()), 10000.0, float(np.float32(1e-5)), 1)
 DEEP = object()  # stands for JSON too deep to read
 ODD: list[Any] = [
     None,
