@@ -13,7 +13,8 @@ from llmzip.models import understood
 from llmzip.models.config import LlamaConfig
 from llmzip.models.float_model import Float, FloatModel, check_no_others, check_shape, expected_shapes, finite, float32
 from llmzip.models.gguf_file import GGUFFile, GGUFHeader
-from llmzip.models.tokenizer import TokenizerSpec, spec_from_gguf
+from llmzip.models.tokenizer import TokenizerSpec
+from llmzip.models.tokenizer_sources import spec_from_gguf
 
 _PARTS = {
     "attn_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
@@ -67,10 +68,7 @@ def describe(header: GGUFHeader, name: str) -> tuple[LlamaConfig, TokenizerSpec]
             raise ModelFormatError(f"{name} holds a {other} model; llmzip runs the Llama architecture")
         _check_keys(meta, name)
         config = _config(meta)
-        merges = meta.get("tokenizer.ggml.merges", [])
-        tokenizer = spec_from_gguf(
-            meta["tokenizer.ggml.model"], meta.get("tokenizer.ggml.pre", "gpt-2"), meta["tokenizer.ggml.tokens"], merges
-        )
+        tokenizer = spec_from_gguf(meta, header.arrays)
     except (ValueError, KeyError, TypeError, ArithmeticError) as e:  # whatever parsing trips over
         raise _unreadable(name, e) from e
     check_no_others(name, header.shapes, {_DIVISORS, *_TOP.values(), *(_stored(n) for n in expected_shapes(config))})

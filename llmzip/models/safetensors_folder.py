@@ -10,7 +10,8 @@ from llmzip.errors import ModelFormatError, quoted
 from llmzip.models import rotary, understood
 from llmzip.models.config import LlamaConfig
 from llmzip.models.float_model import Float, FloatModel, check_no_others, check_shape, expected_shapes, finite, float32
-from llmzip.models.tokenizer import TokenizerSpec, spec_from_tokenizer_json
+from llmzip.models.tokenizer import TokenizerSpec
+from llmzip.models.tokenizer_sources import spec_from_tokenizer_json
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 LARGEST_CONFIG, LARGEST_TOKENIZER = 1 << 20, 1 << 26  # bytes of JSON

@@ -60,7 +60,7 @@ GGUF_TOKENIZER = _names("""
 """)
 
 TOKENIZER_USED = _names("""
-    model pre_tokenizer added_tokens
+    model normalizer pre_tokenizer added_tokens
 """)
 TOKENIZER_IGNORED = _names("""
     version truncation padding post_processor decoder
@@ -74,6 +74,18 @@ BPE_IGNORED = _names("""
 BPE_FIXED: dict[str, Any] = {
     "type": "BPE", "byte_fallback": False, "dropout": 0.0, "continuing_subword_prefix": "", "end_of_word_suffix": "",
 }  # fmt: skip
+UNIGRAM_USED = _names("""
+    vocab
+""")
+UNIGRAM_IGNORED = _names("""
+    unk_id
+""")
+UNIGRAM_FIXED: dict[str, Any] = {"type": "Unigram", "byte_fallback": True}
+NORMALIZERS_DROPPED = frozenset({"NFC"})  # text is cut into tokens as it is, so that it comes back
+UNIGRAM_NORMALIZERS_DROPPED = frozenset({"NFKC", "Precompiled"})
+METASPACE_IGNORED = _names("""
+    add_prefix_space prepend_scheme str_rep
+""")  # no space is put in front
 
 
 def check(where: str, found: Mapping[str, Any], used: frozenset[str], ignored: frozenset[str], fixed: Mapping[str, Any]) -> None:
