@@ -98,16 +98,17 @@ def _from_json(root: dict[str, Any], model: dict[str, Any], vocab: int) -> Token
     pre, normalizers = root.get("pre_tokenizer"), _stages(root.get("normalizer"), "normalizers")
     if kind == BYTE_LEVEL:
         understood.check("tokenizer.json, model,", model, understood.BPE_USED, understood.BPE_IGNORED, understood.BPE_FIXED)
-        _check_normalizers(normalizers, understood.NORMALIZERS_DROPPED)
+        _check_normalizers(normalizers, understood.BYTE_LEVEL_NORMALIZERS)
         _check_byte_level(pre)
     else:
         if kind == SENTENCEPIECE:
             fixed = understood.BPE_FIXED | {"byte_fallback": True}
             understood.check("tokenizer.json, model,", model, understood.BPE_USED, understood.BPE_IGNORED, fixed)
+            _check_normalizers(normalizers, understood.SENTENCEPIECE_NORMALIZERS)
         else:
             understood.check("tokenizer.json, model,", model, understood.UNIGRAM_USED, understood.UNIGRAM_IGNORED, understood.UNIGRAM_FIXED)
-        marked = _check_normalizers(normalizers, understood.NORMALIZERS_DROPPED | understood.UNIGRAM_NORMALIZERS_DROPPED)
-        _check_space_marks(pre, marked)
+            _check_normalizers(normalizers, understood.UNIGRAM_NORMALIZERS)
+        _check_space_marks(pre, understood.MARK in normalizers)
     pieces = enumerate(t for t, _ in model["vocab"]) if kind == UNIGRAM else ((i, t) for t, i in model["vocab"].items())
     extra = root.get("added_tokens") or []
     by_id = dict(pieces) | {a["id"]: a["content"] for a in extra}
@@ -115,7 +116,7 @@ def _from_json(root: dict[str, Any], model: dict[str, Any], vocab: int) -> Token
     added = tuple(sorted({a["id"] for a in extra if not _is_special(a) and a["id"] < vocab}))
     if kind == BYTE_LEVEL:
         return TokenizerSpec(tokens, _pairs(model["merges"]), pre, bool(model.get("ignore_merges")), added=added)
-    special = tuple(sorted({a["id"] for a in extra if a["special"] and a["id"] < vocab} | set(range(vocab)) - by_id.keys()))
+    special = tuple(sorted({a["id"] for a in extra if _is_special(a) and a["id"] < vocab} | set(range(vocab)) - by_id.keys()))
     if kind == SENTENCEPIECE:
         return TokenizerSpec(tokens, _pairs(model["merges"]), pre, bool(model.get("ignore_merges")), kind, (), added, special)
     found = [s for _, s in model["vocab"]][:vocab]
@@ -145,15 +146,11 @@ def _stages(found: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
     return [s for stage in found[name] for s in _stages(stage, name)] if found["type"] == "Sequence" else [found]
 
 
-def _check_normalizers(stages: Iterable[dict[str, Any]], dropped: frozenset[str]) -> bool:
-    """Refuse what is neither dropped nor a mark for spaces. Returns whether spaces are marked."""
-    marked = False
+def _check_normalizers(stages: Iterable[dict[str, Any]], known: list[dict[str, Any]]) -> None:
+    """Refuse stages other than those known. A known stage of one key stands for all of its type."""
     for stage in stages:
-        mark = stage == {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
-        marked |= mark
-        if not mark and stage != {"type": "Prepend", "prepend": SPACE} and stage["type"] not in dropped:
+        if stage not in known and {"type": stage["type"]} not in known:
             raise ModelFormatError(f"tokenizer.json has a normalizer {quoted(stage)}, which llmzip does not support; use another model")
-    return marked
 
 
 def _check_byte_level(pre: dict[str, Any] | None) -> None:

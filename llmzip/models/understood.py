@@ -81,8 +81,14 @@ UNIGRAM_IGNORED = _names("""
     unk_id
 """)
 UNIGRAM_FIXED: dict[str, Any] = {"type": "Unigram", "byte_fallback": True}
-NORMALIZERS_DROPPED = frozenset({"NFC"})  # text is cut into tokens as it is, so that it comes back
-UNIGRAM_NORMALIZERS_DROPPED = frozenset({"NFKC", "Precompiled"})
+# Stages of normalizers. Text is cut into tokens as it is, so that it comes back: only MARK is computed, the others are left out.
+MARK: dict[str, Any] = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+BYTE_LEVEL_NORMALIZERS: list[dict[str, Any]] = [{"type": "NFC"}]
+SENTENCEPIECE_NORMALIZERS = [*BYTE_LEVEL_NORMALIZERS, MARK, {"type": "Prepend", "prepend": "\u2581"}]
+UNIGRAM_NORMALIZERS = [
+    *SENTENCEPIECE_NORMALIZERS, {"type": "NFKC"}, {"type": "Precompiled"},
+    *({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": c} for c in (" ", "\u2581")),
+]  # fmt: skip
 METASPACE_IGNORED = _names("""
     add_prefix_space prepend_scheme str_rep
 """)  # no space is put in front
