@@ -14,6 +14,7 @@ from llmzip.models.tokenizer import TokenizerSpec
 from llmzip.models.tokenizer_sources import spec_from_tokenizer_json
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+OTHER_TOKENIZER = "tokenizer.model"  # of SentencePiece or tiktoken
 LARGEST_CONFIG, LARGEST_TOKENIZER = 1 << 20, 1 << 26  # bytes of JSON
 _MOST_UNUSED = 1 << 16  # tokens that a vocabulary may be longer than its tokenizer's, before there are weights to prove it
 
@@ -131,6 +132,9 @@ def _stored(name: str) -> str:
 
 def _read(path: Path) -> tuple[Any, str]:
     """The contents of config.json, and the text of tokenizer.json."""
+    if (path / OTHER_TOKENIZER).exists() and not (path / TOKENIZER).exists():
+        advice = f"convert it to {TOKENIZER}, as the transformers library does when it saves a fast tokenizer"
+        raise ModelFormatError(f"{path} has its tokenizer as {OTHER_TOKENIZER} only, which llmzip does not read; {advice}")
     try:
         return json.loads(_text(path / CONFIG, LARGEST_CONFIG)), _text(path / TOKENIZER, LARGEST_TOKENIZER)
     except (OSError, ValueError, RecursionError) as e:

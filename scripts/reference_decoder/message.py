@@ -124,11 +124,13 @@ def encode_ascii(model, text):
 
 
 def ranked_merges(tokenizer):
-    """Section 5.3: the merges by rank; where there are scores, format.md, 5.4."""
+    """Section 4: the merges by rank, from scores if there are some."""
+    tokens = tokenizer["tokens"]
+    special = {tokens[n] for n in tokenizer.get("special", [])}
     if "scores" not in tokenizer:
-        return [tuple(pair) for pair in tokenizer["merges"]]
-    tokens, scores = tokenizer["tokens"], struct.unpack(f">{len(tokenizer['tokens'])}d", bytes.fromhex(tokenizer["scores"]))
-    odd = {tokens[n] for n in (*tokenizer.get("added", []), *tokenizer.get("special", []))} | ONE_BYTE.keys()
+        return [(a, b) for a, b in tokenizer["merges"] if not {a, b, a + b} & special]
+    scores = struct.unpack(f">{len(tokens)}d", bytes.fromhex(tokenizer["scores"]))
+    odd = {tokens[n] for n in tokenizer.get("added", [])} | special | ONE_BYTE.keys()
     normal = {token for token in tokens if token not in odd}
     ranked = [tokens[n] for n in sorted(range(len(tokens)), key=lambda n: -scores[n]) if tokens[n] in normal]
     return [(t[:i], t[i:]) for t in ranked for i in range(1, len(t)) if t[:i] in normal and t[i:] in normal]
