@@ -66,15 +66,15 @@ class TokenizerSpec:
         """Canonical JSON: sorted keys, no spaces, ASCII. Parts that byte-level tokenizers had no need of are there if they say something."""
         fields: dict[str, Any] = {
             "ignore_merges": self.ignore_merges,
-            "merges": [list(m) for m in self.merges],
+            "merges": self.merges,
             "pre_tokenizer": self.pre_tokenizer,
-            "tokens": list(self.tokens),
+            "tokens": self.tokens,
         }
         if self.kind != BYTE_LEVEL:
             fields["kind"] = self.kind
         if self.scores:
             fields["scores"] = np.array(self.scores, ">f8").tobytes().hex()
-        fields |= {name: list(ids) for name, ids in (("added", self.added), ("special", self.special)) if ids}
+        fields |= {name: ids for name, ids in (("added", self.added), ("special", self.special)) if ids}
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @classmethod
