@@ -42,6 +42,7 @@ class Alphabet:
         self._byte_symbol = np.array([one_byte.get(bytes([b]), self.vocab + b) for b in range(RAW_BYTES)], dtype=np.int32)
         missing = bytes(b for b in range(RAW_BYTES) if bytes([b]) not in one_byte)
         self._missing = re.compile(b"([" + re.escape(missing) + b"]+)") if missing else None
+        self._lost = re.compile(f"([{re.escape(spec.lost)}]+)") if spec.lost else None
         self._library: Tokenizer | None = None
 
     def encode(self, data: bytes) -> NDArray[np.int32]:
@@ -68,9 +69,17 @@ class Alphabet:
                 out.append(piece)
                 continue
             for j, run in enumerate(_INVALID_UTF8.split(piece.decode("utf-8", "surrogateescape"))):
-                if run:
-                    out.append(run.encode("utf-8", "surrogateescape") if j % 2 else run)
+                if j % 2:
+                    out.append(run.encode("utf-8", "surrogateescape"))
+                elif run:
+                    out += self._split_text(run)
         return out
+
+    def _split_text(self, text: str) -> list[bytes | str]:
+        """Cut a text into what the tokenizer can tell apart, and the bytes of the rest."""
+        if self._lost is None:
+            return [text]
+        return [run.encode() if i % 2 else run for i, run in enumerate(self._lost.split(text)) if run]
 
     def _encode_part(self, part: bytes | str) -> NDArray[np.int32]:
         return self._encode_bytes(part) if isinstance(part, bytes) else self._encode_text(part)

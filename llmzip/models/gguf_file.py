@@ -46,7 +46,8 @@ class GGUFHeader:
         size: bytes of the whole file.
 
     Attributes:
-        metadata: numbers, strings and lists of strings by name; None for arrays of numbers, which are skipped.
+        metadata: numbers, strings and lists of strings by name; None for arrays of numbers.
+        arrays: the arrays of numbers by name, of the types that the file states.
         places: of the tensors by name.
         shapes: of the tensors by name, rows first.
 
@@ -62,11 +63,15 @@ class GGUFHeader:
             raise ValueError("magic or version differ")
         tensors, entries = header.number("<Q"), header.number("<Q")
         self.metadata: dict[str, Any] = {}
+        self.arrays: dict[str, NDArray[Any]] = {}
         for _ in range(entries):
             name, kind = header.string(), header.number("<I")
             if name in self.metadata:
                 raise ValueError("an entry is there twice")
-            self.metadata[name] = header.value(kind)
+            value = header.value(kind)
+            if isinstance(value, np.ndarray):
+                self.arrays[name], value = value, None
+            self.metadata[name] = value
         infos = [header.tensor() for _ in range(tensors)]
         first = header.at + -header.at % self._alignment()
         self.places = {name: self._place(first + offset, kind, shape) for name, kind, shape, offset in infos}
@@ -134,6 +139,7 @@ class _Fields:
         return str(self.take(self.number("<Q")), "utf-8")
 
     def value(self, kind: int) -> Any:
+        """A number, a string, a list of strings, or an array of numbers."""
         if kind in _SCALARS:
             return self.number(_SCALARS[kind])
         if kind == _STRING:
@@ -143,8 +149,7 @@ class _Fields:
             return [self.string() for _ in range(count)]  # each takes 8 bytes at least
         if kind not in _SCALARS:
             raise ValueError("a value is of unknown type")
-        self.take(count * struct.calcsize(_SCALARS[kind]))
-        return None
+        return np.frombuffer(self.take(count * struct.calcsize(_SCALARS[kind])), _SCALARS[kind]).copy()
 
     def tensor(self) -> tuple[str, int, tuple[int, ...], int]:
         """Name, kind of quantisation, shape with rows first, and offset."""

@@ -13,7 +13,8 @@ from llmzip.models.architectures import Architecture
 from llmzip.models.config import ModelConfig
 from llmzip.models.float_model import Factors, Float, FloatModel, Layout, check_no_others, check_shape, finite
 from llmzip.models.gguf_file import LARGEST_HEADER, CutShortError, GGUFFile, GGUFHeader
-from llmzip.models.tokenizer import TokenizerSpec, spec_from_gguf
+from llmzip.models.tokenizer import TokenizerSpec
+from llmzip.models.tokenizer_sources import spec_from_gguf
 
 _DIVISORS = "rope_freqs.weight"
 
@@ -81,10 +82,7 @@ def _understand(header: GGUFHeader, name: str) -> tuple[Architecture, ModelConfi
     meta = header.metadata
     try:
         family, config, factors = gguf_config.read(meta, name)
-        merges = meta.get("tokenizer.ggml.merges", [])
-        tokenizer = spec_from_gguf(
-            meta["tokenizer.ggml.model"], meta.get("tokenizer.ggml.pre", "gpt-2"), meta["tokenizer.ggml.tokens"], merges
-        )
+        tokenizer = spec_from_gguf(meta, header.arrays)
     except (ValueError, KeyError, TypeError, ArithmeticError) as e:  # whatever parsing trips over
         raise _unreadable(name, e) from e
     check_no_others(name, header.shapes, {_DIVISORS, *_layout(family, config).known})

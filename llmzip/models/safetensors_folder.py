@@ -10,9 +10,11 @@ from llmzip.errors import ModelFormatError, quoted
 from llmzip.models import folder_config
 from llmzip.models.config import ModelConfig
 from llmzip.models.float_model import Float, FloatModel, Layout, check_no_others, finite
-from llmzip.models.tokenizer import TokenizerSpec, spec_from_tokenizer_json
+from llmzip.models.tokenizer import TokenizerSpec
+from llmzip.models.tokenizer_sources import spec_from_tokenizer_json
 
 CONFIG, TOKENIZER = folder_config.NAME, "tokenizer.json"
+OTHER_TOKENIZER = "tokenizer.model"  # of SentencePiece or tiktoken
 LARGEST_CONFIG, LARGEST_TOKENIZER = 1 << 20, 1 << 26  # bytes of JSON
 _MOST_UNUSED = 1 << 16  # tokens that a vocabulary may be longer than its tokenizer's, before there are weights to prove it
 
@@ -37,11 +39,12 @@ def load(path: Path) -> FloatModel:
     except (OSError, SafetensorError) as e:
         raise ModelFormatError(f"{path} holds a damaged safetensors file ({quoted(e)}); fetch it again") from e
     layout = Layout(config, family.folder.tensors, "model.layers.{}.", tied=bool(raw.get("tie_word_embeddings")))
+    missing = f"{path} has no tensor {{}}; a safetensors file is missing"
     buffers = {name for name in found if name.endswith(".rotary_emb.inv_freq")}  # older versions of transformers save them
     check_no_others(str(path), found, layout.known | buffers)
 
     def tensor(name: str) -> Float:
-        stored, rows = layout.locate(name, found, f"{path} has no tensor {{}}; a safetensors file is missing")
+        stored, rows = layout.locate(name, found, missing)
         try:
             with safe_open(where[stored], framework="pt") as f:
                 values = f.get_slice(stored)[rows] if rows else f.get_tensor(stored)
@@ -67,6 +70,9 @@ def describe(path: Path) -> tuple[ModelConfig, TokenizerSpec]:
 
 def _read(path: Path) -> tuple[Any, str]:
     """The contents of config.json, and the text of tokenizer.json."""
+    if (path / OTHER_TOKENIZER).exists() and not (path / TOKENIZER).exists():
+        advice = f"convert it to {TOKENIZER}, as the transformers library does when it saves a fast tokenizer"
+        raise ModelFormatError(f"{path} has its tokenizer as {OTHER_TOKENIZER} only, which llmzip does not read; {advice}")
     try:
         return json.loads(_text(path / CONFIG, LARGEST_CONFIG)), _text(path / TOKENIZER, LARGEST_TOKENIZER)
     except (OSError, ValueError, RecursionError) as e:

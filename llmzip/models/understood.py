@@ -61,7 +61,7 @@ GGUF_TOKENIZER = names("""
 """)
 
 TOKENIZER_USED = names("""
-    model pre_tokenizer added_tokens
+    model normalizer pre_tokenizer added_tokens
 """)
 TOKENIZER_IGNORED = names("""
     version truncation padding post_processor decoder
@@ -75,6 +75,24 @@ BPE_IGNORED = names("""
 BPE_FIXED: dict[str, Any] = {
     "type": "BPE", "byte_fallback": False, "dropout": 0.0, "continuing_subword_prefix": "", "end_of_word_suffix": "",
 }  # fmt: skip
+UNIGRAM_USED = names("""
+    vocab
+""")
+UNIGRAM_IGNORED = names("""
+    unk_id
+""")
+UNIGRAM_FIXED: dict[str, Any] = {"type": "Unigram", "byte_fallback": True}
+# Stages of normalizers. Text is cut into tokens as it is, so that it comes back: only MARK is computed, the others are left out.
+MARK: dict[str, Any] = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+BYTE_LEVEL_NORMALIZERS: list[dict[str, Any]] = [{"type": "NFC"}]
+SENTENCEPIECE_NORMALIZERS = [*BYTE_LEVEL_NORMALIZERS, MARK, {"type": "Prepend", "prepend": "\u2581"}]
+UNIGRAM_NORMALIZERS = [
+    *SENTENCEPIECE_NORMALIZERS, {"type": "NFKC"}, {"type": "Precompiled"},
+    *({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": c} for c in (" ", "\u2581")),
+]  # fmt: skip
+METASPACE_IGNORED = names("""
+    add_prefix_space prepend_scheme str_rep
+""")  # no space is put in front
 
 
 def check(where: str, found: Mapping[str, Any], used: frozenset[str], ignored: frozenset[str], fixed: Mapping[str, Any]) -> None:

@@ -12,21 +12,25 @@ def byte_level():
 
 
 BYTE_LEVEL = byte_level()
+ONE_BYTE = {f"<0x{b:02X}>": bytes([b]) for b in range(256)}
+SPACE = "\u2581"
 
 
-def token_bytes(token):
-    """Section 5.2: the bytes of a token, given as a string of a tokenizer."""
-    if all(c in BYTE_LEVEL for c in token):
+def token_bytes(tokenizer, number):
+    """Section 5.2: the bytes of a token. `tokenizer` is the object of section 5.3."""
+    token = tokenizer["tokens"][number]
+    if "kind" in tokenizer:
+        return ONE_BYTE.get(token, token.replace(SPACE, " ").encode("utf-8"))
+    if all(c in BYTE_LEVEL for c in token) and number not in tokenizer.get("added", []):
         return bytes(BYTE_LEVEL[c] for c in token)
     return token.encode("utf-8")
 
 
-def symbol_bytes(tokens):
+def symbol_bytes(tokenizer):
     """Section 5.1: the bytes of all symbols: V tokens, then 256 raw bytes."""
-    return [token_bytes(t) for t in tokens] + [bytes([b]) for b in range(256)]
+    return [token_bytes(tokenizer, n) for n in range(len(tokenizer["tokens"]))] + [bytes([b]) for b in range(256)]
 
 
-def tokenizer_hash(tokens, merges, pre_tokenizer, ignore_merges):
+def tokenizer_hash(tokenizer):
     """Section 5.3: all of SHA-256; an archive holds the first 6 bytes."""
-    parts = {"ignore_merges": ignore_merges, "merges": merges, "pre_tokenizer": pre_tokenizer, "tokens": tokens}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode("ascii")).digest()
+    return hashlib.sha256(json.dumps(tokenizer, sort_keys=True, separators=(",", ":")).encode("ascii")).digest()

@@ -11,21 +11,9 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
+import tokenizer
 from predictor import PI
 
-
-def byte_level(use_regex):
-    """The pre-tokenizer that all models here end with."""
-    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
-
-
-LLAMA3_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-LLAMA3_SPLIT = {"type": "Split", "pattern": {"Regex": LLAMA3_WORDS}, "behavior": "Isolated", "invert": False}
-PRE_TOKENIZERS = {  # by the name that a GGUF file gives
-    "gpt-2": byte_level(True),
-    "smollm": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level(True)]},
-    "llama-bpe": {"type": "Sequence", "pretokenizers": [LLAMA3_SPLIT, byte_level(False)]},
-}
 GGUF_NAMES = {
     "attn_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "ffn_norm": "ffn_norm",
     "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down", "embed": "token_embd", "norm": "output_norm", "head": "output",
@@ -43,10 +31,7 @@ class Source:
 
     config: dict
     weights: Callable[[str], np.ndarray]
-    tokens: list[str]
-    merges: list[list[str]]
-    pre_tokenizer: dict
-    ignore_merges: bool
+    tokenizer: dict  # section 5.3
     sha256: str = ""  # of a GGUF file
 
 
@@ -88,15 +73,7 @@ def read_folder(path):
             part = "embed"
         return tensors[(f"model.layers.{layer}." if layer else "") + f"{HF_NAMES[part]}.weight"]()
 
-    tokenizer = json.loads((path / "tokenizer.json").read_text("utf-8"))
-    bpe = tokenizer["model"]
-    if bpe["type"] != "BPE" or tokenizer.get("normalizer") or "ByteLevel" not in json.dumps(tokenizer["pre_tokenizer"]):
-        raise ValueError("tokenizer.json is not byte-level byte-pair encoding")
-    numbers = bpe["vocab"] | {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
-    by_number = {number: token for token, number in numbers.items()}
-    tokens = [by_number.get(n, f"<|unused-{n}|>") for n in range(config["vocab"])]
-    merges = [m.split(" ") if isinstance(m, str) else m for m in bpe["merges"]]
-    return Source(config, weights, tokens, merges, tokenizer["pre_tokenizer"], bool(bpe.get("ignore_merges")))
+    return Source(config, weights, tokenizer.of_folder(path, config["vocab"]))
 
 
 def first_token(*numbers):
@@ -155,9 +132,8 @@ def read_gguf(path):
     data = mapped(path)
     metadata, tensors = gguf_header(data)
     setting = {key.removeprefix("llama."): value for key, value in metadata.items()}
-    tokenizer = metadata["tokenizer.ggml.model"], metadata.get("tokenizer.ggml.pre", "gpt-2")
-    if metadata["general.architecture"] != "llama" or setting.get("rope.scaling.type", "none") != "none" or tokenizer[0] != "gpt2":
-        raise ValueError("not a plain Llama with byte-level byte-pair encoding")
+    if metadata["general.architecture"] != "llama" or setting.get("rope.scaling.type", "none") != "none":
+        raise ValueError("not a plain Llama")
     heads = setting["attention.head_count"]
     config = {
         "layers": setting["block_count"],
@@ -186,9 +162,7 @@ def read_gguf(path):
             w = w.reshape(-1, config["head_dim"] // 2, 2, config["width"]).swapaxes(1, 2).reshape(shape)
         return w
 
-    merges = [m.split(" ") for m in metadata["tokenizer.ggml.merges"]]
-    pre_tokenizer, digest = PRE_TOKENIZERS[tokenizer[1]], hashlib.sha256(data).hexdigest()
-    return Source(config, weights, metadata["tokenizer.ggml.tokens"], merges, pre_tokenizer, False, digest)
+    return Source(config, weights, tokenizer.of_gguf(metadata), hashlib.sha256(data).hexdigest())
 
 
 def gguf_header(data):

@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+import struct
 from itertools import pairwise
 
 import numpy as np
-from alphabet import BYTE_LEVEL
+from alphabet import BYTE_LEVEL, ONE_BYTE, SPACE
 from coding import find
 from errors import DamagedError, ModelError
 from frequencies import F, T, frequencies
@@ -94,22 +95,57 @@ def opening_tokens(model):
 
 
 def encode_ascii(model, text):
-    """The tokens of an ASCII text, by byte-pair encoding."""
-    character = {chr(b): c for c, b in BYTE_LEVEL.items()}
-    number = {token: n for n, token in enumerate(model.tokens)}
-    ranks = {tuple(pair): rank for rank, pair in enumerate(model.merges)}
+    """The tokens of an ASCII text. Tokens that are found by their text come first, byte-pair encoding cuts the rest."""
+    tokenizer = model.tokenizer_parts
+    kind, names = tokenizer.get("kind"), tokenizer["tokens"]
+    if kind == "unigram":
+        raise ModelError("this decoder does not cut texts as unigram tokenizers do")
+    number = {token: n for n, token in enumerate(names)}
+    for n in tokenizer.get("special", []):
+        number.pop(names[n], None)
+    ranks = {pair: rank for rank, pair in enumerate(ranked_merges(tokenizer))}
+    found = {model.bytes_of[n].decode(): n for n in tokenizer.get("added", []) if names[n]}
+    longest_first = "|".join(re.escape(token) for token in sorted(found, key=len, reverse=True))
     tokens = []
-    for part in parts_of(text, model.pre_tokenizer):
-        word = [character[c] for c in part]
-        if model.ignore_merges and "".join(word) in number:
-            word = ["".join(word)]
-        while len(word) > 1:
-            rank, i = min((ranks.get((a, b), len(ranks)), i) for i, (a, b) in enumerate(pairwise(word)))
-            if rank == len(ranks):
-                break
-            word[i : i + 2] = [word[i] + word[i + 1]]
-        tokens += [number[part] for part in word]
+    for i, stretch in enumerate(re.split(f"({longest_first})", text) if found else [text]):
+        if i % 2:
+            tokens.append(found[stretch])
+            continue
+        for word in words_of(stretch, tokenizer):
+            if tokenizer["ignore_merges"] and "".join(word) in number:
+                word = ["".join(word)]
+            while len(word) > 1:
+                rank, i = min((ranks.get((a, b), len(ranks)), i) for i, (a, b) in enumerate(pairwise(word)))
+                if rank == len(ranks):
+                    break
+                word[i : i + 2] = [word[i] + word[i + 1]]
+            tokens += [n for part in word for n in ([number[part]] if part in number else [number[f"<0x{b:02X}>"] for b in part.encode()])]
     return tokens
+
+
+def ranked_merges(tokenizer):
+    """Section 4: the merges by rank, from scores if there are some."""
+    tokens = tokenizer["tokens"]
+    special = {tokens[n] for n in tokenizer.get("special", [])}
+    if "scores" not in tokenizer:
+        return [(a, b) for a, b in tokenizer["merges"] if not {a, b, a + b} & special]
+    scores = struct.unpack(f">{len(tokens)}d", bytes.fromhex(tokenizer["scores"]))
+    odd = {tokens[n] for n in tokenizer.get("added", [])} | special | ONE_BYTE.keys()
+    normal = {token for token in tokens if token not in odd}
+    ranked = [tokens[n] for n in sorted(range(len(tokens)), key=lambda n: -scores[n]) if tokens[n] in normal]
+    return [(t[:i], t[i:]) for t in ranked for i in range(1, len(t)) if t[:i] in normal and t[i:] in normal]
+
+
+def words_of(text, tokenizer):
+    """The parts that merges do not cross, as characters of tokens."""
+    pre_tokenizer = tokenizer["pre_tokenizer"]
+    if "kind" not in tokenizer:
+        character = {chr(b): c for c, b in BYTE_LEVEL.items()}
+        return [[character[c] for c in part] for part in parts_of(text, pre_tokenizer)]
+    text = text.replace(" ", SPACE)
+    if pre_tokenizer and pre_tokenizer["type"] == "Metaspace" and pre_tokenizer.get("split") is not False:
+        return [list(part) for part in re.findall(f"{SPACE}[^{SPACE}]*|[^{SPACE}]+", text)]
+    return [list(text)]
 
 
 def parts_of(text, pre_tokenizer):

@@ -27,14 +27,11 @@ class Model:
     matrices: dict  # section 7.2, by name
     scales: dict  # float32, by the name of the matrix
     digest: bytes  # section 7.3, all 32 bytes
-    tokens: list  # strings
-    merges: list
-    pre_tokenizer: dict
-    ignore_merges: bool
+    tokenizer_parts: dict  # section 5.3
 
     def __post_init__(self):
-        self.bytes_of = symbol_bytes(self.tokens)
-        self.tokenizer = tokenizer_hash(self.tokens, self.merges, self.pre_tokenizer, self.ignore_merges)
+        self.bytes_of = symbol_bytes(self.tokenizer_parts)
+        self.tokenizer = tokenizer_hash(self.tokenizer_parts)
 
 
 def load(path, chosen=None):
@@ -58,7 +55,7 @@ def converted(source, chosen):
     digest = model_digest(config, tensors)
     matrices = {name: t.astype(np.float32) for name, t in tensors.items() if t.dtype != np.float32}
     scales = {name.removesuffix(".scale"): t for name, t in tensors.items() if t.dtype == np.float32}
-    return Model(config, matrices, scales, digest, source.tokens, source.merges, source.pre_tokenizer, source.ignore_merges)
+    return Model(config, matrices, scales, digest, source.tokenizer)
 
 
 def check(config):

@@ -240,6 +240,23 @@ def test_scaled_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert decode(place, {"it": archive})["it"][0] == TEXT[:1200].hex()
 
 
+def test_tokens_with_byte_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder, whose tokenizer has merges, and of a GGUF file, which has scores."""
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
+    folder = tiny.write_folder(tmp_path / "model")
+    (folder / "tokenizer.json").write_text(json.dumps(tiny.sentencepiece()), "utf-8")
+    texts = {"plain": TEXT[:1200], "odd": TEXT[:900] + "\u2581 \u4e2d\0<s><0x41>\n\n\xff".encode()}
+    for place in (folder, write_gguf(tmp_path / "m.gguf", folder)):
+        archives = {name: llmzip.compress(text, model=str(place), lanes=2) for name, text in texts.items()}
+        messages = list(MessageCodec(Options(model=str(place))).encode([text.encode() for text in MESSAGES]))
+        results = decode(place, archives, messages={f"message {i}": data.hex() for i, data in enumerate(messages)})
+        for name, archive in archives.items():
+            assert summarise(io.BytesIO(archive)).coded == 1
+            assert llmzip.decompress(archive) == texts[name]
+            assert results[name][0] == texts[name].hex()
+        assert [results[f"message {i}"] for i in range(len(messages))] == [text.encode().hex() for text in MESSAGES]
+
+
 def rows_of(heading: str) -> list[list[str]]:
     """Cells of the first table after `heading` in docs/format.md, without its head."""
     lines = FORMAT[FORMAT.index(heading) :].split("\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -92,3 +93,22 @@ def write_folder(folder: Path, seed: str = "tiny", c: ModelConfig | None = None)
     }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
+
+
+def sentencepiece() -> dict[str, Any]:
+    """A tokenizer.json with byte fallback, of as many tokens as the tiny model has."""
+    others = [*(f"<0x{b:02X}>" for b in MISSING), "\u2581", "t", "h", "e", "th", "the", "\u2581the", "\n"]
+    bytes_in_order = [f"<0x{byte_characters()[c]:02X}>" for c in vocabulary()[3:-14]]  # as frequent as in the tiny model's own tokenizer
+    tokens = ["<unk>", "<s>", "</s>", *bytes_in_order, *others]
+    assert len(tokens) == config().vocab
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {
+        "version": "1.0",
+        "added_tokens": [{"id": i, "content": tokens[i], "special": i < 3, **flags} for i in (0, 1, 2, len(tokens) - 1)],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+        "pre_tokenizer": None,
+        "model": {
+            "type": "BPE", "byte_fallback": True, "fuse_unk": True, "unk_token": "<unk>", "vocab": {t: i for i, t in enumerate(tokens)},
+            "merges": [["t", "h"], ["th", "e"], ["\u2581", "the"]],
+        },
+    }  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 
 from llmzip.models.float_model import layer_shapes
 from llmzip.models.sources import load_float_model
+from llmzip.models.tokenizer import BYTE_LEVEL, BYTES, TokenizerSpec
 from tests.support import tiny
 
 NAMES = {
@@ -34,10 +35,7 @@ def write_gguf(path: Path, folder: Path, add: Callable[[gguf.GGUFWriter], None] 
     w.add_head_count_kv(c.kv_heads)
     w.add_rope_freq_base(c.rope_base)
     w.add_layer_norm_rms_eps(c.norm_eps)
-    w.add_tokenizer_model("gpt2")
-    w.add_tokenizer_pre("gpt-2")
-    w.add_token_list(list(model.tokenizer.tokens))
-    w.add_token_merges([" ".join(m) for m in model.tokenizer.merges])
+    add_tokenizer(w, model.tokenizer)
     if start:
         w.add_bos_token_id(c.bos)
     w.add_tensor("token_embd.weight", model.tensor("embed"))
@@ -56,3 +54,19 @@ def write_gguf(path: Path, folder: Path, add: Callable[[gguf.GGUFWriter], None] 
     w.write_tensors_to_file()
     w.close()
     return path
+
+
+def add_tokenizer(w: gguf.GGUFWriter, tokenizer: TokenizerSpec) -> None:
+    """Write a tokenizer. Files have scores, and no merges, for those with byte fallback."""
+    tokens = list(tokenizer.tokens)
+    w.add_token_list(tokens)
+    if tokenizer.kind == BYTE_LEVEL:
+        w.add_tokenizer_model("gpt2")
+        w.add_tokenizer_pre("gpt-2")
+        w.add_token_merges([" ".join(m) for m in tokenizer.merges])
+        return
+    rank = {a + b: i for i, (a, b) in enumerate(tokenizer.merges)}
+    types = [6 if t in BYTES else 4 if i in tokenizer.added else 3 if i in tokenizer.special else 1 for i, t in enumerate(tokens)]
+    w.add_tokenizer_model("llama")
+    w.add_token_scores([-float(rank.get(t, 0)) for t in tokens])
+    w.add_token_types(types)
