@@ -55,9 +55,7 @@ def load(path: Path) -> FloatModel:
         weights = finite(stored, values.float().numpy())
         return weights + weights.dtype.type(family.gain_offset) if family.gain_offset and weights.ndim == 1 else weights
 
-    layout.locate(
-        "embed", found, f"{path} has no tensor {{}}"
-    )  # so that there are weights for every token before the tokenizer is believed
+    layout.locate("embed", found, missing)  # so that there are weights for every token before the tokenizer is believed
     return FloatModel(config, spec_from_tokenizer_json(tokenizer_text, config.vocab), tensor, factors)
 
 
