@@ -52,7 +52,7 @@ class Direction(Protocol):
         ...
 
     def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: HostHidden | None) -> None:
-        """Code consecutive steps from `step` on; logits float32 [steps * lanes, vocab], rows in step order."""
+        """Code consecutive steps from `step` on; logits float32 [steps * lanes, vocab], rows in step order, which the next call overwrites."""
         ...
 
     def update(self) -> None:
@@ -74,6 +74,7 @@ class PredictionSession:
     def __init__(self, transformer: Transformer, opening: NDArray[np.int32], layout: LaneLayout, span: AttentionSpan, chunk: int) -> None:
         self._transformer, self._layout, self._chunk = transformer, layout, chunk
         self._last = int(opening[-1])
+        self._room = np.empty((0, transformer.config.vocab), np.float32)  # of logits
         most = max(min(chunk, layout.steps), len(opening))
         self._cache = transformer.cache(layout.lanes, span, positions(layout, len(opening)), most)
         if len(opening) > 1:
@@ -96,7 +97,9 @@ class PredictionSession:
                 some = min(_until_update(direction, step + first, lanes), steps - first)
                 part = hidden.at(np.ascontiguousarray(rows[first : first + some]).reshape(-1))
                 state = part.on_host() if direction.learns else None
-                direction.code(step + first, lanes, transformer.logits(part), state)
+                if len(self._room) < len(part):
+                    self._room = np.empty((len(part), transformer.config.vocab), np.float32)
+                direction.code(step + first, lanes, transformer.logits(part, self._room), state)
                 first += some
                 if direction.learns and (step + first) % direction.round_steps == 0:
                     direction.update()

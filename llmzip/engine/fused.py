@@ -77,10 +77,9 @@ class FusedLayers:
             unit_rows(q.numpy(), unit.numpy())
         return Hidden(q, scale, unit)
 
-    def logits(self, q: Tensor, scale: Tensor) -> Tensor:
-        """float32 [n, vocab], in units of log2."""
-        out = torch.empty((q.shape[0], self.config.vocab), dtype=torch.float32)
-        head_kernel(q.numpy(), scale.numpy(), self._head, self._head_scale, out.numpy(), self.threads)
+    def logits(self, q: Tensor, scale: Tensor, out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits in units of log2, written into out float32 [n, vocab]."""
+        head_kernel(q.numpy(), scale.numpy(), self._head, self._head_scale, out, self.threads)
         return out
 
 

@@ -149,12 +149,15 @@ class Transformer:
         return Hidden(q, row, unit_scale(q) if self.config.plain_stream else row)
 
     @torch.inference_mode()
-    def logits(self, hidden: DeviceHidden) -> NDArray[np.float32]:
-        """Logits in units of log2, float32 [n, vocab]."""
+    def logits(self, hidden: DeviceHidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Logits in units of log2, float32 [n, vocab].
+
+        Args:
+            room: float32 [n or more, vocab], which the result may be written into.
+        """
         q, scale = hidden.q, hidden.scale
         if self.fused and len(q) <= self.fused_rows:
-            y = self.fused.logits(q, scale)
-        else:
-            y = self.ops.scale_logits(self.gemm.multiply(q, self._head.weights), self._head.scale, scale)
+            return self.fused.logits(q, scale, np.empty((len(q), self.config.vocab), np.float32) if room is None else room[: len(q)])
+        y = self.ops.scale_logits(self.gemm.multiply(q, self._head.weights), self._head.scale, scale)
         logits: NDArray[np.float32] = y.cpu().numpy()
         return logits

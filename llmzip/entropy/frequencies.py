@@ -52,7 +52,7 @@ class Votes(NamedTuple):
     odds: NDArray[np.float32]
 
 
-MOST_ODDS = 255.0  # keeps sums of weights below 2^55, for vocabularies up to 2^16
+MOST_ODDS = 255.0  # keeps sums of weights below 2^63, for vocabularies up to 2^24
 
 
 def no_votes(rows: int) -> Votes:
@@ -85,6 +85,32 @@ def gradients_onto(expected: NDArray[np.int32], shift: int, rows: int) -> Gradie
 def no_gradients(rows: int) -> Gradients:
     """Room for rows that nothing is learned from: no probabilities are summed."""
     return gradients_onto(np.zeros((1, 0), np.int32), 0, rows)
+
+
+class Scratch(NamedTuple):
+    """Room that kernels work in, for one call after another of the same thread. To get it from the system each time would cost as much as they do.
+
+    Attributes:
+        w: weights of a row, uint32 [threads, vocab].
+        added: weights by votes, int64 [threads, symbols]; 0 between calls.
+        raised: sums of blocks of frequencies, int64 [threads, blocks]; 0 between calls.
+    """
+
+    w: NDArray[np.uint32]
+    added: NDArray[np.int64]
+    raised: NDArray[np.int64]
+
+
+BLOCK = 256  # frequencies whose sum is passed over at once
+
+
+def scratch(threads: int, vocab: int, symbols: int) -> Scratch:
+    """Room for so many threads."""
+    return Scratch(
+        np.empty((threads, vocab), np.uint32),
+        np.zeros((threads, symbols), np.int64),
+        np.zeros((threads, symbols // BLOCK + 1), np.int64),
+    )
 
 
 def weights(logits: Logits, bias: NDArray[np.float32], symbols: int) -> tuple[NDArray[np.int64], Integers]:

@@ -45,13 +45,14 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
     coded = rng.integers(0, symbols, n).astype(np.int32)
     coded[0] = votes.symbols[0, 0]
     start, freq = fq.intervals_reference(f, coded)
+    room = fq.scratch(2, vocab, symbols)
     for known in (True, False):
         for at in (start, start + freq - 1, np.zeros(n, np.int64), np.full(n, TOTAL - 1)):
             gradients = fq.gradients_onto(np.zeros((2, vocab), np.int32), shift, len(coded))
             if known:
-                got = (coded, *compiled.intervals(logits, bias, votes, symbols, coded, gradients))
+                got = (coded, *compiled.intervals(logits, bias, votes, symbols, coded, gradients, room))
             else:
-                got = compiled.find(logits, bias, votes, symbols, at, gradients)
+                got = compiled.find(logits, bias, votes, symbols, at, gradients, room)
             found = coded if known else fq.find_reference(f, at)
             for a, b in zip(got, (found, *fq.intervals_reference(f, found)), strict=True):
                 assert (a == b).all()  # type: ignore[attr-defined]
@@ -62,14 +63,16 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
             assert (gradients.voted == voted).all()
 
 
-def test_real_vocabulary_size() -> None:
-    rng = np.random.default_rng(8)
-    logits, bias, votes = rows(7, 3, 49152, 5.0), rows(8, 1, 49152, 1.0)[0], some_votes(rng, 3, 49408)
-    f = fq.frequencies(logits, bias, votes, 49408)
-    coded = np.array([0, 49151, 49152 + 255], dtype=np.int32)
-    want = fq.intervals_reference(f, coded)
-    assert np.array_equal(compiled.intervals(logits, bias, votes, 49408, coded, fq.no_gradients(len(coded))), want)
-    assert np.array_equal(compiled.find(logits, bias, votes, 49408, want[0], fq.no_gradients(len(coded)))[0], coded)
+@pytest.mark.parametrize("vocab", [49152, 262144, 262145])
+def test_real_vocabulary_sizes(vocab: int) -> None:
+    rng, symbols = np.random.default_rng(8), vocab + 256
+    logits, bias, votes = rows(7, 3, vocab, 5.0), rows(8, 1, vocab, 1.0)[0], some_votes(rng, 3, symbols)
+    f = fq.frequencies(logits, bias, votes, symbols)
+    coded = np.array([0, vocab - 1, vocab + 255], dtype=np.int32)
+    want, room = fq.intervals_reference(f, coded), fq.scratch(1, vocab, symbols)
+    for _ in range(2):  # the room can be used again
+        assert np.array_equal(compiled.intervals(logits, bias, votes, symbols, coded, fq.no_gradients(len(coded)), room), want)
+        assert np.array_equal(compiled.find(logits, bias, votes, symbols, want[0], fq.no_gradients(len(coded)), room)[0], coded)
 
 
 def test_ties_and_literal_values() -> None:
@@ -101,16 +104,19 @@ def test_close_to_softmax() -> None:
     assert 0 <= loss.max() < 0.005  # bits a symbol, the straight line included
 
 
+@pytest.mark.parametrize("vocab", [49152, 262144])
 @pytest.mark.parametrize("spread", [0.0, 8.0])
-def test_most_odds_keep_the_total(spread: float) -> None:
+def test_most_odds_keep_the_total(spread: float, vocab: int) -> None:
     """The heaviest votes over the flattest logits: sums stay within 64 bits."""
-    logits = rows(5, 2, 49152, spread)
-    votes = fq.Votes(np.array([1, 1]), np.array([[49407], [0]], np.int32), np.full((2, 1), 1 << 38), np.full(2, fq.MOST_ODDS, np.float32))
-    f = fq.frequencies(logits, np.zeros(49152, np.float32), votes, 49408)
-    assert (f.sum(axis=1) == TOTAL).all()
-    assert f[0, 49407] > 0.99 * TOTAL
-    coded = np.array([49407, 5], np.int32)
-    none = np.zeros(49152, np.float32)
-    assert np.array_equal(
-        compiled.intervals(logits, none, votes, 49408, coded, fq.no_gradients(len(coded))), fq.intervals_reference(f, coded)
+    symbols = vocab + 256
+    logits = rows(5, 2, vocab, spread)
+    votes = fq.Votes(
+        np.array([1, 1]), np.array([[symbols - 1], [0]], np.int32), np.full((2, 1), 1 << 38), np.full(2, fq.MOST_ODDS, np.float32)
     )
+    none = np.zeros(vocab, np.float32)
+    f = fq.frequencies(logits, none, votes, symbols)
+    assert (f.sum(axis=1) == TOTAL).all()
+    assert f[0, symbols - 1] > 0.99 * TOTAL
+    coded = np.array([symbols - 1, 5], np.int32)
+    got = compiled.intervals(logits, none, votes, symbols, coded, fq.no_gradients(len(coded)), fq.scratch(1, vocab, symbols))
+    assert np.array_equal(got, fq.intervals_reference(f, coded))

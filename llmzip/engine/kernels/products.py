@@ -14,6 +14,8 @@ from llmzip.engine.kernels.quads import operand, prepare
 from llmzip.engine.kernels.rows import f32, i32, jit, parallel
 from llmzip.engine.kernels.tiles import tile
 
+_HEAD_BLOCKS = 16  # of outputs whose logits are written together: rows of logits lie far apart, so short runs would cost more
+
 
 @jit
 def some_products(q, sums, w, first, last, out, origin):
@@ -68,13 +70,14 @@ def head_kernel(q, row, w, col, out, parts):
     m, vocab = out.shape
     ready, sums = operand(q), np.empty(q.shape[0], i32)
     prepare(q, ready, sums)
-    blocks = w.shape[0]
+    groups = (w.shape[0] + _HEAD_BLOCKS - 1) // _HEAD_BLOCKS
     for part in nb.prange(parts):
-        acc = np.empty((m, OUTPUTS), i32)
-        for b in range(part * blocks // parts, (part + 1) * blocks // parts):
-            some_products(ready, sums, w, b, b + 1, acc, b)
-            c = col[b * OUTPUTS : min(vocab, (b + 1) * OUTPUTS)]
+        acc = np.empty((m, _HEAD_BLOCKS * OUTPUTS), i32)
+        for group in range(part * groups // parts, (part + 1) * groups // parts):
+            first, last = group * _HEAD_BLOCKS, min((group + 1) * _HEAD_BLOCKS, w.shape[0])
+            some_products(ready, sums, w, first, last, acc, first)
+            c = col[first * OUTPUTS : min(vocab, last * OUTPUTS)]
             for i in range(m):
-                o, r = out[i, b * OUTPUTS :], row[i]
+                o, a, r = out[i, first * OUTPUTS :], acc[i], row[i]
                 for j in range(len(c)):
-                    o[j] = (f32(acc[i, j]) * c[j]) * r
+                    o[j] = (f32(a[j]) * c[j]) * r

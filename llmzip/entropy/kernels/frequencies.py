@@ -7,37 +7,50 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from llmzip.entropy.frequencies import FLOOR, OFFSET, SHIFT, TOTAL
-from llmzip.entropy.kernels.exponential import power_pattern
+from llmzip.entropy.frequencies import BLOCK, FLOOR, OFFSET, SHIFT, TOTAL
+from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
 from llmzip.system.jit import compiled
 
 _jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
 _parallel = compiled(parallel=True)
-_BLOCK = 256
+_COLUMNS = 64
 _U32, _U64 = np.uint32, np.uint64
 _SHIFT64 = np.uint64(SHIFT)
 
 
 @_jit
+def _sums(logits: Any, bias: Any, sums: Any) -> Any:
+    """logits + bias of one row into sums, all float32 [vocab]; returns the largest. Maxima of columns are taken side by side, in vectors."""
+    n = logits.shape[0]
+    whole = n // _COLUMNS * _COLUMNS
+    tops = np.full(_COLUMNS, np.float32(-np.inf))
+    for start in range(0, whole, _COLUMNS):
+        x, b, y = logits[start : start + _COLUMNS], bias[start : start + _COLUMNS], sums[start : start + _COLUMNS]
+        for j in range(_COLUMNS):
+            y[j] = x[j] + b[j]
+            tops[j] = y[j] if y[j] > tops[j] else tops[j]
+    top = tops[0]
+    for j in range(1, _COLUMNS):
+        top = max(top, tops[j])
+    for j in range(whole, n):
+        sums[j] = logits[j] + bias[j]
+        top = max(top, sums[j])
+    return top
+
+
+@_jit
 def weigh(logits: Any, bias: Any, w: Any) -> Any:
     """Weights uint32 [vocab] of one row into w; returns their sum and the first token of largest logit."""
-    n = logits.shape[0]
-    as_float, line = w.view(np.float32), w.view(np.int32)
-    top = logits[0] + bias[0]
-    for j in range(n):
-        y = logits[j] + bias[j]
-        as_float[j] = y
-        top = max(top, y)
+    as_float, as_int = w.view(np.float32), w.view(np.int32)
+    top = _sums(logits, bias, as_float)
     best = 0
     while as_float[best] != top:
         best += 1
-    for j in range(n):
-        line[j] = power_pattern(max(as_float[j] - top, FLOOR), OFFSET)
+    for j in range(w.shape[0]):
+        as_int[j] = np.int32(float_from_bits(power_pattern(max(as_float[j] - top, FLOOR), OFFSET)))
     total = np.int64(0)
-    for j in range(n):
-        v = _U32(np.int32(as_float[j]))
-        w[j] = v
-        total += np.int64(v)
+    for j in range(w.shape[0]):
+        total += np.int64(w[j])
     return total, best
 
 
@@ -107,13 +120,13 @@ def _open(logits: Any, bias: Any, votes: Any, i: Any, symbols: Any, w: Any, adde
 
 
 @_parallel
-def intervals(logits: Any, bias: Any, votes: Any, symbols: Any, coded: Any, start: Any, freq: Any, gradients: Any) -> None:
+def intervals(logits: Any, bias: Any, votes: Any, symbols: Any, coded: Any, start: Any, freq: Any, gradients: Any, room: Any) -> None:
     """See `compiled_frequencies.intervals`; as many threads as `gradients.expected` has parts."""
     n, vocab = logits.shape
     expected, shift, own, vote = gradients
     parts = expected.shape[0]
     for part in nb.prange(parts):
-        w, added = np.empty(vocab, _U32), np.zeros(symbols, np.int64)
+        w, added = room.w[part], room.added[part]
         for i in range(part * n // parts, (part + 1) * n // parts):
             v = votes.symbols[i, : votes.counts[i]]
             r, best = _open(logits, bias, votes, i, symbols, w, added, expected[part], shift)
@@ -137,14 +150,14 @@ def intervals(logits: Any, bias: Any, votes: Any, symbols: Any, coded: Any, star
 
 @_parallel
 def find(
-    logits: Any, bias: Any, votes: Any, symbols: Any, targets: Any, found: Any, start: Any, freq: Any, gradients: Any
+    logits: Any, bias: Any, votes: Any, symbols: Any, targets: Any, found: Any, start: Any, freq: Any, gradients: Any, room: Any
 ) -> None:  # fmt: skip
     """See `compiled_frequencies.find`; as many threads as `gradients.expected` has parts."""
     n, vocab = logits.shape
     expected, shift, own, vote = gradients
     parts = expected.shape[0]
     for part in nb.prange(parts):
-        w, added, raised = np.empty(vocab, _U32), np.zeros(symbols, np.int64), np.zeros(symbols // _BLOCK + 1, np.int64)
+        w, added, raised = room.w[part], room.added[part], room.raised[part]
         for i in range(part * n // parts, (part + 1) * n // parts):
             v = votes.symbols[i, : votes.counts[i]]
             r, best = _open(logits, bias, votes, i, symbols, w, added, expected[part], shift)
@@ -152,15 +165,15 @@ def find(
             for k in range(v.shape[0]):
                 more = _raised(w, added, r, v[k])
                 used += more
-                raised[v[k] // _BLOCK] += more
+                raised[v[k] // BLOCK] += more
             missing = TOTAL - used
-            raised[best // _BLOCK] += missing
+            raised[best // BLOCK] += missing
             target = targets[i]
             low = np.int64(0)
             at = 0
             while True:  # by blocks, then by symbols
-                end = min(at + _BLOCK, symbols)
-                width = _sum(w[min(at, vocab) : min(end, vocab)], r) + (end - at) + raised[at // _BLOCK]
+                end = min(at + BLOCK, symbols)
+                width = _sum(w[min(at, vocab) : min(end, vocab)], r) + (end - at) + raised[at // BLOCK]
                 if target < low + width or end == symbols:
                     break
                 low += width
@@ -173,7 +186,7 @@ def find(
                 at += 1
             found[i], start[i], freq[i] = at, low, mine
             own[i], vote[i] = own_weight(w, at), added[at]
-            raised[best // _BLOCK] = 0
+            raised[best // BLOCK] = 0
             for k in range(v.shape[0]):
                 added[v[k]] = 0
-                raised[v[k] // _BLOCK] = 0
+                raised[v[k] // BLOCK] = 0
