@@ -116,7 +116,7 @@ def test_most_odds_keep_the_total(spread: float, vocab: int) -> None:
     none = np.zeros(vocab, np.float32)
     f = fq.frequencies(logits, none, votes, symbols)
     assert (f.sum(axis=1) == TOTAL).all()
-    assert f[0, symbols - 1] > 0.99 * TOTAL
+    assert f[0, symbols - 1] > 0.95 * TOTAL
     coded = np.array([symbols - 1, 5], np.int32)
     got = compiled.intervals(logits, none, votes, symbols, coded, fq.no_gradients(len(coded)), fq.scratch(1, vocab, symbols))
     assert np.array_equal(got, fq.intervals_reference(f, coded))
