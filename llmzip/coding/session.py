@@ -7,6 +7,7 @@ adapters are updated.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.coding.lanes import LaneLayout
-from llmzip.engine.hidden import HostHidden
+from llmzip.engine.hidden import DeviceHidden, HostHidden
 from llmzip.parameters import AttentionSpan
 
 if TYPE_CHECKING:
     from llmzip.engine.transformer import Transformer
 
 Progress = Callable[[int, int], None]  # called with the number of symbols just coded, and the bytes of bitstream so far
-LOGIT_ROWS = 64  # tokens whose logits are held at once, where no round ends before
+LOGIT_ROWS = 128  # tokens whose logits are held at once, if a step has no more
 
 
 class Direction(Protocol):
@@ -92,20 +93,28 @@ class PredictionSession:
             steps = min(direction.known(step), self._chunk, last - step)
             hidden = transformer.advance(self._inputs(direction.grid[:lanes], step, steps), self._cache)
             rows = np.arange(lanes * steps).reshape(lanes, steps).T  # step order, from lane-major order
-            first = 0
-            while first < steps:
-                some = min(_until_update(direction, step + first, lanes), steps - first)
-                part = hidden.at(np.ascontiguousarray(rows[first : first + some]).reshape(-1))
-                state = part.on_host() if direction.learns else None
-                if len(self._room) < len(part):
-                    self._room = np.empty((len(part), transformer.config.vocab), np.float32)
-                direction.code(step + first, lanes, transformer.logits(part, self._room), state)
-                first += some
-                if direction.learns and (step + first) % direction.round_steps == 0:
-                    direction.update()
+            ahead = max(1, LOGIT_ROWS // lanes)
+            for first in range(0, steps, ahead):
+                some = min(ahead, steps - first)
+                self._code(direction, step + first, lanes, hidden.at(np.ascontiguousarray(rows[first : first + some]).reshape(-1)))
             step += steps
             if progress:
                 progress(lanes * steps, direction.stream_bytes)
+
+    def _code(self, direction: Direction, step: int, lanes: int, hidden: DeviceHidden) -> None:
+        """Code consecutive steps from `step` on, whose states are given in step order. Logits do not depend on updates, so all are made at once."""
+        if len(self._room) < len(hidden):
+            self._room = np.empty((len(hidden), self._transformer.config.vocab), np.float32)
+        logits = self._transformer.logits(hidden, self._room)
+        state = hidden.on_host() if direction.learns else None
+        first, steps = 0, len(hidden) // lanes
+        while first < steps:
+            some = min(_until_update(direction, step + first), steps - first)
+            at = slice(first * lanes, (first + some) * lanes)
+            direction.code(step + first, lanes, logits[at], state.at(at) if state else None)
+            first += some
+            if direction.learns and (step + first) % direction.round_steps == 0:
+                direction.update()
 
     def _inputs(self, grid: NDArray[np.int32], step: int, steps: int) -> NDArray[np.int32]:
         """The tokens before the symbols of `steps` steps, int32 [lanes, steps]."""
@@ -126,6 +135,6 @@ def tokens(transformer: Transformer, symbols: NDArray[np.int32]) -> NDArray[np.i
     return np.where(symbols < config.vocab, symbols, config.bos).astype(np.int32)
 
 
-def _until_update(direction: Direction, step: int, lanes: int) -> int:
+def _until_update(direction: Direction, step: int) -> int:
     """Steps from `step` on to code together."""
-    return direction.round_steps - step % direction.round_steps if direction.learns else max(1, LOGIT_ROWS // lanes)
+    return direction.round_steps - step % direction.round_steps if direction.learns else sys.maxsize
