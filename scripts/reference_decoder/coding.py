@@ -41,7 +41,7 @@ def decode_symbols(record, model, n, lanes, bitstream, trace=None):
     for t in range(k + (e > 0)):
         live = lanes if t < k else e
         q, c = predictor.feed(inputs[:live])
-        logits = predictor.logits(q, c)
+        logits, c = predictor.logits(q, c), predictor.unit(q, c)
         for lane in range(live):
             votes = adapter.votes(q[lane], c[lane])
             coded = frequencies(logits[lane], adapter.biases, votes, alphabet)

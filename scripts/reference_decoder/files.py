@@ -10,19 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from pathlib import Path
 
+import family
 import numpy as np
 import tokenizer
 from predictor import PI
-
-GGUF_NAMES = {
-    "attn_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "ffn_norm": "ffn_norm",
-    "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down", "embed": "token_embd", "norm": "output_norm", "head": "output",
-}  # fmt: skip
-HF_NAMES = {
-    "attn_norm": "input_layernorm", "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj",
-    "o": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm", "gate": "mlp.gate_proj", "up": "mlp.up_proj",
-    "down": "mlp.down_proj", "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head",
-}  # fmt: skip
+from quantised import expand, plain
 
 
 @dataclass
@@ -31,6 +23,7 @@ class Source:
 
     config: dict
     weights: Callable[[str], np.ndarray]
+    factors: dict  # section 9.3
     tokenizer: dict  # section 5.3
     sha256: str = ""  # of a GGUF file
 
@@ -42,12 +35,11 @@ def read_model(path):
 
 
 def read_folder(path):
-    """A folder as on a hub: Llama weights under their usual names."""
+    """A folder as on a hub."""
     settings = json.loads((path / "config.json").read_text("utf-8"))
-    rope = (settings.get("rope_parameters") or {}) | (settings.get("rope_scaling") or {})
-    biases = settings.get("attention_bias") or settings.get("mlp_bias")
-    if settings["model_type"] != "llama" or biases or settings.get("hidden_act", "silu") != "silu":
-        raise ValueError("config.json asks for more than a plain Llama")
+    kind = settings["model_type"].removesuffix("_text")
+    if kind not in family.FAMILIES or settings.get("mlp_bias") or (settings.get("attention_bias") and kind != "qwen2"):
+        raise ValueError("config.json asks for more than is defined")
     heads = settings["num_attention_heads"]
     config = {
         "layers": settings["num_hidden_layers"],
@@ -57,23 +49,51 @@ def read_folder(path):
         "head_dim": settings.get("head_dim") or settings["hidden_size"] // heads,
         "ffn": settings["intermediate_size"],
         "vocab": settings["vocab_size"],
-        "rope_base": float(settings.get("rope_theta") or rope.get("rope_theta") or 10000.0),
         "norm_eps": float(np.float32(settings.get("rms_norm_eps", 1e-5))),
         "bos": first_token(settings.get("bos_token_id"), settings.get("eos_token_id")),
     }
-    config |= divisors(config, rope)
+    members, factors = family.of_folder(kind, settings, config["head_dim"])
+    config |= positions(settings, config["head_dim"]) | family.FEATURES.get(kind, {}) | members
     tensors = {}
     for file in sorted(path.glob("*.safetensors")):
         tensors |= safetensors(file)
     tied = settings.get("tie_word_embeddings") or "lm_head.weight" not in tensors
+    names = family.folder_names(kind)
 
     def weights(name):
         layer, _, part = name.rpartition(".")
         if name == "head" and tied:
             part = "embed"
-        return tensors[(f"model.layers.{layer}." if layer else "") + f"{HF_NAMES[part]}.weight"]()
+        last = "bias" if part.endswith("_bias") else "weight"
+        w = tensors[(f"model.layers.{layer}." if layer else "") + f"{names[part.removesuffix('_bias')]}.{last}"]()
+        if kind == "gemma3" and w.ndim == 1:
+            w = w + np.float32(1)
+        return rows_of(part, names, config, w)
 
-    return Source(config, weights, tokenizer.of_folder(path, config["vocab"]))
+    return Source(config, weights, factors, tokenizer.of_folder(path, config["vocab"]))
+
+
+def rows_of(part, names, config, w):
+    """The rows of a tensor that are a part, of those that share it."""
+    h = config["head_dim"]
+    sizes = {"q": config["heads"] * h, "k": config["kv_heads"] * h, "v": config["kv_heads"] * h, "gate": config["ffn"], "up": config["ffn"]}
+    beside = [other for other in sizes if names[other] == names.get(part)]
+    if len(beside) < 2:
+        return w
+    first = sum(sizes[other] for other in beside[: beside.index(part)])
+    return w[first : first + sizes[part]]
+
+
+def positions(settings, h):
+    """Section 9.4: how positions are rotated, as a part of a configuration."""
+    rope = (settings.get("rope_parameters") or {}) | (settings.get("rope_scaling") or {})
+    windowed = settings.get("rope_local_base_freq")
+    if "full_attention" in rope:
+        rope, windowed = rope["full_attention"], rope["sliding_attention"]["rope_theta"]
+    found = {"rope_base": float(settings.get("rope_theta") or rope.get("rope_theta") or 10000.0)}
+    if windowed:
+        found["window_rope_base"] = float(windowed)
+    return found | divisors(found["rope_base"], h, rope)
 
 
 def first_token(*numbers):
@@ -81,9 +101,9 @@ def first_token(*numbers):
     return next(n[0] if isinstance(n, list) else n for n in numbers if n is not None)
 
 
-def divisors(config, rope):
+def divisors(base, h, rope):
     """Section 9.4: scaled positions, as a part of a configuration."""
-    kind, h = rope.get("rope_type", rope.get("type", "default")), config["head_dim"]
+    kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
         return {}
     if kind == "linear":
@@ -95,7 +115,7 @@ def divisors(config, rope):
     with localcontext() as context:
         context.prec = 90
         for i in range(h // 2):
-            t = Decimal(rope["original_max_position_embeddings"]) / (2 * PI * Decimal(config["rope_base"]) ** (Decimal(2 * i) / Decimal(h)))
+            t = Decimal(rope["original_max_position_embeddings"]) / (2 * PI * Decimal(base) ** (Decimal(2 * i) / Decimal(h)))
             k = min(max((t - a) / (b - a), Decimal(0)), Decimal(1))
             found.append(float(np.float32(float(1 / ((1 - k) / f + k)))))
     return {"rope_divisors": found}
@@ -120,20 +140,15 @@ def mapped(path):
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def plain(kind, data, offset, count):
-    """`count` elements of a plain type, as float32."""
-    if kind == "BF16":
-        return (np.frombuffer(data, "<u2", count, offset).astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(data, {"F32": "<f4", "F16": "<f2"}[kind], count, offset).astype(np.float32)
-
-
 def read_gguf(path):
     """A GGUF file."""
     data = mapped(path)
     metadata, tensors = gguf_header(data)
-    setting = {key.removeprefix("llama."): value for key, value in metadata.items()}
-    if metadata["general.architecture"] != "llama" or setting.get("rope.scaling.type", "none") != "none":
-        raise ValueError("not a plain Llama")
+    kind = metadata["general.architecture"]
+    setting = {key.removeprefix(f"{kind}."): value for key, value in metadata.items()}
+    scaled = setting.get("rope.scaling.type", "none") != "none"
+    if kind not in family.FAMILIES or kind == "mistral" or (scaled and kind != "gemma3"):
+        raise ValueError("it is of a family, or scales positions in a way, that is not defined")
     heads = setting["attention.head_count"]
     config = {
         "layers": setting["block_count"],
@@ -147,22 +162,29 @@ def read_gguf(path):
         "norm_eps": setting.get("attention.layer_norm_rms_epsilon", float(np.float32(1e-5))),
         "bos": first_token(metadata.get("tokenizer.ggml.bos_token_id"), metadata.get("tokenizer.ggml.eos_token_id")),
     }
+    members, factors = family.of_gguf(kind, setting, config["head_dim"])
+    config |= family.FEATURES.get(kind, {}) | members
+    names = family.gguf_names(kind)
+
+    def stored(name):
+        shape, number, offset = tensors[name]
+        return expand(number, data, offset, math.prod(shape)).reshape(shape)
+
     if "rope_freqs.weight" in tensors:
-        shape, kind, offset = tensors["rope_freqs.weight"]
-        config["rope_divisors"] = [float(x) for x in expand(kind, data, offset, math.prod(shape))]
+        config["rope_divisors"] = [float(x) for x in stored("rope_freqs.weight")]
 
     def weights(name):
         layer, _, part = name.rpartition(".")
-        stored = (f"blk.{layer}." if layer else "") + f"{GGUF_NAMES[part]}.weight"
-        if name == "head" and stored not in tensors:
+        bare = part.removesuffix("_bias")
+        where = (f"blk.{layer}." if layer else "") + f"{names[bare]}.{'weight' if part == bare else 'bias'}"
+        if name == "head" and where not in tensors:
             return weights("embed")
-        shape, kind, offset = tensors[stored]
-        w = expand(kind, data, offset, math.prod(shape)).reshape(shape)
-        if part in ("q", "k"):  # from pairs (2i, 2i + 1) of a head to pairs (i, i + h/2)
-            w = w.reshape(-1, config["head_dim"] // 2, 2, config["width"]).swapaxes(1, 2).reshape(shape)
+        w = rows_of(part, names, config, stored(where))
+        if kind in family.INTERLEAVED and bare in ("q", "k"):  # from pairs (2i, 2i + 1) of a head to pairs (i, i + h/2)
+            w = w.reshape(-1, config["head_dim"] // 2, 2, math.prod(w.shape[1:])).swapaxes(1, 2).reshape(w.shape)
         return w
 
-    return Source(config, weights, tokenizer.of_gguf(metadata), hashlib.sha256(data).hexdigest())
+    return Source(config, weights, factors, tokenizer.of_gguf(metadata), hashlib.sha256(data).hexdigest())
 
 
 def gguf_header(data):
@@ -205,17 +227,3 @@ def gguf_header(data):
     alignment = metadata.get("general.alignment", 32)
     start = -(-at // alignment) * alignment
     return metadata, {name: (shape, kind, start + offset) for name, (shape, kind, offset) in found.items()}
-
-
-def expand(kind, data, offset, count):
-    """The elements of a tensor of a GGUF file, as float32."""
-    if kind in (0, 1, 30):
-        return plain({0: "F32", 1: "F16", 30: "BF16"}[kind], data, offset, count)
-    if kind == 3:  # Q4_1: of 32 weights scale, minimum, and 16 bytes: low halves, then high halves
-        blocks = np.frombuffer(data, [("scale", "<f2"), ("minimum", "<f2"), ("numbers", "u1", 16)], count // 32, offset)
-        numbers = np.concatenate([blocks["numbers"] & 15, blocks["numbers"] >> 4], axis=1).astype(np.float32)
-        return blocks["scale"].astype(np.float32)[:, None] * numbers + blocks["minimum"].astype(np.float32)[:, None]
-    if kind == 8:  # Q8_0: of 32 weights scale and 32 signed bytes
-        blocks = np.frombuffer(data, [("scale", "<f2"), ("numbers", "i1", 32)], count // 32, offset)
-        return blocks["numbers"].astype(np.float32) * blocks["scale"].astype(np.float32)[:, None]
-    raise ValueError(f"tensors of type {kind}")

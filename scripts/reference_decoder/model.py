@@ -26,6 +26,7 @@ class Model:
     config: dict  # section 7.1
     matrices: dict  # section 7.2, by name
     scales: dict  # float32, by the name of the matrix
+    vectors: dict  # float32 gains and biases, by name
     digest: bytes  # section 7.3, all 32 bytes
     tokenizer_parts: dict  # section 5.3
 
@@ -49,13 +50,16 @@ def converted(source, chosen):
     """The integer model of a source."""
     config = source.config | (REGISTERED if source.sha256 == REGISTERED_FILE else {}) | chosen
     check(config)
-    tensors = integer_tensors(config, source.weights)
-    if not all((t > 0).all() and (t <= 16).all() for t in tensors.values() if t.dtype == np.float32):
-        raise ValueError("its scales are not within the bounds of section 7.2")
+    tensors = integer_tensors(config, source.weights, source.factors)
+    floats = {name: t for name, t in tensors.items() if t.dtype == np.float32}
+    scales = {name.removesuffix(".scale"): t for name, t in floats.items() if name.endswith(".scale")}
+    vectors = {name: t for name, t in floats.items() if not name.endswith(".scale")}
+    small = all((abs(t) <= 2**16).all() for t in vectors.values())
+    if not small or not all((t > 0).all() and (t <= 16).all() for t in scales.values()):
+        raise ValueError("its scales, gains or biases are not within the bounds of section 7.2")
     digest = model_digest(config, tensors)
     matrices = {name: t.astype(np.float32) for name, t in tensors.items() if t.dtype != np.float32}
-    scales = {name.removesuffix(".scale"): t for name, t in tensors.items() if t.dtype == np.float32}
-    return Model(config, matrices, scales, digest, source.tokenizer)
+    return Model(config, matrices, scales, vectors, digest, source.tokenizer)
 
 
 def check(config):
@@ -67,7 +71,8 @@ def check(config):
     good = good and all(c[name] % 4 == 0 for name in ("width", "head_dim", "ffn"))
     good = good and 1 < c["rope_base"] < float("inf") and 0 < c["norm_eps"] < 1
     slower = c.get("rope_divisors", [1] * (c["head_dim"] // 2))
-    good = good and len(slower) == c["head_dim"] // 2 and all(1 <= d <= 1024 for d in slower)
+    good = good and len(slower) == c["head_dim"] // 2 and all(d == 0 or 1 <= d <= 1024 for d in slower)
+    good = good and len(c.get("layer_windows", [0] * c["layers"])) == c["layers"] and c.get("window_rope_base", 2) > 1
     tokens = [c["bos"], *c.get("opening", [])]
     if not good or len(tokens) > 65 or not all(0 <= t < c["vocab"] for t in tokens):
         raise ValueError("its configuration is not within the bounds of section 7.1")

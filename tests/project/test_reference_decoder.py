@@ -25,13 +25,13 @@ from llmzip.archive.summary import summarise
 from llmzip.cli import main as llmzip_command
 from llmzip.message.message_codec import MessageCodec
 from llmzip.models import store
-from llmzip.models.convert import IntegerModel
+from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
 from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
 from scripts import bad_archives, float_reference, make_golden
-from tests.support import tiny
+from tests.support import families, tiny
 from tests.support.codecs import ROOT, TEXT
 from tests.support.tiny_gguf import write_gguf
 
@@ -75,6 +75,21 @@ def test_golden_archives(tiny_folder: Path) -> None:
     expected |= {name: CLASSES[case.error] for name, case in refused.items()}
     for name in TINY:
         assert results[name][0] == expected[name], name
+
+
+@pytest.mark.parametrize(("name", "window"), [*((name, None) for name in families.FAMILIES), ("mistral", 700), ("gemma3", 700)])
+def test_families(name: str, window: int | None, tmp_path: Path) -> None:
+    """Windows of layers within that of the archive, or larger; two lanes, and all that learns."""
+    folder = families.write(tmp_path / "model", families.checkpoint(name, outliers=True))
+    if window:
+        families.change(folder, {"sliding_window": window})
+    text = TEXT[:3000] if window else TEXT[:800]
+    model = convert(load_float_model(folder))
+    adapter = AdapterParameters(20, BiasParameters(46, 3), NeighbourParameters(9, 60))
+    archive = make_golden.codec_of("local:family", model, level=1, lanes=2, adapter=adapter).compress(text)
+    result, rows = decode(folder, {"it": archive})["it"]
+    assert result == text.hex()
+    assert len(rows) > (2 * LEVELS[1].span.window if window else 200)
 
 
 def test_golden_archive_with_an_opening(tiny_folder: Path) -> None:
