@@ -13,6 +13,7 @@ import hashlib
 import json
 import lzma
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyppmd
@@ -66,6 +67,10 @@ class Floats:
         return float(bits.sum()) / 8
 
 
+def _archive(data: bytes, model: str) -> float:
+    return len(llmzip.compress(data, model=model))
+
+
 def main() -> None:
     """Prints a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,8 +89,8 @@ def main() -> None:
         key = hashlib.sha256(data).hexdigest()[:16]
         row = []
         for name in args.model:
-            s = kept.get(f"S {name} {key}", lambda name=name: floats[name].size(data))  # type: ignore[misc]
-            archive = kept.get(f"{name} {key}", lambda name=name: len(llmzip.compress(data, model=name)))  # type: ignore[misc]
+            s = kept.get(f"S {name} {key}", partial(floats[name].size, data))
+            archive = kept.get(f"{name} {key}", partial(_archive, data, name))
             row += [f"{s:,.0f}", f"{archive:,.0f}", f"{archive / s:.3f}"]
         others = [f"{size(data):,}" for size in OTHERS.values()]
         print(f"| {path.stem} | {len(data):,} | " + " | ".join([*row, *others]) + " |", flush=True)
