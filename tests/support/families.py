@@ -72,12 +72,15 @@ FAMILIES = {
 
 
 @torch.inference_mode()
-def checkpoint(name: str, outliers: bool = False) -> Any:
-    """A model of transformers with random weights. With `outliers`, some channels of queries and keys, and of their biases, are large."""
+def checkpoint(name: str, outliers: bool = False, **values: Any) -> Any:
+    """A model of transformers with random weights. With `outliers`, some channels of queries and keys, and of their biases, are large.
+
+    `values` of the configuration go before those of the family.
+    """
     import transformers
 
     family = FAMILIES[name]
-    config = getattr(transformers, f"{family.name}Config")(**_COMMON | family.values)
+    config = getattr(transformers, f"{family.name}Config")(**_COMMON | family.values | values)
     torch.manual_seed(7)
     make: Any = transformers.AutoModelForCausalLM.from_config
     model = make(config, attn_implementation="eager").float().eval()
