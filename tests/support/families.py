@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Family:
         name: of the configuration's class in transformers, without "Config".
         values: of the configuration, beside those that all have.
         forgotten: what a forward pass could forget, as changes of `ModelConfig` and of `Factors`, which are told apart by their names.
-        post_gain: of norms whose names begin with "post": small where they follow a block, so that what it adds is small next to the stream.
+        post_gain: of norms whose names begin with "post", twice that after feed-forward: small where they follow a block, so that it adds little to the stream.
     """
 
     name: str
@@ -46,7 +47,7 @@ _LLAMA3 = _rope(1000.0, rope_type="llama3", factor=4.0, low_freq_factor=1.0, hig
 _GEMMA_ROPE = {
     "rope_parameters": {
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
-        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0},
+        "full_attention": {"rope_type": "linear", "factor": 16.0, "rope_theta": 100.0},
     }
 }
 
@@ -61,7 +62,7 @@ FAMILIES = {
     "qwen2": Family("Qwen2", _SLIDING | _rope(), (_NO_WINDOWS, {"qkv_bias": False})),
     "qwen3": Family("Qwen3", {"head_dim": HEAD_DIM} | _rope(), (_OTHER_BASE, {"head_norm": ""})),
     "gemma3": Family(
-        "Gemma3Text", {"head_dim": 32, "sliding_window": WINDOW, "query_pre_attn_scalar": 4, "num_hidden_layers": 7} | _GEMMA_ROPE,
+        "Gemma3Text", {"head_dim": 32, "sliding_window": WINDOW, "query_pre_attn_scalar": 12, "num_hidden_layers": 7} | _GEMMA_ROPE,
         (
             _NO_WINDOWS, {"rope_divisors": ()}, {"window_rope_base": 10000.0}, {"head_norm": ""}, {"activation": "silu"}, {"post_norm": False},
             {"embed": 1.0}, {"score": 1.0},
@@ -90,17 +91,19 @@ def checkpoint(name: str, outliers: bool = False, **values: Any) -> Any:
     torch.manual_seed(7)
     make: Any = transformers.AutoModelForCausalLM.from_config
     model = make(config, attn_implementation="eager").float().eval()
-    for key, weights in model.state_dict().items():
-        _fill(key, weights, gain_offset=1.0 if name == "gemma3" else 0.0, post_gain=family.post_gain)
-        if outliers and any(f"self_attn.{part}" in key for part in ("q_proj", "k_proj", "qkv_proj", "q_norm", "k_norm")):
-            _exaggerate(key, weights)
+    tensors, gain_offset = model.state_dict(), 1.0 if name == "gemma3" else 0.0
+    normed = any("q_norm" in key for key in tensors)  # of what is normed after it, the gain counts
+    for key, weights in tensors.items():
+        _fill(key, weights, gain_offset, family.post_gain)
+        if outliers and any(f"self_attn.{part}" in key for part in (("q_norm", "k_norm") if normed else ("q_proj", "k_proj", "qkv_proj"))):
+            _exaggerate(key, weights, family.values.get("head_dim", HEAD_DIM), gain_offset if normed else 0.0)
     return model
 
 
 def _fill(key: str, weights: torch.Tensor, gain_offset: float, post_gain: float) -> None:
     r = torch.randn(weights.shape)
     if key.endswith("norm.weight"):
-        gains = (0.4 * r).exp() * (post_gain if "post_" in key else 1.0)
+        gains = (0.4 * r).exp() * (post_gain * (2 if "post_feed" in key else 1) if "post_" in key else 1.0)
         weights.copy_(gains - gain_offset)
     elif key.endswith("bias"):
         weights.copy_(0.5 * r)
@@ -112,16 +115,16 @@ def _fill(key: str, weights: torch.Tensor, gain_offset: float, post_gain: float)
         weights.copy_(r / weights.shape[-1] ** 0.5)
 
 
-def _exaggerate(key: str, weights: torch.Tensor) -> None:
+def _exaggerate(key: str, weights: torch.Tensor, size: int, gain_offset: float) -> None:
     """Make the slowest pair of the first head large in keys, and small in queries: a bias of keys is then nearly the same for all of them."""
-    slowest = [HEAD_DIM // 2 - 1, HEAD_DIM - 1]
+    slowest = [size // 2 - 1, size - 1]
     if "qkv_proj" in key:
-        weights[slowest] *= 0.3
-        weights[[HEADS * HEAD_DIM + i for i in slowest]] *= 12.0
+        weights[slowest] *= 0.1
+        weights[[HEADS * size + i for i in slowest]] *= 20.0
     elif key.endswith("k_proj.bias"):
-        weights[slowest] = torch.tensor([60.0, -40.0])
+        weights[slowest] = torch.tensor([100.0, -80.0])
     else:
-        weights[slowest] *= 12.0 if ".k_" in key else 0.3
+        weights[slowest] = (weights[slowest] + gain_offset) * (20.0 if ".k_" in key else 0.1) - gain_offset
 
 
 def write(folder: Path, model: Any) -> Path:
@@ -130,6 +133,12 @@ def write(folder: Path, model: Any) -> Path:
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder)
     return folder
+
+
+def change(folder: Path, values: dict[str, Any]) -> None:
+    """Change the configuration in a folder."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), "utf-8")
 
 
 @torch.inference_mode()
