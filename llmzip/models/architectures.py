@@ -6,7 +6,7 @@ Readers of files, conversion and engine know no families. A new family that comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,7 @@ class Architecture:
         gain_offset: what is added to the gains of norms in folders.
         interleaved: Whether rows of queries and keys are interleaved in GGUF files.
         strict: Whether folders must state what has a default elsewhere.
+        tied: Whether the head is the embedding in folders that do not say it.
     """
 
     features: Mapping[str, Any]
@@ -78,13 +79,18 @@ class Architecture:
     gain_offset: float = 0.0
     interleaved: bool = False
     strict: bool = True
+    tied: bool = False
 
 
-def _windows_by_type(c: Values, default: list[str] | None = None) -> dict[str, Any]:
+def _check_types(types: Sequence[str], *known: str) -> None:
+    if others := sorted(set(types) - set(known)):
+        raise ModelFormatError(f"layer_types holds {quoted(others[0])}, which llmzip does not support here; use another model")
+
+
+def _windows_by_type(c: Values, default: list[str]) -> dict[str, Any]:
     """Windows of layers from `layer_types` and `sliding_window`."""
-    types = c.get("layer_types") or default or []
-    if not set(types) <= {"full_attention", "sliding_attention"}:
-        raise ModelFormatError(f"layer_types holds {quoted(sorted(set(types)))}, which llmzip does not support; use another model")
+    types = c.get("layer_types") or default
+    _check_types(types, "full_attention", "sliding_attention")
     if "sliding_attention" not in types:
         return {}
     return {"layer_windows": tuple(int(c["sliding_window"]) if t == "sliding_attention" else 0 for t in types)}
@@ -95,19 +101,27 @@ def _mistral(c: Values) -> Said:
     return ({"layer_windows": (int(window),) * int(c["num_hidden_layers"])} if window else {}), Factors()
 
 
-def _qwen(c: Values) -> Said:
+def _windows_if_used(c: Values, sees_all: Callable[[int], bool]) -> dict[str, Any]:
+    """Windows of layers; where there are no `layer_types`, `sees_all` says which layers have none."""
     if not c.get("use_sliding_window"):
-        return {}, Factors()
-    layers, full = int(c["num_hidden_layers"]), int(c["max_window_layers"])
-    return _windows_by_type(c, ["full_attention" if i < full else "sliding_attention" for i in range(layers)]), Factors()
+        _check_types(c.get("layer_types") or [], "full_attention")
+        return {}
+    return _windows_by_type(c, ["full_attention" if sees_all(i) else "sliding_attention" for i in range(int(c["num_hidden_layers"]))])
+
+
+def _qwen(c: Values) -> Said:
+    return _windows_if_used(c, lambda i: i < int(c["max_window_layers"])), Factors()
 
 
 def _smollm3(c: Values) -> Said:
-    turns = c.get("no_rope_layers")
+    turns, layers = c.get("no_rope_layers"), int(c["num_hidden_layers"])
     if turns is None:
         step = int(c["no_rope_layer_interval"])
-        turns = [int((i + 1) % step != 0) for i in range(int(c["num_hidden_layers"]))]
-    return {"unrotated_layers": tuple(i for i, turn in enumerate(turns) if not turn)} | _qwen(c)[0], Factors()
+        turns = [int((i + 1) % step != 0) for i in range(layers)]
+    if len(turns) != layers:
+        raise ModelFormatError(f"no_rope_layers has {len(turns)} entries for {layers} layers; the file is damaged")
+    windows = _windows_if_used(c, lambda i: bool(turns[i]))
+    return {"unrotated_layers": tuple(i for i, turn in enumerate(turns) if not turn)} | windows, Factors()
 
 
 def _gemma_factors(width: int, head_dim: int, scalar: float) -> Factors:
@@ -115,6 +129,8 @@ def _gemma_factors(width: int, head_dim: int, scalar: float) -> Factors:
 
 
 def _gemma(c: Values) -> Said:
+    if not c.get("rope_local_base_freq") and "sliding_attention" not in (c.get("rope_parameters") or {}):
+        raise KeyError("rope_local_base_freq")
     step = int(c.get("sliding_window_pattern") or c.get("_sliding_window_pattern") or 6)
     default = ["sliding_attention" if (i + 1) % step else "full_attention" for i in range(int(c["num_hidden_layers"]))]
     return _windows_by_type(c, default), _gemma_factors(int(c["hidden_size"]), int(c["head_dim"]), float(c["query_pre_attn_scalar"]))
@@ -125,7 +141,7 @@ def _gemma_gguf(c: Values) -> Said:
     if layers == 62:
         raise ModelFormatError("the file does not say how the largest Gemma 3 scales attention; use its folder with safetensors")
     windows = tuple(window if (i + 1) % 6 else 0 for i in range(layers))
-    fields: dict[str, Any] = {"layer_windows": windows, "window_rope_base": 10000.0}
+    fields: dict[str, Any] = {"layer_windows": windows, "window_rope_base": float(c.get("rope.freq_base_swa", 10000.0))}
     if c.get("rope.scaling.type", "none") == "linear":
         fields["rope_divisors"] = (float32(c["rope.scaling.factor"]),) * (head_dim // 2)
     elif c.get("rope.scaling.factor", 1.0) != 1.0:
@@ -134,8 +150,8 @@ def _gemma_gguf(c: Values) -> Said:
 
 
 def _granite_factors(c: Values, head_dim: int, embed: str, residual: str, score: str, logits: str) -> Factors:
-    score_factor = float(c[score]) * head_dim**0.5
-    return Factors(float32(c[embed]), float32(c[residual]), float32(score_factor), float32(1 / float(c[logits])))
+    by = {name: float32(c[name]) for name in (embed, residual, score, logits)}  # GGUF files have no more digits
+    return Factors(by[embed], by[residual], float32(by[score] * head_dim**0.5), float32(1 / by[logits]))
 
 
 def _granite(c: Values) -> Said:
@@ -171,16 +187,17 @@ _FUSED = {
     "up": "mlp.gate_up_proj",
 }
 _FUSED_GGUF = {"q": "attn_qkv", "k": "attn_qkv", "v": "attn_qkv", "gate": "ffn_up", "up": "ffn_up"}
-_FULL = {"use_sliding_window": False}
+# What the library has of its own since, beside the code that it was first published with.
+_PHI3_CODE = {"auto_map": {"AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}}
 
 ARCHITECTURES = [
     Architecture({}, Source("llama", _FOLDER), Source("llama", _GGUF), interleaved=True, strict=False),
     Architecture({}, Source("mistral", _FOLDER, names("sliding_window"), read=_mistral), None),
     Architecture(
         {}, Source("smollm3", _FOLDER, _SLIDING | names("no_rope_layers no_rope_layer_interval"), read=_smollm3),
-        Source("smollm3", _GGUF, read=_every_fourth_unrotated), interleaved=True,
+        Source("smollm3", _GGUF, read=_every_fourth_unrotated), interleaved=True, tied=True,
     ),
-    Architecture(_BIASED, Source("qwen2", _FOLDER, _SLIDING, {"attention_bias": True}, read=_qwen), Source("qwen2", _GGUF)),
+    Architecture(_BIASED, Source("qwen2", _FOLDER, _SLIDING, {"attention_bias": True, "use_mrope": False}, read=_qwen), Source("qwen2", _GGUF)),
     Architecture(_PLAIN | {"head_norm": "head"}, Source("qwen3", _FOLDER, _SLIDING, read=_qwen), Source("qwen3", _GGUF)),
     Architecture(
         _GEMMA,
@@ -189,14 +206,15 @@ ARCHITECTURES = [
             names("sliding_window layer_types sliding_window_pattern _sliding_window_pattern query_pre_attn_scalar rope_local_base_freq"),
             {"hidden_activation": "gelu_pytorch_tanh", "hidden_act": "gelu_pytorch_tanh", "use_bidirectional_attention": False}, read=_gemma,
         ),
-        Source("gemma3", _GGUF, names("attention.sliding_window rope.scaling.type rope.scaling.factor"), read=_gemma_gguf), gain_offset=1.0,
+        Source("gemma3", _GGUF, names("attention.sliding_window rope.freq_base_swa rope.scaling.type rope.scaling.factor"), read=_gemma_gguf),
+        gain_offset=1.0, tied=True,
     ),
     Architecture(
         {}, Source("granite", _FOLDER, names("embedding_multiplier attention_multiplier residual_multiplier logits_scaling"), read=_granite),
         Source("granite", _GGUF, names("embedding_scale residual_scale attention.scale logit_scale"), read=_granite_gguf), interleaved=True,
     ),
     Architecture(
-        {}, Source("phi3", _FOLDER | _FUSED, names("sliding_window"), {}, names("original_max_position_embeddings"), _mistral),
+        {}, Source("phi3", _FOLDER | _FUSED, names("sliding_window"), _PHI3_CODE, names("original_max_position_embeddings"), _mistral),
         Source("phi3", _GGUF | _FUSED_GGUF, names("attention.sliding_window"), read=_phi3_gguf),
     ),
     Architecture(_POST_NORMED, Source("olmo2", _FOLDER | _NORMED_AFTER), Source("olmo2", _GGUF)),

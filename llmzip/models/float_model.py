@@ -7,8 +7,9 @@ of queries and keys are ordered for the rotation of pairs (i, i + head_dim/2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,20 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Factors:
-    """Numbers that a model multiplies by, float32 values. Conversion takes them into the weights."""
+    """Numbers that a model multiplies by, float32 values. Conversion takes them into the weights.
+
+    Raises:
+        ValueError: one is not positive, or has no end.
+    """
 
     embed: float = 1.0  # of the embedding
     residual: float = 1.0  # of what attention and feed-forward add to the residual stream
     score: float = 1.0  # of attention's scores, beside 1 / sqrt(head_dim)
     logits: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(0 < x < math.inf for x in astuple(self)):
+            raise ValueError("a factor of the model is not a positive number")
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,6 @@ def finite(name: str, tensor: Float) -> Float:
 
 
 def float32(value: Any) -> float:
-    """Rounded to float32."""
+    """Rounded to float32. Raises TypeError or ValueError if this is no number."""
     with np.errstate(over="ignore"):
-        return float(np.float32(value))
+        return float(np.float32(float(value)))

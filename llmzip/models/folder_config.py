@@ -65,7 +65,7 @@ def _positions(raw: dict[str, Any], family: Architecture) -> dict[str, Any]:
                 f"{_ROPE} scales the positions of layers with a window, which llmzip does not support; use another model"
             )
         windowed = float(local["rope_theta"])
-    base = raw.get("rope_theta") or rope.get("rope_theta") or (None if family.strict else 10000.0)
+    base = rope.get("rope_theta") or raw.get("rope_theta") or (None if family.strict else 10000.0)
     if base is None:
         raise KeyError("rope_theta")
     divisors = rotary.divisors(_ROPE, rope, float(base), _head_dim(raw))

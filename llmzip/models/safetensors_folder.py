@@ -38,7 +38,7 @@ def load(path: Path) -> FloatModel:
                     where[stored], found[stored] = file, tuple(f.get_slice(stored).get_shape())
     except (OSError, SafetensorError) as e:
         raise ModelFormatError(f"{path} holds a damaged safetensors file ({quoted(e)}); fetch it again") from e
-    layout = Layout(config, family.folder.tensors, "model.layers.{}.", tied=bool(raw.get("tie_word_embeddings")))
+    layout = Layout(config, family.folder.tensors, "model.layers.{}.", tied=bool(raw.get("tie_word_embeddings", family.tied)))
     missing = f"{path} has no tensor {{}}; a safetensors file is missing"
     buffers = {name for name in found if name.endswith(".rotary_emb.inv_freq")}  # older versions of transformers save them
     check_no_others(str(path), found, layout.known | buffers)

@@ -23,7 +23,7 @@ HF_USED = names("""
 # How a model was trained, how it generates, and what libraries note down.
 HF_IGNORED = names("""
     _attn_implementation _attn_implementation_autoset _name_or_path architectures attention_dropout attn_pdrop bad_words_ids
-    begin_suppress_tokens chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample
+    begin_suppress_tokens cache_implementation chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample
     dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task
     forced_bos_token_id forced_eos_token_id hidden_dropout id2label initializer_range is_decoder is_llama_config label2id
     length_penalty max_length max_position_embeddings min_length no_repeat_ngram_size num_beam_groups num_beams num_labels

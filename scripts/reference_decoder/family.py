@@ -30,6 +30,7 @@ FEATURES = {  # members of the configuration that all models of a family have
 }
 FAMILIES = ("llama", "mistral", "smollm3", "qwen2", "qwen3", "gemma3", "granite", "phi3", "olmo2")
 INTERLEAVED = ("llama", "smollm3", "granite")  # in GGUF files
+TIED = ("gemma3", "smollm3")  # in folders that do not say it
 NO_FACTORS = {"embed": 1.0, "residual": 1.0, "score": 1.0, "logits": 1.0}
 
 
@@ -58,14 +59,14 @@ def of_folder(family, settings, h):
     types, members, factors = settings.get("layer_types"), {}, dict(NO_FACTORS)
     if family in ("mistral", "phi3") and window:
         members = windows(["sliding_attention"] * layers, window)
-    if family in ("qwen2", "qwen3", "smollm3") and settings.get("use_sliding_window"):
-        whole = settings["max_window_layers"]
-        members = windows(types or ["full_attention"] * whole + ["sliding_attention"] * (layers - whole), window)
+    seeing_all = [i < settings.get("max_window_layers", 0) for i in range(layers)]
     if family == "smollm3":
         step = settings.get("no_rope_layer_interval")
-        turning = settings.get("no_rope_layers") or [(i + 1) % step != 0 for i in range(layers)]
-        still = [i for i, turns in enumerate(turning) if not turns]
+        seeing_all = settings.get("no_rope_layers") or [(i + 1) % step != 0 for i in range(layers)]
+        still = [i for i, turns in enumerate(seeing_all) if not turns]
         members |= {"unrotated_layers": still} if still else {}
+    if family in ("qwen2", "qwen3", "smollm3") and settings.get("use_sliding_window"):
+        members |= windows(types or ["full_attention" if whole else "sliding_attention" for whole in seeing_all], window)
     if family == "gemma3":
         step = settings.get("sliding_window_pattern") or settings.get("_sliding_window_pattern") or 6
         members = windows(types or gemma_types(layers, step), window)
@@ -84,7 +85,7 @@ def of_gguf(family, setting, h):
     if family == "phi3" and window:
         members = windows(["sliding_attention"] * layers, window)
     if family == "gemma3":
-        members = windows(gemma_types(layers, 6), window) | {"window_rope_base": 10000.0}
+        members = windows(gemma_types(layers, 6), window) | {"window_rope_base": float(setting.get("rope.freq_base_swa", 10000.0))}
         factors |= gemma_factors(setting["embedding_length"], h, h)
         if setting.get("rope.scaling.type") == "linear":
             members["rope_divisors"] = [float(np.float32(setting["rope.scaling.factor"]))] * (h // 2)
@@ -106,5 +107,5 @@ def gemma_factors(width, h, scalar):
 
 def granite_factors(multipliers, h):
     """Factors of Granite."""
-    embed, residual, score, logits = multipliers
+    embed, residual, score, logits = (float(np.float32(x)) for x in multipliers)
     return {"embed": embed, "residual": residual, "score": score * math.sqrt(h), "logits": 1 / logits}

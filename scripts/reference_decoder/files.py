@@ -57,7 +57,7 @@ def read_folder(path):
     tensors = {}
     for file in sorted(path.glob("*.safetensors")):
         tensors |= safetensors(file)
-    tied = settings.get("tie_word_embeddings") or "lm_head.weight" not in tensors
+    tied = settings.get("tie_word_embeddings", kind in family.TIED) or "lm_head.weight" not in tensors
     names = family.folder_names(kind)
 
     def weights(name):
@@ -90,7 +90,7 @@ def positions(settings, h):
     windowed = settings.get("rope_local_base_freq")
     if "full_attention" in rope:
         rope, windowed = rope["full_attention"], rope["sliding_attention"]["rope_theta"]
-    found = {"rope_base": float(settings.get("rope_theta") or rope.get("rope_theta") or 10000.0)}
+    found = {"rope_base": float(rope.get("rope_theta") or settings.get("rope_theta") or 10000.0)}
     if windowed:
         found["window_rope_base"] = float(windowed)
     return found | divisors(found["rope_base"], h, rope)

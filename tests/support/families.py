@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tests.support import tiny
 
@@ -18,7 +19,7 @@ _COMMON: dict[str, Any] = {
     "intermediate_size": FFN, "vocab_size": len(tiny.vocabulary()), "bos_token_id": 1, "eos_token_id": 0, "pad_token_id": 0,
     "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "tie_word_embeddings": False,
 }  # fmt: skip
-_SLIDING = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 2}
+_SLIDING = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Family:
     Attributes:
         name: of the configuration's class in transformers, without "Config".
         values: of the configuration, beside those that all have.
-        without: one change of its config.json, which makes another model of it.
-        post_gain: of norms whose names begin with "post": small where they follow a block, so that what it adds is small next to the stream.
+        forgotten: what a forward pass could forget, as changes of `ModelConfig` and of `Factors`, which are told apart by their names.
+        post_gain: of norms whose names begin with "post", twice that after feed-forward: small where they follow a block, so that it adds little to the stream.
     """
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)
-    without: dict[str, Any] = field(default_factory=dict)
+    forgotten: tuple[dict[str, Any], ...] = ()
     post_gain: float = 1.0
 
 
@@ -46,52 +47,63 @@ _LLAMA3 = _rope(1000.0, rope_type="llama3", factor=4.0, low_freq_factor=1.0, hig
 _GEMMA_ROPE = {
     "rope_parameters": {
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
-        "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
+        "full_attention": {"rope_type": "linear", "factor": 16.0, "rope_theta": 100.0},
     }
 }
 
+_NO_WINDOWS: dict[str, Any] = {"layer_windows": ()}
+_OTHER_BASE: dict[str, Any] = {"rope_base": 100.0}
+
 FAMILIES = {
-    "llama": Family("Llama", {"head_dim": HEAD_DIM} | _rope(), _rope(100.0)),
-    "llama3": Family("Llama", {"head_dim": HEAD_DIM} | _LLAMA3, _rope(1000.0)),
-    "mistral": Family("Mistral", {"head_dim": HEAD_DIM, "sliding_window": WINDOW} | _rope(), {"sliding_window": None}),
-    "smollm3": Family("SmolLM3", {"no_rope_layers": [1, 0, 1, 0]} | _rope(), {"no_rope_layers": [1, 1, 1, 1]}),
-    "qwen2": Family("Qwen2", _SLIDING | _rope(), {"use_sliding_window": False, "layer_types": None}),
-    "qwen3": Family("Qwen3", {"head_dim": HEAD_DIM} | _rope(), _rope(100.0)),
+    "llama": Family("Llama", {"head_dim": HEAD_DIM} | _rope(), (_OTHER_BASE,)),
+    "llama3": Family("Llama", {"head_dim": HEAD_DIM} | _LLAMA3, ({"rope_divisors": ()},)),
+    "mistral": Family("Mistral", {"head_dim": HEAD_DIM, "sliding_window": WINDOW} | _rope(), (_NO_WINDOWS,)),
+    "smollm3": Family("SmolLM3", {"no_rope_layers": [1, 0, 1, 0]} | _rope(), ({"unrotated_layers": ()}, {"unrotated_layers": (3,)})),
+    "qwen2": Family("Qwen2", _SLIDING | _rope(), (_NO_WINDOWS, {"qkv_bias": False})),
+    "qwen3": Family("Qwen3", {"head_dim": HEAD_DIM} | _rope(), (_OTHER_BASE, {"head_norm": ""})),
     "gemma3": Family(
-        "Gemma3Text", {"head_dim": 32, "sliding_window": WINDOW, "query_pre_attn_scalar": 20, "num_hidden_layers": 7} | _GEMMA_ROPE,
-        {"query_pre_attn_scalar": 80}, 0.4,
+        "Gemma3Text", {"head_dim": 32, "sliding_window": WINDOW, "query_pre_attn_scalar": 12, "num_hidden_layers": 7} | _GEMMA_ROPE,
+        (
+            _NO_WINDOWS, {"rope_divisors": ()}, {"window_rope_base": 10000.0}, {"head_norm": ""}, {"activation": "silu"}, {"post_norm": False},
+            {"embed": 1.0}, {"score": 1.0},
+        ), 0.5,
     ),
     "granite": Family(
         "Granite",
-        {"embedding_multiplier": 3.0, "attention_multiplier": 0.1, "residual_multiplier": 0.5, "logits_scaling": 0.7} | _rope(),
-        {"residual_multiplier": 1.0},
+        {"embedding_multiplier": 3.0, "attention_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 0.7} | _rope(),
+        ({"embed": 1.0}, {"residual": 1.0}, {"score": 1.0}, {"logits": 1.0}),
     ),
-    "phi3": Family("Phi3", {"sliding_window": WINDOW} | _rope(), {"sliding_window": None}),
-    "olmo2": Family("Olmo2", _rope(), _rope(100.0), 0.1),
+    "phi3": Family("Phi3", {"sliding_window": WINDOW} | _rope(), (_NO_WINDOWS,)),
+    "olmo2": Family("Olmo2", _rope(), (_OTHER_BASE, {"head_norm": ""}, {"post_norm": False}), 0.1),
 }  # fmt: skip
 
 
 @torch.inference_mode()
-def checkpoint(name: str, outliers: bool = False) -> Any:
-    """A model of transformers with random weights. With `outliers`, some channels of queries and keys, and of their biases, are large."""
+def checkpoint(name: str, outliers: bool = False, **values: Any) -> Any:
+    """A model of transformers with random weights. With `outliers`, some channels of queries and keys, and of their biases, are large.
+
+    `values` of the configuration go before those of the family.
+    """
     import transformers
 
     family = FAMILIES[name]
-    config = getattr(transformers, f"{family.name}Config")(**_COMMON | family.values)
+    config = getattr(transformers, f"{family.name}Config")(**_COMMON | family.values | values)
     torch.manual_seed(7)
     make: Any = transformers.AutoModelForCausalLM.from_config
     model = make(config, attn_implementation="eager").float().eval()
-    for key, weights in model.state_dict().items():
-        _fill(key, weights, gain_offset=1.0 if name == "gemma3" else 0.0, post_gain=family.post_gain)
-        if outliers and any(f"self_attn.{part}" in key for part in ("q_proj", "k_proj", "qkv_proj", "q_norm", "k_norm")):
-            _exaggerate(key, weights)
+    tensors, gain_offset = model.state_dict(), 1.0 if name == "gemma3" else 0.0
+    normed = any("q_norm" in key for key in tensors)  # of what is normed after it, the gain counts
+    for key, weights in tensors.items():
+        _fill(key, weights, gain_offset, family.post_gain)
+        if outliers and any(f"self_attn.{part}" in key for part in (("q_norm", "k_norm") if normed else ("q_proj", "k_proj", "qkv_proj"))):
+            _exaggerate(key, weights, family.values.get("head_dim", HEAD_DIM), gain_offset if normed else 0.0)
     return model
 
 
 def _fill(key: str, weights: torch.Tensor, gain_offset: float, post_gain: float) -> None:
     r = torch.randn(weights.shape)
     if key.endswith("norm.weight"):
-        gains = (0.4 * r).exp() * (post_gain if "post_" in key else 1.0)
+        gains = (0.4 * r).exp() * (post_gain * (2 if "post_feed" in key else 1) if "post_" in key else 1.0)
         weights.copy_(gains - gain_offset)
     elif key.endswith("bias"):
         weights.copy_(0.5 * r)
@@ -103,16 +115,16 @@ def _fill(key: str, weights: torch.Tensor, gain_offset: float, post_gain: float)
         weights.copy_(r / weights.shape[-1] ** 0.5)
 
 
-def _exaggerate(key: str, weights: torch.Tensor) -> None:
+def _exaggerate(key: str, weights: torch.Tensor, size: int, gain_offset: float) -> None:
     """Make the slowest pair of the first head large in keys, and small in queries: a bias of keys is then nearly the same for all of them."""
-    slowest = [HEAD_DIM // 2 - 1, HEAD_DIM - 1]
+    slowest = [size // 2 - 1, size - 1]
     if "qkv_proj" in key:
-        weights[slowest] *= 0.3
-        weights[[HEADS * HEAD_DIM + i for i in slowest]] *= 12.0
+        weights[slowest] *= 0.1
+        weights[[HEADS * size + i for i in slowest]] *= 20.0
     elif key.endswith("k_proj.bias"):
-        weights[slowest] = torch.tensor([60.0, -40.0])
+        weights[slowest] = torch.tensor([100.0, -80.0])
     else:
-        weights[slowest] *= 12.0 if ".k_" in key else 0.3
+        weights[slowest] = (weights[slowest] + gain_offset) * (20.0 if ".k_" in key else 0.1) - gain_offset
 
 
 def write(folder: Path, model: Any) -> Path:
@@ -126,25 +138,34 @@ def write(folder: Path, model: Any) -> Path:
 def change(folder: Path, values: dict[str, Any]) -> None:
     """Change the configuration in a folder."""
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), "utf-8")
 
 
 @torch.inference_mode()
-def sample(model: Any, n: int) -> list[int]:
-    """Tokens that the model gives after its first token, at random, without special ones."""
+def samples(model: Any, texts: int, n: int) -> NDArray[np.int32]:
+    """Tokens that the model gives after its first token, at random, without special ones: [texts, n]."""
     torch.manual_seed(11)
-    ids, cache = [model.config.bos_token_id], None
+    ids, cache = torch.full((texts, 1), model.config.bos_token_id), None
     for _ in range(n):
-        out = model(torch.tensor([ids if cache is None else ids[-1:]]), past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        logits = out.logits[0, -1]
-        logits[: len(tiny.SPECIAL)] = -1e9
-        ids.append(int(torch.multinomial(logits.softmax(-1), 1)))
-    return ids[1:]
+        out = model(ids if cache is None else ids[:, -1:], past_key_values=cache, use_cache=True)
+        cache, logits = out.past_key_values, out.logits[:, -1]
+        logits[:, : len(tiny.SPECIAL)] = -1e9
+        ids = torch.cat([ids, torch.multinomial(logits.softmax(-1), 1)], dim=1)
+    return ids[:, 1:].numpy().astype(np.int32)
+
+
+def after_start(bos: int, tokens: NDArray[np.int32]) -> NDArray[np.int32]:
+    """What a model has seen last before each token."""
+    return np.concatenate([np.full_like(tokens[:, :1], bos), tokens[:, :-1]], axis=1)
+
+
+def cost(logits: torch.Tensor, tokens: NDArray[np.int32]) -> float:
+    """Sum of -log2 of the probabilities of tokens [texts, n], by logits [texts, n, vocab] in natural units."""
+    chosen = logits.double().log_softmax(-1).gather(-1, torch.from_numpy(tokens.astype(np.int64))[..., None])
+    return float(-chosen.sum() / np.log(2))
 
 
 @torch.inference_mode()
-def bits(model: Any, tokens: list[int]) -> float:
-    """Sum of -log2 of the probabilities that the model gives to tokens."""
-    logits = model(torch.tensor([[model.config.bos_token_id, *tokens[:-1]]])).logits[0].double()
-    return float(-logits.log_softmax(-1)[torch.arange(len(tokens)), torch.tensor(tokens)].sum() / np.log(2))
+def bits(model: Any, tokens: NDArray[np.int32]) -> float:
+    """Sum of -log2 of the probabilities that the model gives to tokens [texts, n]."""
+    return cost(model(torch.from_numpy(after_start(model.config.bos_token_id, tokens).astype(np.int64))).logits, tokens)

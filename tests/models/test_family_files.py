@@ -1,0 +1,112 @@
+"""The same model of each family from a folder, from a GGUF file, and from a hub."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import llmzip
+from llmzip.errors import ModelFormatError
+from llmzip.models import architectures
+from llmzip.models.convert import IntegerModel, convert
+from llmzip.models.sources import load_float_model
+from tests.support import families, family_gguf, hub
+from tests.support.codecs import TEXT
+from tests.support.hub import COMMIT, Repository
+
+NAMES = {family.folder.name: family for family in architectures.ARCHITECTURES}
+WITH_FILES = [name for name, family in NAMES.items() if family.gguf]
+
+
+def folder_of(path: Path, model_type: str) -> Path:
+    """A small checkpoint of the family, of which a GGUF file can say everything."""
+    name = model_type.removesuffix("_text")
+    values = family_gguf.SAYABLE.get(model_type, {})
+    return families.write(path, families.checkpoint(name, **values))
+
+
+def model_of(path: Path) -> IntegerModel:
+    return convert(load_float_model(path))
+
+
+def test_every_family_is_here() -> None:
+    assert set(family_gguf.SAYABLE) == set(WITH_FILES)
+    assert set(NAMES) == {json.loads(families.checkpoint(name).config.to_json_string())["model_type"] for name in families.FAMILIES}
+
+
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_a_folder_and_a_gguf_file_give_the_same_model(name: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "model", name)
+    model, file = model_of(folder), model_of(family_gguf.write(tmp_path / "model.gguf", folder))
+    assert file.config == model.config
+    assert file.digest() == model.digest()
+    assert file.tokenizer == model.tokenizer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tensor_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
+    """Each of one layer, in turn: none of them is left out of the model."""
+    folder = folder_of(tmp_path / "model", name)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for stored in [key for key in tensors if key.startswith("model.layers.1.")] + ["model.norm.weight"]:
+        save_file({key: values for key, values in tensors.items() if key != stored}, path)
+        with pytest.raises(ModelFormatError, match=f"has no tensor {stored}"):
+            model_of(folder)
+    save_file(tensors | {"model.layers.1.self_attn.o_proj.bias": np.zeros(families.WIDTH, np.float32)}, path)
+    with pytest.raises(ModelFormatError, match=r"o_proj\.bias"):
+        model_of(folder)
+
+
+PULL = """
+import sys
+from llmzip.errors import ModelFormatError
+from llmzip.models import resolve
+for name in sys.argv[1:]:
+    try:
+        print(resolve.load(name, quiet=True).digest().hex())
+    except ModelFormatError as e:
+        print(e)
+"""
+
+
+@pytest.mark.slow
+def test_the_hub_gives_the_same_models(tmp_path: Path) -> None:
+    """Folders and files; and where a configuration asks for more, it is refused before there are weights."""
+    repositories: dict[str, Repository] = {}
+    expected: dict[str, str] = {}
+    for name in NAMES:
+        folder = folder_of(tmp_path / name, name)
+        files = {file.name: file.read_bytes() for file in folder.iterdir()}
+        odd = files | {"config.json": json.dumps(json.loads(files["config.json"]) | {"num_experts": 8}).encode()}
+        repositories |= {f"owner/{name}": Repository(files), f"owner/odd-{name}": Repository(odd)}
+        expected[f"hf:owner/{name}@{COMMIT}"] = model_of(folder).digest().hex()
+        expected[f"hf:owner/odd-{name}@{COMMIT}"] = "num_experts"
+        if name in WITH_FILES:
+            files["model.gguf"] = family_gguf.write(tmp_path / f"{name}.gguf", folder).read_bytes()
+            expected[f"hf:owner/{name}@{COMMIT}:model.gguf"] = expected[f"hf:owner/{name}@{COMMIT}"]
+    with hub.serving(repositories) as server:
+        places = {"LLMZIP_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path / "home")}
+        done = subprocess.run(
+            [sys.executable, "-c", PULL, *expected],
+            env=hub.environment(server.url, **places), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert server.fetched().count("model.safetensors") == len(NAMES)
+    found = dict(zip(expected, done.stdout.splitlines(), strict=True))
+    assert [name for name, result in expected.items() if result not in found[name]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_archives_come_back(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the folder, with the engine as it is for users."""
+    monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path / "cache"))
+    folder = folder_of(tmp_path / "model", name)
+    archive = llmzip.compress(TEXT[:1500], model=str(folder))
+    assert llmzip.decompress(archive) == TEXT[:1500]
