@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
+import transformers
 from safetensors.numpy import load_file, save_file
 
 import llmzip
 from llmzip.errors import ModelFormatError
-from llmzip.models import architectures
+from llmzip.models import architectures, gguf_model
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.sources import load_float_model
 from tests.support import families, family_gguf, hub
@@ -37,7 +40,7 @@ def model_of(path: Path) -> IntegerModel:
 
 def test_every_family_is_here() -> None:
     assert set(family_gguf.SAYABLE) == set(WITH_FILES)
-    assert set(NAMES) == {json.loads(families.checkpoint(name).config.to_json_string())["model_type"] for name in families.FAMILIES}
+    assert set(NAMES) == {getattr(transformers, f"{family.name}Config").model_type for family in families.FAMILIES.values()}
 
 
 @pytest.mark.parametrize("name", WITH_FILES)
@@ -47,6 +50,47 @@ def test_a_folder_and_a_gguf_file_give_the_same_model(name: str, tmp_path: Path)
     assert file.config == model.config
     assert file.digest() == model.digest()
     assert file.tokenizer == model.tokenizer
+
+
+ODD: list[tuple[str, Callable[[gguf.GGUFWriter], None], str]] = [
+    ("gemma3_text", lambda w: w.add_final_logit_softcapping(30.0), "final_logit_softcapping"),
+    ("gemma3_text", lambda w: w.add_attn_logit_softcapping(50.0), "attn_logit_softcapping"),
+    ("gemma3_text", lambda w: w.add_array("gemma3.attention.sliding_window_pattern", [1, 0]), "sliding_window_pattern"),
+    ("gemma3_text", lambda w: w.add_causal_attention(False), "attention.causal"),
+    ("qwen2", lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.YARN), "yarn"),
+    ("qwen2", lambda w: w.add_sliding_window(100), "attention.sliding_window"),
+    ("qwen2", lambda w: w.add_tensor("blk.0.attn_output.bias", np.zeros(64, np.float32)), "attn_output.bias"),
+    ("qwen3", lambda w: w.add_expert_count(8), "expert_count"),
+    ("qwen3", lambda w: w.add_tensor("cls.output.weight", np.zeros((64, 64), np.float32)), "cls.output.weight"),
+    ("phi3", lambda w: w.add_rope_scaling_attn_factors(1.19), "rope.scaling.attn_factor"),
+    ("phi3", lambda w: w.add_tensor("rope_factors_long.weight", np.ones(8, np.float32)), "rope_factors_long.weight"),
+    ("phi3", lambda w: w.add_rope_dimension_count(12), "rope.dimension_count"),
+    ("granite", lambda w: w.add_expert_count(40), "expert_count"),
+    ("granite", lambda w: w.add_array("granite.deepstack_mapping", [0, 1]), "deepstack_mapping"),
+    ("olmo2", lambda w: w.add_sliding_window(4096), "attention.sliding_window"),
+    ("olmo2", lambda w: w.add_clamp_kqv(8.0), "attention.clamp_kqv"),
+    ("smollm3", lambda w: w.add_tensor("blk.0.attn_q_norm.weight", np.ones(16, np.float32)), "attn_q_norm.weight"),
+]
+
+
+@pytest.mark.parametrize(("name", "add", "word"), ODD, ids=[f"{name}-{word}" for name, _, word in ODD])
+def test_odd_gguf_files_are_refused_by_their_header(name: str, add: Callable[[gguf.GGUFWriter], None], word: str, tmp_path: Path) -> None:
+    data = family_gguf.write(tmp_path / "odd.gguf", folder_of(tmp_path / "model", name), add).read_bytes()
+    with pytest.raises(ModelFormatError, match=word) as e:
+        gguf_model.check_start(data[: len(data) // 10], len(data), "odd.gguf")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["gemma", "gemma2", "qwen2moe", "qwen3moe", "granitemoe", "gpt2", "gptneox", "rwkv7", "mamba", "llama4", "phi2"]
+)
+def test_gguf_files_of_other_families(name: str, tmp_path: Path) -> None:
+    w = gguf.GGUFWriter(tmp_path / "odd.gguf", name)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()
+    with pytest.raises(ModelFormatError, match=f"odd.gguf holds a {name} model; llmzip runs gemma3, granite"):
+        load_float_model(tmp_path / "odd.gguf")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ SAYABLE: dict[str, dict[str, Any]] = {
 _INTERLEAVED = ("llama", "smollm3", "granite")
 
 
-def write(path: Path, folder: Path) -> Path:
-    """Write the model in `folder` as the format's own converter does."""
+def write(path: Path, folder: Path, add: Callable[[gguf.GGUFWriter], None] = lambda writer: None) -> Path:
+    """Write the model in `folder` as the format's own converter does. `add` may add keys and tensors."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     name = {"gemma3_text": "gemma3"}.get(config["model_type"], config["model_type"])
     w = gguf.GGUFWriter(path, name)
@@ -53,6 +54,7 @@ def write(path: Path, folder: Path) -> Path:
         known = names.get_name(stored, (".weight", ".bias"))
         assert known
         w.add_tensor(known, np.ascontiguousarray(values))
+    add(w)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
