@@ -1,9 +1,10 @@
 """Makes archives under every setting that a machine can be given. All archives must be the same, and all must decode.
 
-    python scripts/matrix.py [--only WORD ...] [--python PATH ...] [--between] [--tests FILE ...] [--markdown]
+    python scripts/matrix.py [--inputs NAME ...] [--only WORD ...] [--python PATH ...] [--between] [--tests FILE ...] [--markdown]
 
 Two inputs are compressed and decompressed under each setting, in processes of their own: a text of 10,000 symbols on a tiny model made from
-a seed, and one of 300 tokens on the default model. Both are coded in several lanes and with all parts that learn. Each setting decodes its
+a seed (`tiny`), and one of 300 tokens on the default model (`default`). Others can be asked for: a family of `tests/support/families.py`, whose small
+random model codes 700 symbols, or any model's name. All are coded in several lanes and with all parts that learn. Each setting decodes its
 own archive. If all archives are equal, it has then decoded all of them. If some differ, every setting decodes each of the different ones.
 
 --python also runs in virtual environments. It makes them with the interpreters given, with the oldest and the newest libraries that pyproject
@@ -39,7 +40,7 @@ from llmzip.models.registry import DEFAULT_MODEL
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from scripts.environments import NEWEST, ROOT, Environment, between, ends
-from tests.support import tiny
+from tests.support import families, tiny
 from tests.support.surroundings import SURROUNDINGS
 
 INSTRUCTIONS = "instruction sets"
@@ -197,7 +198,12 @@ class Matrix:
     def row(self, *cells: str) -> None:
         """Prints a row."""
         self.rows.append(list(cells))
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, (18, 40, 12, 12, 40), strict=True)).rstrip(), flush=True)
+        widths = (18, 40, *[12] * len(self.inputs), 40)
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip(), flush=True)
+
+    def note(self, group: str, name: str, what: str) -> None:
+        """A row that says one thing instead of outcomes."""
+        self.row(group, name, *["-"] * len(self.inputs), what)
 
     def trouble(self, group: str, name: str, what: str) -> None:
         """Remembers what went wrong, for the end and the exit code."""
@@ -248,7 +254,7 @@ class Matrix:
         good = result.stdout.strip() == "True"
         if not good:
             self.trouble(group, "for AVX-512 VNNI", (result.stderr.strip().splitlines() or ["no such instruction"])[-1][:200])
-        self.row(group, "for AVX-512 VNNI", "-", "-", "compiles; not run" if good else "DOES NOT COMPILE")
+        self.note(group, "for AVX-512 VNNI", "compiles; not run" if good else "DOES NOT COMPILE")
 
     def environment(self, e: Environment, folder: Path, tests: list[str]) -> dict[str, str]:
         """Makes an environment, runs in it the settings that depend on versions, and removes it. Returns the versions."""
@@ -256,7 +262,7 @@ class Matrix:
             python = e.make(folder, bool(tests))
         except RuntimeError as error:
             self.trouble("versions", e.name, str(error))
-            self.row("versions", e.name, "-", "-", "CANNOT BE INSTALLED")
+            self.note("versions", e.name, "CANNOT BE INSTALLED")
             return {}
         variables = {"LLMZIP_CACHE": str(folder / "cache"), "NUMBA_CACHE_DIR": str(folder / "numba")}
         place = Place(str(python), variables)
@@ -272,7 +278,7 @@ class Matrix:
             last = (result.stdout.strip().splitlines() or result.stderr.splitlines())[-1]
             if result.returncode:
                 self.trouble("versions", name, f"tests: {last}")
-            self.row("versions", f"{name}, tests", "-", "-", last.strip("= "))
+            self.note("versions", f"{name}, tests", last.strip("= "))
         shutil.rmtree(folder)
         return versions
 
@@ -285,9 +291,9 @@ class Matrix:
         return f"{text}{same}; differences and failures: {len(self.troubles)}"
 
 
-def markdown(rows: list[list[str]], versions: list[tuple[str, dict[str, str]]], summary: str) -> str:
+def markdown(inputs: list[Input], rows: list[list[str]], versions: list[tuple[str, dict[str, str]]], summary: str) -> str:
     """The tables as the documents have them."""
-    head = ["what", "setting", "tiny model", "default model", "what ran"]
+    head = ["what", "setting", *(f"{given.name} model" for given in inputs), "what ran"]
     lines = [head, ["---"] * len(head), *rows]
     if versions:
         names = list(versions[0][1])
@@ -295,9 +301,24 @@ def markdown(rows: list[list[str]], versions: list[tuple[str, dict[str, str]]], 
     return "\n".join("| " + " | ".join(cells) + " |" if cells else "" for cells in lines) + f"\n\n{summary}."
 
 
+def input_of(name: str, folder: Path) -> Input:
+    """The input of a name, with its files in a folder."""
+    text = (ROOT / "examples" / "harbour.txt").read_bytes()
+    file, lanes = folder / f"{name.replace('/', '_')}.txt", 4
+    if name == "tiny":
+        model, content, lanes = str(tiny.write_folder(folder / name)), text, 5
+    elif name in families.FAMILIES:
+        model, content = str(families.write(folder / name, families.checkpoint(name))), text[:600]
+    else:
+        model, content = DEFAULT_MODEL if name == "default" else name, text[:1200]
+    file.write_bytes(content + RAW)
+    return Input(name, model, file, (f"--lanes={lanes}", "--parts=all"))
+
+
 def main() -> int:
     """Runs everything that the arguments ask for, and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", nargs="+", default=["tiny", "default"], metavar="NAME")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD")
     parser.add_argument("--python", nargs="+", default=[], metavar="PATH")
     parser.add_argument("--between", action="store_true")
@@ -310,21 +331,12 @@ def main() -> int:
     versions: list[tuple[str, dict[str, str]]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        text = (ROOT / "examples" / "harbour.txt").read_bytes()
-        (folder / "long").write_bytes(text + RAW)
-        (folder / "short").write_bytes(text[:1200] + RAW)
-        model = str(tiny.write_folder(folder / "tiny"))
-        matrix = Matrix(
-            [
-                Input("tiny", model, folder / "long", ("--lanes=5", "--parts=all")),
-                Input("default", DEFAULT_MODEL, folder / "short", ("--lanes=4", "--parts=all")),
-            ]
-        )
+        matrix = Matrix([input_of(given, folder) for given in options.inputs])
         own = Place(sys.executable, {"NUMBA_CACHE_DIR": str(folder / "numba")})
         for setting in settings():
             wanted = any(word in f"{setting.group} {setting.name}" for word in options.only)
             if wanted and not available(setting.needs):
-                matrix.row(setting.group, setting.name, "-", "-", ABSENT)
+                matrix.note(setting.group, setting.name, ABSENT)
             elif wanted or setting.name == REFERENCE:
                 answer = matrix.add(own, setting)
                 if setting.name == REFERENCE:
@@ -340,7 +352,7 @@ def main() -> int:
                 if newest not in {found.get(library) for _, found in versions}:
                     matrix.trouble("versions", library, f"{newest} was in no environment")
     if options.markdown:
-        print("\n" + markdown(matrix.rows, versions, matrix.summary()))
+        print("\n" + markdown(matrix.inputs, matrix.rows, versions, matrix.summary()))
     else:
         print("\n" + matrix.summary())
     for trouble in matrix.troubles:

@@ -1,10 +1,10 @@
 """Shows where the time goes: microseconds a token by stage, both ways, next to the limits of the machine.
 
-    python scripts/profile_stages.py TEXT [--bytes N] [--lanes N]
+    python scripts/profile_stages.py TEXT [--bytes N] [--lanes N] [--model NAME]
 
 One table has the stages of a real run: tokenise, layers, head, votes, frequencies, update, coder, and the rest (Python between them). The
 other tables show what the layers' time consists of, with a full window. For that, parts are run alone on the same shapes: products,
-attention, and what is left (norms, SwiGLU, quantisation, threads waiting for each other). There are two limits: operations at the speed
+attention, and what is left (norms, activations, quantisation, threads waiting for each other). There are two limits: operations at the speed
 of one tile of a product repeated from the fastest cache, and bytes at the speed of reading a large array. The larger one counts.
 """
 
@@ -25,13 +25,12 @@ from llmzip.adapter.adapter import Adapter
 from llmzip.adapter.neighbours import Neighbours
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import default_lanes
-from llmzip.engine import numerics as nm
-from llmzip.engine.kernels.arguments import Constants, Scaled, Turns
+from llmzip.engine.kernels.arguments import Projected, Turns
 from llmzip.engine.kernels.attention import attend_kernel
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import shared_product
 from llmzip.engine.kernels.quads import operand
-from llmzip.engine.kernels.rows import f32, i32
+from llmzip.engine.kernels.rows import i32
 from llmzip.engine.kernels.simd import largest
 from llmzip.engine.kernels.tiles import tile
 from llmzip.entropy import compiled_frequencies
@@ -43,7 +42,6 @@ from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 
 SPAN = LEVELS[DEFAULT_LEVEL].span
 _POSITION = 3000  # windows are full
-_KV_HEAD_BYTES = 2 * (64 + 4)  # a key and a value with their scales
 
 
 @nb.njit(parallel=True)
@@ -148,39 +146,41 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
     hidden = layers()
     slot = rewind()
     weights = fused._weights
-    acc = np.random.default_rng(0).integers(-300_000, 300_000, (n, weights[0].shape[1] * OUTPUTS + 16)).astype(i32)
+    matrices = [weights.qkv, weights.o, weights.gate_up, weights.down]
+    acc = np.random.default_rng(0).integers(-300_000, 300_000, (n, weights.qkv.shape[1] * OUTPUTS + 16)).astype(i32)
     row, out = np.full(n, 0.01, np.float32), np.empty((n, c.query_width), np.float32)
     cs = np.ones((steps, 2, c.head_dim // 2), np.float32)
     turns, arrays = Turns(cs, cs), cache.arrays(slot)
-    constants = Constants(c.heads, f32(nm.score_scale(c.head_dim)), SPAN.sinks, f32(c.norm_eps), 64, f32(0.125))
+    nothing = np.empty(0, np.float32)
 
     def attention() -> None:
         for i in range(c.layers):
-            qkv = Scaled(acc, weights.qkv_scale[i], row)
-            attend_kernel(*fused._sizes, qkv, turns, constants, arrays.of_layer(i), out, threads)
+            gains = weights.q_gain[i], weights.k_gain[i]
+            qkv = Projected(acc, row, weights.qkv_scale[i], weights.bias[i], *gains, nothing, nothing)
+            attend_kernel(*fused._sizes, qkv, turns, fused._constants, arrays.of_layer(i), out, threads)
 
-    inputs = [np.zeros((n, w.shape[2] * QUAD), np.int8) for w in weights[::2]]
-    outputs = [np.empty((n, w.shape[1] * OUTPUTS + 16), i32) for w in weights[::2]]
+    inputs = [np.zeros((n, w.shape[2] * QUAD), np.int8) for w in matrices]
+    outputs = [np.empty((n, w.shape[1] * OUTPUTS + 16), i32) for w in matrices]
 
     def products() -> None:
         for i in range(c.layers):
-            for q, w, o in zip(inputs, weights[::2], outputs, strict=True):
+            for q, w, o in zip(inputs, matrices, outputs, strict=True):
                 shared_product(q, w[i], o, threads)
 
-    keys = int(cache.windows.sum()) + SPAN.sinks * cache.windows.size  # of all layers and key heads
+    keys = int(cache.windows.sum() + cache.sinks.sum())  # of all layers and key heads
     group = c.heads // c.kv_heads
-    matrix_bytes, head_bytes = sum(w.nbytes for w in weights[::2]), fused._head.nbytes
+    matrix_bytes, head_bytes = sum(w.nbytes for w in matrices), fused._head.nbytes
     head_rows = min(n, 64)
-    q, scale = hidden.q[:head_rows], hidden.scale[:head_rows]
+    q, scale, room = hidden.q[:head_rows], hidden.scale[:head_rows], np.empty((head_rows, c.vocab), np.float32)
     # A multiply-add takes one byte of a vector for a score, and two for a value: values are multiplied as int16s.
     limits = {
         "products": (2 * matrix_bytes * n / operations, matrix_bytes / bandwidth),
-        "attention": (2 * keys * group * c.head_dim * 3 * n / operations, keys * _KV_HEAD_BYTES * lanes / bandwidth),
+        "attention": (2 * keys * group * c.head_dim * 3 * n / operations, keys * 2 * (c.head_dim + 4) * lanes / bandwidth),
         "head": (2 * head_bytes * n / operations, head_bytes / bandwidth * n / head_rows),
     }
     taken = {"all layers": seconds(layers), "products": seconds(products), "attention": seconds(attention)}
     taken["left"] = taken["all layers"] - taken["products"] - taken["attention"]
-    taken["head"] = seconds(lambda: fused.logits(q, scale)) * n / head_rows
+    taken["head"] = seconds(lambda: fused.logits(q, scale, room)) * n / head_rows
     roofline = sum(max(pair) for pair in limits.values())
     print(f"\n{lanes} lane{'s' * (lanes > 1)}, {steps} step{'s' * (steps > 1)} a call; µs a token:\n")
     print("| part | taken | limit by operations | limit by bytes | taken / limit |\n|---|---|---|---|---|")
@@ -200,8 +200,9 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--bytes", type=int, default=60_000)
     parser.add_argument("--lanes", type=int)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
-    loaded = LoadedModel(DEFAULT_MODEL, resolve.load(DEFAULT_MODEL), Options())
+    loaded = LoadedModel(options.model, resolve.load(options.model), Options())
     if not loaded.transformer.fused:
         raise SystemExit("the compiled layers are not in use on this machine; there is nothing to measure")
     operations, bandwidth = machine(loaded.transformer.threads)
