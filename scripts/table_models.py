@@ -2,7 +2,7 @@
 
     python scripts/table_models.py [--weights ID=FILE ...] [--keep FILE] --model MODEL ... TEXT...
 
-S is the sum of -log2 p / 8 of the float32 model (see `float_reference.py`). Its float weights are those of --weights, or what the model's ID
+S is the sum of -log2 p / 8 of the float32 model (see `float_reference.py`), printed for the models that --float names. Its float weights are those of --weights, or what the model's ID
 or path gives. --keep is a JSON file in which numbers are kept, so that a run that was stopped goes on. Needs xz, zstandard and pyppmd.
 """
 
@@ -76,12 +76,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", action="append", default=[], help="ID=FILE: float weights of a model")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--float", action="append", default=[], help="a model whose S is printed")
     parser.add_argument("--model", action="append", required=True)
     parser.add_argument("texts", nargs="+", type=Path)
     args = parser.parse_args()
     weights = dict(item.split("=", 1) for item in args.weights)
     kept, floats = Kept(args.keep), {name: Floats(weights.get(name, name)) for name in args.model}
-    columns = [column for name in args.model for column in (f"S {name}", name, "archive / S")]
+    columns = [column for name in args.model for column in (name, *([f"S {name}", "archive / S"] if name in args.float else []))]
     print("| text | bytes | " + " | ".join([*columns, *OTHERS]) + " |")
     print("|---" * (2 + len(columns) + len(OTHERS)) + "|")
     for path in args.texts:
@@ -89,10 +90,12 @@ def main() -> None:
         key = hashlib.sha256(data).hexdigest()[:16]
         row = []
         for name in args.model:
-            s = kept.get(f"S {name} {key}", partial(floats[name].size, data))
             archive = kept.get(f"{name} {key}", partial(_archive, data, name))
-            row += [f"{s:,.0f}", f"{archive:,.0f}", f"{archive / s:.3f}"]
-        others = [f"{size(data):,}" for size in OTHERS.values()]
+            row.append(f"{archive:,.0f}")
+            if name in args.float:
+                size = kept.get(f"S {name} {key}", partial(floats[name].size, data))
+                row += [f"{size:,.0f}", f"{archive / size:.3f}"]
+        others = [f"{compressed(data):,}" for compressed in OTHERS.values()]
         print(f"| {path.stem} | {len(data):,} | " + " | ".join([*row, *others]) + " |", flush=True)
 
 
