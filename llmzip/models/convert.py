@@ -46,6 +46,7 @@ SMALLEST = np.float32(2.0**-40)  # rows of zeros get this scale: far from denorm
 LARGEST = np.float32(16.0)  # scale: below it no sum or product of the engine overflows, whatever the integers
 LARGEST_VECTOR = np.float32(2.0**16)  # of gains and biases, likewise
 VALUE_BASE = 128  # weight of the high part of a value matrix
+_ROWS = 1 << 14  # of a vocabulary, converted at once
 MATRICES = ("qkv", "o", "gate_up", "down")
 
 
@@ -132,9 +133,18 @@ def convert(model: FloatModel, progress: Callable[[int, int], None] | None = Non
     fold = not c.plain_stream
     tensors: dict[str, NDArray[Any]] = {}
 
-    def put(name: str, weights: Float, factor: float = 1.0, kind: type[np.signedinteger[Any]] = np.int8) -> None:
-        rounded, scale = quantise_rows(weights, int(np.iinfo(kind).max))
-        tensors[name], tensors[f"{name}.scale"] = rounded.astype(kind), scale * np.float32(factor)
+    def put(name: str, weights: Float, factor: float = 1.0) -> None:
+        rounded, scale = quantise_rows(weights, 127)
+        tensors[name], tensors[f"{name}.scale"] = rounded.astype(np.int8), scale * np.float32(factor)
+
+    def put_vocabulary(name: str, weights: Float, rotated: bool, kind: type[np.signedinteger[Any]], factor: float) -> None:
+        """A row for each token: by slices, as copies of a large vocabulary in float32 take gigabytes."""
+        whole, scale = np.empty(weights.shape, kind), np.empty(len(weights), np.float32)
+        for first in range(0, len(weights), _ROWS):
+            at = slice(first, first + _ROWS)
+            rows = hadamard(weights[at], stream) if rotated else weights[at]
+            whole[at], scale[at] = quantise_rows(rows, int(np.iinfo(kind).max))
+        tensors[name], tensors[f"{name}.scale"] = whole, scale * np.float32(factor)
 
     def reads(gain: str, *parts: Float) -> Float:
         """Rows that read the normed residual stream: input rotated, after the gain was folded in."""
@@ -144,9 +154,10 @@ def convert(model: FloatModel, progress: Callable[[int, int], None] | None = Non
         """Columns that write to the residual stream: rotated if that is."""
         return _of_columns(weights, stream) if fold else weights
 
-    embed = model.tensor("embed")
-    put("embed", hadamard(embed, stream) if fold else embed, by.embed, np.int16)
-    put("head", reads("norm", model.tensor("head")), float(LOG2_E * TEMPERATURE))
+    put_vocabulary("embed", model.tensor("embed"), fold, np.int16, by.embed)
+    head_weights = model.tensor("head")
+    put_vocabulary("head", head_weights * model.tensor("norm") if fold else head_weights, True, np.int8, float(LOG2_E * TEMPERATURE))
+    del head_weights
     if by.logits != 1.0:
         tensors["head.scale"] *= np.float32(by.logits)
     if c.plain_stream:
