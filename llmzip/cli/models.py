@@ -38,8 +38,15 @@ def _cached_ids(_context: click.Context, _argument: click.Parameter, incomplete:
     return here or [CompletionItem(incomplete, type="file")]
 
 
+def _in_use_or_default(context: click.Context, argument: click.Parameter, value: str) -> str:
+    """The model in use; the default one where LLMZIP_MODEL leaves it to the text."""
+    return opt.named(context, argument, value) or DEFAULT_MODEL if value else value
+
+
 _id = click.argument("model_id", metavar="ID", shell_complete=_cached_ids)
-_in_use = functools.partial(click.argument, "model_id", metavar="[ID]", envvar="LLMZIP_MODEL", default=DEFAULT_MODEL)
+_in_use = functools.partial(
+    click.argument, "model_id", metavar="[ID]", envvar="LLMZIP_MODEL", default=DEFAULT_MODEL, callback=_in_use_or_default
+)
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
 
 

