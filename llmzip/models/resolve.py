@@ -56,8 +56,9 @@ def cache_id(name: str) -> str:
         return name
     path = Path(name)
     if not path.exists():
-        known = ", ".join([*REGISTRY, *own_names.listed()])
-        raise ModelUnavailableError(f"no model {name}: neither a file or folder nor one of {known} nor hf:OWNER/NAME@REVISION")
+        raise ModelUnavailableError(
+            f"no model {name}: neither a file or folder, nor a name that `llmzip models` lists, nor hf:OWNER/NAME@REVISION"
+        )
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     state = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns) for f in files if f.is_file()]
     identity = hashlib.sha256(repr((os.path.realpath(path), state)).encode()).hexdigest()[:16]
