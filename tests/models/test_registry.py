@@ -25,7 +25,7 @@ from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, Licence, RegisteredM
 from llmzip.models.wheel import fetch_wheels
 from llmzip.options import AUTO
 from tests.support import hub, tiny
-from tests.support.codecs import TEXT
+from tests.support.codecs import ROOT, TEXT
 from tests.support.hub import COMMIT, Repository
 from tests.support.tiny_gguf import write_gguf
 
@@ -93,7 +93,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return requirements
 
 
-# --- wheels
+# --- the registry itself
 
 
 def test_the_registry_is_sound() -> None:
@@ -110,6 +110,22 @@ def test_the_registry_is_sound() -> None:
         else:
             assert not known.gated
             assert all("==" in part.requirement for part in known.source.parts)
+
+
+def test_the_documents_list_the_registry() -> None:
+    """With its terms, sizes and figures."""
+    lines = (ROOT / "docs" / "models.md").read_text("utf-8").splitlines()
+    stated = {cells[0].strip("`"): cells[1:] for line in lines if len(cells := [c.strip() for c in line.strip("|").split("|")]) == 7}
+    assert list(stated) == ["name", "---", *REGISTRY]
+    for known in REGISTRY.values():
+        licence = known.licence.name if known.licence.free else f"[{known.licence.name}]({known.licence.terms})"
+        assert stated[known.model_id] == [
+            known.family, licence + (", gated" if known.gated else ""), store.megabytes(known.download), known.languages,
+            f"{known.bits_per_byte:.3f}" if known.bits_per_byte else "-", "yes" if known.tried else "no",
+        ]  # fmt: skip
+
+
+# --- wheels
 
 
 def test_parts_are_joined_in_order(cache: Path, in_parts: Wheels, tiny_model: IntegerModel, asked: list[str]) -> None:
