@@ -29,13 +29,13 @@ _SHAPE = {"layers": "layers", "width": "wide", "heads": "heads", "kv_heads": "ke
 
 
 def _cached_ids(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For completion: cached models, or else files and folders."""
-    from llmzip.models import store
+    """For completion: cached models and the user's own names, or else files and folders."""
+    from llmzip.models import own_names, store
 
-    here = []
+    here: list[str] = []
     with contextlib.suppress(LLZError):  # no cache is readable for this user
-        here = [CompletionItem(m.model_id) for m in store.cached_models() if m.model_id.startswith(incomplete)]
-    return here or [CompletionItem(incomplete, type="file")]
+        here = [*(cached.model_id for cached in store.cached_models()), *own_names.listed()]
+    return [CompletionItem(name) for name in here if name.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
 
 
 def _in_use_or_default(context: click.Context, argument: click.Parameter, value: str) -> str:

@@ -110,7 +110,7 @@ def entry(name: str) -> Entry:
 
 def _own(name: str) -> Entry:
     cached = None
-    with contextlib.suppress(ModelUnavailableError):  # the file or folder is gone
+    with contextlib.suppress(ModelUnavailableError, OSError):  # the file or folder is gone, or not for this user
         cached = resolve.find_cached(name)
     return Entry(name, own_names.source_of(name), None, cached)
 

@@ -369,6 +369,13 @@ def test_svg(run: Run) -> None:
     fails(run("--plot", "x.svg", "a.txt"), 1, "x.svg", "exists")
 
 
+def test_svg_has_room_for_long_names() -> None:
+    name = "llmzip -6 " + "m" * 40
+    made = plot.svg(rows((name, 1.0), ("xz", 2.0)), [name], "long")
+    label = next(t for t in ET.fromstring(made).iter() if "".join(t.itertext()).startswith(name))
+    assert float(label.attrib["x"]) + 6.5 * len(f"{name}, 1.00") < float(ET.fromstring(made).attrib["viewBox"].split()[2])
+
+
 def test_svg_escapes_names_and_parts_labels() -> None:
     crowded = rows(*[(f"<{i}>&", 1.0 + i / 1000) for i in range(15)])
     root = ET.fromstring(plot.svg(crowded, ["<0>&"], "<&>"))
