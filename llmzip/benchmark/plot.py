@@ -12,6 +12,7 @@ from llmzip.benchmark.report import human
 
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 624, 52, 384  # of the axes
+_LETTER = 7  # of a label, about
 _LABEL_GAP = 16  # between labels, at least
 _STYLE = """
     text { font: 12px system-ui, sans-serif; fill: #57606a } .title { font-size: 14px; fill: #1f2328 }
@@ -55,11 +56,12 @@ def svg(rows: list[Measurement], ours: list[str], title: str) -> str:
         title: what was measured.
     """
     scale = _Scale.of(rows)
+    width = max(_WIDTH, _RIGHT + 12 + _LETTER * max(len(row.contender) + len(", 0.00") for row in rows))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" role="img">',
         f"<title>{escape(title)}</title>",
         f"<style>{_STYLE}</style>",
-        f'<rect class="paper" width="{_WIDTH}" height="{_HEIGHT}" rx="6"/>',
+        f'<rect class="paper" width="{width}" height="{_HEIGHT}" rx="6"/>',
         f'<text class="title" x="{_LEFT}" y="24">{escape(title)}</text>',
         *_axes(scale),
     ]

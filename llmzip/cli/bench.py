@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +23,6 @@ from llmzip.system.output_files import check_absent, writing
 if TYPE_CHECKING:
     from llmzip.benchmark.competitors import Contender
     from llmzip.benchmark.report import Report
-    from llmzip.codec.codec import Codec
 
 
 def _levels(_context: click.Context, _option: click.Parameter, value: str) -> list[int]:
@@ -53,14 +51,14 @@ def _picture(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("-f", "--force", is_flag=True, help="Overwrite the outputs.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=600.0, metavar="SECONDS", show_default=True,
               help="What other programs may take each way.")  # fmt: skip
-@opt.model
+@opt.several_models
 @opt.offline
 @opt.machine
 @opt.loudness
 def bench(**given: Any) -> None:
     """Compare llmzip with the compressors that are here: size, speed both ways, and when its model has paid for itself.
 
-    Each contender compresses every FILE as a whole and restores it; what does not give back the same bytes is not listed.
+    With --model several times, compare the models with each other as well. Each contender compresses every FILE as a whole and restores it; what does not give back the same bytes is not listed.
     """
     try:
         _check_outputs(given)
@@ -71,7 +69,7 @@ def bench(**given: Any) -> None:
     if not contents:
         sys.exit(status)
     try:
-        report = _Bench.prepared(given).run(contents)
+        report = _Bench(given).run(contents)
         click.echo(json.dumps(report.as_dict(), indent=2) if given["as_json"] else report.as_table())
         _write(report, given)
     except LLZError as e:
@@ -106,67 +104,72 @@ def _read(names: tuple[str, ...], limit: int | None) -> tuple[int, dict[str, byt
     return status, contents
 
 
-@dataclass
 class _Bench:
-    """All contenders, ready to run."""
+    """All contenders. Models come one after the other, so that the memory needs room for one."""
 
-    codec: Codec
-    levels: list[int]
-    others: list[Contender]
-    start: float
-    quiet: bool
-
-    @classmethod
-    def prepared(cls, given: dict[str, Any]) -> _Bench:
-        """Look for competitors, say which are missing, and load the model."""
+    def __init__(self, given: dict[str, Any]) -> None:
+        """Look for competitors, and say which are missing."""
         from llmzip.benchmark.competitors import find
-        from llmzip.benchmark.measure import warm_up
-        from llmzip.codec.codec import Codec
-        from llmzip.options import Options
+        from llmzip.benchmark.report import Report
 
-        others, absent = find(given["timeout"])
+        self._given, self._failed = given, set[str]()
+        self._others, absent = find(given["timeout"])
         if absent and not given["quiet"]:
             click.echo(f"llmzip: not here, so not compared: {', '.join(absent)}", err=True)
-        codec = Codec(Options(**settings_of(given)))
-        return cls(codec, given["levels"], others, warm_up(codec), given["quiet"])
+        self._report = Report({}, given["threads"] or os.cpu_count() or 1)
 
     def run(self, contents: dict[str, bytes]) -> Report:
         """Measure everything. A competitor that fails is named, and left out from then on."""
         from tqdm import tqdm
 
-        from llmzip.benchmark.competitors import CompetitorError
-        from llmzip.benchmark.measure import llmzip_at, measure
+        from llmzip.cli.common.job import labels
+        from llmzip.models.registry import DEFAULT_MODEL
 
-        own = [llmzip_at(self.codec, level) for level in self.levels]
-        report = self._report([c.name for c in own])
-        failed: set[str] = set()
-        hidden = self.quiet or not sys.stderr.isatty()
-        with tqdm(total=len(contents) * (len(own) + len(self.others)), unit="run", disable=hidden, file=sys.stderr) as bar:
-            for file, content in contents.items():
-                for contender in (*own, *self.others):
-                    bar.set_postfix_str(f"{contender.name}, {file}")
-                    bar.update()
-                    if contender.name in failed:
-                        continue
-                    try:
-                        report.rows.append(measure(contender, file, content))
-                    except CompetitorError as e:
-                        if contender in own:
-                            raise InexactMachineError(f"{file}: with {contender.name} {e}; please report this") from e
-                        failed.add(contender.name)
-                        click.echo(f"llmzip: {contender.name} is left out: {file}: {e}", err=True)
-        return report
+        models = list(dict.fromkeys(self._given["models"])) or [DEFAULT_MODEL]
+        hidden = self._given["quiet"] or not sys.stderr.isatty()
+        with tqdm(total=len(contents) * (len(models) * len(self._given["levels"]) + len(self._others)),
+                  unit="run", disable=hidden, file=sys.stderr) as bar:  # fmt: skip
+            for name, label in labels(models).items():
+                self._measure(self._ours(name, label if len(models) > 1 else ""), contents, bar)
+            self._measure(self._others, contents, bar)
+        self._report.rows.sort(key=lambda row: list(contents).index(row.file))
+        return self._report
 
-    def _report(self, ours: list[str]) -> Report:
-        from llmzip.benchmark.report import ModelCost, Report
+    def _ours(self, model: str, label: str) -> list[Contender]:
+        """llmzip with a model, which is loaded now, at each level."""
+        from llmzip.benchmark.measure import llmzip_at, warm_up
+        from llmzip.benchmark.report import ModelCost
+        from llmzip.codec.codec import Codec
         from llmzip.models import resolve
-        from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
+        from llmzip.models.registry import REGISTRY
+        from llmzip.options import Options
 
-        name = self.codec.options.model or DEFAULT_MODEL
-        cached = resolve.find_cached(name)
+        codec = Codec(Options(**settings_of(self._given) | {"model": model}))
+        start, cached = warm_up(codec), resolve.find_cached(model)
         assert cached is not None  # it was just loaded
-        cost = ModelCost(resolve.archive_id(name), REGISTRY[name].download if name in REGISTRY else None, cached.size())
-        return Report(cost, ours, self.codec.options.threads or os.cpu_count() or 1, self.start)
+        download = REGISTRY[model].download if model in REGISTRY else None
+        cost = ModelCost(label or resolve.archive_id(model), download, cached.size(), start)
+        contenders = [llmzip_at(codec, level, label) for level in self._given["levels"]]
+        self._report.ours |= {contender.name: cost for contender in contenders}
+        return contenders
+
+    def _measure(self, contenders: list[Contender], contents: dict[str, bytes], bar: Any) -> None:
+        from llmzip.benchmark.competitors import CompetitorError
+        from llmzip.benchmark.measure import measure
+
+        for file, content in contents.items():
+            for contender in contenders:
+                bar.set_postfix_str(f"{contender.name}, {file}")
+                bar.update()
+                if contender.name in self._failed:
+                    continue
+                try:
+                    self._report.rows.append(measure(contender, file, content))
+                except CompetitorError as e:
+                    if contender.name in self._report.ours:
+                        raise InexactMachineError(f"{file}: with {contender.name} {e}; please report this") from e
+                    self._failed.add(contender.name)
+                    click.echo(f"llmzip: {contender.name} is left out: {file}: {e}", err=True)
 
 
 def _write(report: Report, given: dict[str, Any]) -> None:
@@ -181,6 +184,6 @@ def _write(report: Report, given: dict[str, Any]) -> None:
         title = f"{what}, {rows[0].content:,} bytes: size and speed"
         with writing(given["plot"], given["force"]) as sink:
             if given["plot"].lower().endswith(".png"):
-                streams.write(sink, plot.png(rows, report.ours, title))
+                streams.write(sink, plot.png(rows, list(report.ours), title))
             else:
-                streams.write(sink, plot.svg(rows, report.ours, title).encode())
+                streams.write(sink, plot.svg(rows, list(report.ours), title).encode())

@@ -56,6 +56,9 @@ def classic(action: str, as_json: bool, **given: Any) -> None:
     elif action == "compress":
         run(compress_job(given))
     else:
+        ctx = click.get_current_context()
+        option = next(p for p in ctx.command.params if p.name == "model")
+        given["model"] = opt.named(ctx, option, given["model"])
         run(restore_job(action, given))
 
 

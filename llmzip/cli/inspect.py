@@ -13,7 +13,7 @@ import click
 
 from llmzip.archive import records
 from llmzip.cli.common import options as opt
-from llmzip.cli.common.job import settings_of
+from llmzip.cli.common.job import labels, settings_of
 from llmzip.cli.common.report import attempt, progress
 from llmzip.system import streams
 from llmzip.system.file_names import STDIO, FileError, display_name
@@ -36,13 +36,19 @@ if TYPE_CHECKING:
 @click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
 @opt.colour
 @opt.lanes
-@opt.model
+@opt.several_models
+@opt.offline
 @opt.machine
 @opt.loudness
 def inspect(file: str, html: str | None, as_json: bool, **given: Any) -> None:
-    """Show what each token of FILE, a text, costs in an archive, and what the model expected there; -q leaves out the summary."""
+    """Show what each token of FILE, a text, costs in an archive, and what the model expected there; -q leaves out the summary.
+
+    With --model several times, show a table of the models instead.
+    """
     if as_json and html == STDIO:
         raise click.UsageError("--json and --html - both want standard output; name a file for the page.")
+    if html is not None and len(set(given["models"])) > 1:
+        raise click.UsageError("--html shows one model; name one, or leave out --html.")
     if given["limit"] < 1:
         raise click.UsageError("--bytes must be at least 1.")
     sys.exit(attempt(file, lambda: _inspect(file, html, as_json, given)))
@@ -59,17 +65,15 @@ class _Text:
 def _inspect(file: str, html: str | None, as_json: bool, given: dict[str, Any]) -> None:
     if html is not None:
         _check_page(html, given["force"])
-    text = _read(file, given["limit"])
-    from llmzip import inspection as library
-    from llmzip.codec.codec import Codec
+    text, name = _read(file, given["limit"]), display_name(file)
     from llmzip.inspection import as_json as as_document
     from llmzip.inspection import page
-    from llmzip.options import Options
 
-    codec = Codec(Options(**settings_of(given, "level", "lanes")))
-    with progress(file, len(text.content), given["quiet"]) as report:
-        found = library.inspect(codec, text.content, report)
-    name = display_name(file)
+    models = list(dict.fromkeys(given["models"]))
+    if len(models) > 1:
+        _side_by_side({label: _inspected(file, text, model, given) for model, label in labels(models).items()}, name, text.whole, as_json)
+        return
+    found = _inspected(file, text, models[0] if models else None, given)
     if html is not None:
         with writing(html, given["force"]) as sink:
             streams.write(sink, page.page(found, name, text.whole).encode())
@@ -77,6 +81,26 @@ def _inspect(file: str, html: str | None, as_json: bool, given: dict[str, Any]) 
         click.echo(json.dumps(as_document.document(found, name, text.whole)))
     elif html != STDIO:
         _print(found, name, text.whole, tokens=html is None, summary=not given["quiet"], colour=_wants_colour(given["colour"]))
+
+
+def _inspected(file: str, text: _Text, model: str | None, given: dict[str, Any]) -> Inspection:
+    from llmzip import inspection as library
+    from llmzip.codec.codec import Codec
+    from llmzip.options import Options
+
+    codec = Codec(Options(**settings_of(given, "level", "lanes") | {"model": model}))
+    with progress(file, len(text.content), given["quiet"]) as report:
+        return library.inspect(codec, text.content, report)
+
+
+def _side_by_side(inspections: dict[str, Inspection], name: str, whole: int | None, as_json: bool) -> None:
+    from llmzip.inspection import as_json as as_document
+    from llmzip.inspection import side_by_side
+
+    if as_json:
+        click.echo(json.dumps([as_document.document(found, name, whole) for found in inspections.values()]))
+    else:
+        click.echo("\n".join(side_by_side.table(inspections, name)))
 
 
 def _check_page(html: str, force: bool) -> None:

@@ -45,7 +45,8 @@ class _Message(click.Command):
 )
 @click.option("--lines", is_flag=True, help="A message on each line of standard input, or a TEXT each.")
 @click.option("-n", "--exact", is_flag=True, help="Take and write line breaks at the end as they are.")
-@opt.model
+@opt.one_model
+@opt.offline
 @opt.machine
 def message(text: tuple[str, ...], decode: bool, form: str, lines: bool, exact: bool, **given: Any) -> None:
     """Print a short form of TEXT, or of standard input; with -d the text again, or an error if a character is wrong.

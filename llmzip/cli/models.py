@@ -1,4 +1,4 @@
-"""`models`: lists, fetches, checks, moves and deletes models."""
+"""`models`: lists, describes, names, fetches, checks, moves and deletes models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,28 +15,38 @@ from click.shell_completion import CompletionItem
 
 from llmzip.cli.common import options as opt
 from llmzip.cli.common.report import report_error
-from llmzip.errors import LLZError, ModelMismatchError, ModelUnavailableError
-from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
+from llmzip.errors import LLZError, ModelMismatchError, ModelUnavailableError, quoted
+from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.system.file_names import STDIO, FileError, display_name
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import check_absent, writing
 
 if TYPE_CHECKING:
+    from llmzip.models.catalogue import Entry
     from llmzip.models.store import CachedModel
+
+_SHAPE = {"layers": "layers", "width": "wide", "heads": "heads", "kv_heads": "key heads", "vocab": "tokens"}
 
 
 def _cached_ids(_context: click.Context, _argument: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For completion: cached models, or else files and folders."""
-    from llmzip.models import store
+    """For completion: cached models and the user's own names, or else files and folders."""
+    from llmzip.models import own_names, store
 
-    here = []
+    here: list[str] = []
     with contextlib.suppress(LLZError):  # no cache is readable for this user
-        here = [CompletionItem(m.model_id) for m in store.cached_models() if m.model_id.startswith(incomplete)]
-    return here or [CompletionItem(incomplete, type="file")]
+        here = [*(cached.model_id for cached in store.cached_models()), *own_names.listed()]
+    return [CompletionItem(name) for name in here if name.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
+
+
+def _in_use_or_default(context: click.Context, argument: click.Parameter, value: str) -> str:
+    """The model in use; the default one where LLMZIP_MODEL leaves it to the text."""
+    return opt.named(context, argument, value) or DEFAULT_MODEL if value else value
 
 
 _id = click.argument("model_id", metavar="ID", shell_complete=_cached_ids)
-_in_use = functools.partial(click.argument, "model_id", metavar="[ID]", envvar="LLMZIP_MODEL", default=DEFAULT_MODEL)
+_in_use = functools.partial(
+    click.argument, "model_id", metavar="[ID]", envvar="LLMZIP_MODEL", default=DEFAULT_MODEL, callback=_in_use_or_default
+)
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
 
 
@@ -58,10 +68,10 @@ def _reports(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@click.group(invoke_without_command=True, short_help="List, fetch, check, move and delete models.")
+@click.group(invoke_without_command=True, short_help="List, name, fetch, check, move and delete models.")
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List, fetch, check, move and delete models. Without a command: list."""
+    """List, name, fetch, check, move and delete models. Without a command: list."""
     if not context.invoked_subcommand:
         context.invoke(models_list, as_json=False)
 
@@ -70,51 +80,102 @@ def models(context: click.Context) -> None:
 @opt.as_json
 @_reports
 def models_list(as_json: bool) -> None:
-    """List the models llmzip knows and those it has here; the digest is that of the converted weights."""
-    entries = _entries()
+    """List the models llmzip knows, those that have got a name with `add`, and all others it has here."""
+    from llmzip.models import catalogue
+
+    entries = list(catalogue.entries())
     if as_json:
-        click.echo(json.dumps(entries, indent=2))
-    for entry in [] if as_json else entries:
-        click.echo(f"{entry['id']}  ({_state(entry)})\n  {'digest':<8}{entry['digest']}")
-        if entry["folder"]:
-            click.echo(f"  {'folder':<8}{display_name(entry['folder'])}")
+        click.echo(json.dumps([entry.as_dict() for entry in entries], indent=2))
+        return
+    for line in _table(entries):
+        click.echo(line)
 
 
-def _entries() -> list[dict[str, Any]]:
-    from llmzip.models import store
-
-    here = {m.model_id: m for m in store.cached_models()}
-    entries = []
-    for model_id in [*REGISTRY, *(name for name in here if name not in REGISTRY)]:
-        known, cached = REGISTRY.get(model_id), here.get(model_id)
-        digest = known.digest if known else cached.digest.hex() if cached else ""
-        entries.append(
-            {
-                "id": model_id,
-                "default": model_id == DEFAULT_MODEL,
-                "cached": cached is not None and cached.digest.hex() == digest,
-                "outdated": cached is not None and cached.digest.hex() != digest,
-                "size": cached.size() if cached else None,
-                "download": known.download if known else None,
-                "licence": known.licence if known else None,
-                "digest": digest,
-                "folder": str(cached.folder) if cached else None,
-            }
-        )
-    return entries
+def _table(entries: list[Entry]) -> Iterator[str]:
+    """A line for each model, under a heading."""
+    rows = [("model", "download", "licence", "languages", "here", "")]
+    rows += [(display_name(e.name), *_about(e), _here(e), _remarks(e)) for e in entries]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _state(entry: dict[str, Any]) -> str:
+def _about(entry: Entry) -> tuple[str, str, str]:
     from llmzip.models.store import megabytes
 
-    to_download = f"{(entry['download'] or 0) / 1e6:.0f} MB to download"
-    if entry["cached"]:
-        parts = [f"cached, {megabytes(entry['size'])}"]
-    elif entry["outdated"]:
-        parts = [f"cached as another version of llmzip has it, {megabytes(entry['size'])}, {to_download}"]
-    else:
-        parts = [f"not cached, {to_download}"]
-    return ", ".join([*parts, *(["default"] if entry["default"] else []), *([entry["licence"]] if entry["licence"] else [])])
+    known = entry.known
+    return (megabytes(known.download), known.licence.name, known.languages) if known else ("-", "-", "-")
+
+
+def _here(entry: Entry) -> str:
+    """Whether a model is cached."""
+    from llmzip.models.store import megabytes
+
+    if entry.cached is None:
+        return "no"
+    return f"{megabytes(entry.cached.size())}{'' if entry.usable else ' of another version'}"
+
+
+def _remarks(entry: Entry) -> str:
+    known = entry.known
+    if known is None:
+        return display_name(entry.source)
+    said = {"default": known.model_id == DEFAULT_MODEL, "tried": known.tried, "not tried": not known.tried, "gated": known.gated}
+    return ", ".join(word for word, holds in said.items() if holds)
+
+
+@models.command("info", short_help="Everything known about one.")
+@_in_use(shell_complete=opt.known_models)
+@opt.as_json
+@_reports
+def models_info(model_id: str, as_json: bool) -> None:
+    """Print everything known about a model, cached or not; ID may also be a path, or hf:OWNER/NAME@REVISION. Nothing is fetched."""
+    from llmzip.models import catalogue, resolve
+
+    entry = catalogue.entry(model_id)
+    config = catalogue.config_of(entry)
+    shape = {k: v for k, v in (config.as_dict() if config else {}).items() if k in _SHAPE}
+    if as_json:
+        facts = entry.as_dict() | {"tokenizer": entry.tokenizer or None, "archives": resolve.archive_id(model_id), "shape": shape or None}
+        click.echo(json.dumps(facts, indent=2))
+        return
+    click.echo(display_name(entry.name))
+    for what, value in _facts(entry, shape, resolve.archive_id(model_id)):
+        if value:
+            click.echo(f"  {what:<12}{value}")
+
+
+def _facts(entry: Entry, shape: dict[str, int], archives: str) -> Iterator[tuple[str, str]]:
+    """What is known, in words; an empty string where nothing is."""
+    known, cached = entry.known, entry.cached
+    yield "source", display_name(entry.source)
+    if known:
+        yield "licence", str(known.licence)
+        yield "languages", known.languages
+        yield "download", f"{_about(entry)[0]}{', gated: its terms have to be accepted on the hub' if known.gated else ''}"
+        yield "bits/byte", f"{known.bits_per_byte:.3f}" if known.bits_per_byte else "not measured"
+        yield "tried", "yes" if known.tried else "no"
+    yield "family", quoted(entry.family)
+    yield "shape", ", ".join(f"{n:,} {word.removesuffix('s') if n == 1 else word}" for key, word in _SHAPE.items() if (n := shape.get(key)))
+    yield "archives", f"call it {archives}"
+    yield "digest", entry.digest or ("learned at the first pull" if known else "")
+    yield "tokenizer", entry.tokenizer
+    yield "cached", f"{_here(entry)}, in {display_name(str(cached.folder))}" if cached else "no"
+
+
+@models.command("add", short_help="Give one a short name.")
+@click.argument("name", metavar="NAME")
+@click.argument("source", metavar="SOURCE")
+@click.option("--force", is_flag=True, help="Let NAME stand for another model than before.")
+@_quiet
+@_reports
+def models_add(name: str, source: str, force: bool, quiet: bool) -> None:
+    """Let NAME stand for SOURCE, a path or hf:OWNER/NAME@REVISION, wherever a model is named; archives name SOURCE. Nothing is fetched."""
+    from llmzip.models import own_names
+
+    found = own_names.add(name, source, force)
+    if not quiet:
+        click.echo(f"{name}: {display_name(found)}; to fetch and convert it, run: llmzip models pull {name}")
 
 
 @models.command("pull", short_help="Fetch, check and convert one.")
@@ -156,19 +217,24 @@ def models_path(model_id: str) -> None:
 @_quiet
 @_reports
 def models_rm(model_id: str, quiet: bool) -> None:
-    """Delete a model from the cache; ID as `llmzip models list` has it, or the path it was converted from, which stays."""
-    from llmzip.models import resolve, store
+    """Delete a model from the cache; ID as `llmzip models list` has it, or the path it was converted from, which stays. A name from `add` goes, too."""
+    from llmzip.models import own_names, resolve, store
 
     try:
         found = resolve.find_cached(model_id)
     except ModelUnavailableError:
         found = None
     folder = found.folder if found else store.folder_for(model_id)
-    if not found and not folder.is_dir():  # a damaged one exists, but is not found
+    if folder.is_dir():  # a damaged one is not found, but exists
+        store.remove(folder)
+        deleted = f"{found.model_id if found else model_id}: deleted {display_name(str(folder))}"
+    elif own_names.source_of(model_id) != model_id:
+        deleted = f"{model_id}: was not cached, and is no name any more"
+    else:
         raise FileError(f"no model {model_id} in {store.cache_dir()}; see: llmzip models list")
-    store.remove(folder)
+    own_names.remove(model_id)
     if not quiet:
-        click.echo(f"{found.model_id if found else model_id}: deleted {display_name(str(folder))}")
+        click.echo(deleted)
 
 
 @models.command("verify", short_help="Check every byte, and this machine.")

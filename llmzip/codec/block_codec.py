@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llmzip.archive import forms, lzma2
 from llmzip.archive.forms import Transcript
 from llmzip.archive.records import Block, CodedBlock, FormBlock, ModelRecord, StoredBlock, XzBlock, content_check, encode_record
+from llmzip.codec.choosing import model_for
 from llmzip.codec.cutting import is_enough, skip_model, smallest_classic
 from llmzip.codec.density import is_dense
 from llmzip.codec.loaded_models import LoadedModel, LoadedModels
@@ -21,7 +22,7 @@ from llmzip.codec.sampling import pays
 from llmzip.codec.transcription import transcribe
 from llmzip.coding.lanes import default_lanes
 from llmzip.errors import DamagedArchiveError, NotReproducedError
-from llmzip.options import Options
+from llmzip.options import AUTO, Options
 from llmzip.system import exact_threads
 
 Progress = Callable[[float, int], None]  # share of a block that is done, from 0 to 1; bytes of its bitstream so far
@@ -82,12 +83,13 @@ class BlockCodec:
         transcript = transcribe(content)
         text = transcript.text if transcript else content
         plain = smallest_classic(content)
-        limit = self._most_bytes(content, text, plain, options, added)
+        choice = _Choice(self.models, options, text, model)
+        limit = self._most_bytes(content, text, plain, choice, added)
         if limit or (account and account.thorough):
 
             def encode(report: exact_threads.Report) -> tuple[CodedBlock, ModelRecord]:
                 with self._lock:
-                    return _encode(self.models.ready(), content, transcript, options, model, report, account)
+                    return _encode(choice.ready(), content, transcript, options, model, report, account)
 
             coded, own = exact_threads.run(encode, progress)
             if len(encode_record(coded)) + (0 if model else len(encode_record(own))) < limit:
@@ -95,7 +97,7 @@ class BlockCodec:
         return EncodedBlock(plain, None)
 
     def _most_bytes(
-        self, content: bytes, text: bytes, plain: StoredBlock | XzBlock, options: Options, added: Callable[[bytes], int | None]
+        self, content: bytes, text: bytes, plain: StoredBlock | XzBlock, choice: _Choice, added: Callable[[bytes], int | None]
     ) -> float:  # fmt: skip
         """Bytes that a coded block's records must stay below to be taken; 0 if the model need not be tried."""
         if self._policy is not Policy.SMALLEST:
@@ -107,14 +109,14 @@ class BlockCodec:
             if is_enough(more, text):
                 return 0
             limit = min(limit, more)
-        return limit if self._promises(text, len(plain.body()), options) else 0
+        return limit if self._promises(text, len(plain.body()), choice) else 0
 
-    def _promises(self, text: bytes, packed: int, options: Options) -> bool:
+    def _promises(self, text: bytes, packed: int, choice: _Choice) -> bool:
         """Whether the model may take less than `packed` bytes for `text`. A sample is coded only where that is doubtful."""
 
         def sample(_: exact_threads.Report) -> bool:
             with self._lock:
-                return pays(self.models.ready(), options.level_settings(), text, packed)
+                return pays(choice.ready(), choice.level, text, packed)
 
         return not is_dense(text) or exact_threads.run(sample)
 
@@ -157,6 +159,24 @@ class BlockCodec:
         if content_check(content) != record.check:
             raise NotReproducedError(_NOT_REPRODUCED)
         return content
+
+
+class _Choice:
+    """The model that codes a block: the one that is in force in its frame, if there is one, or else the codec's own, or the best one for its text."""
+
+    def __init__(self, models: LoadedModels, options: Options, text: bytes, model: ModelRecord | None) -> None:
+        self._models, self._text, self._model = models, text, model
+        self.level = options.level_settings()
+        self._made: LoadedModel | None = None
+
+    def ready(self) -> LoadedModel:
+        """The model, with the present thread made ready to compute with it."""
+        if self._made is None and self._model is not None and self._models.options.model == AUTO:
+            self._made = self._models.named_by(self._model)
+        if self._made is None:
+            self._made = model_for(self._models, self.level, self._text)
+        self._made.prepare()
+        return self._made
 
 
 def _encode(

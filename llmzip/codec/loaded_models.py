@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from llmzip.archive import records
 from llmzip.archive.records import ModelRecord
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
-from llmzip.options import Options
+from llmzip.options import AUTO, Options
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS, Level
 from llmzip.system import exact_threads
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmzip.coding.block_coder import BlockCoder
     from llmzip.engine.transformer import Transformer
     from llmzip.models.convert import IntegerModel
+    from llmzip.models.store import CachedModel
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class LoadedModels:
         self._by_digest = {model.digest: model for model in given}
 
     def own(self) -> LoadedModel:
-        """The codec's own model: the one that the options name, or the default.
+        """The codec's own model: the one that the options name, or the default, as also where they leave the choice to the text (`choosing`).
 
         Raises:
             LLZError: it cannot be had, or not be run.
@@ -90,10 +91,34 @@ class LoadedModels:
             from llmzip.models import resolve
             from llmzip.models.registry import DEFAULT_MODEL
 
-            name = self.options.model or DEFAULT_MODEL
+            name = self._named or DEFAULT_MODEL
             self._own = self._load(lambda: resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
             self._by_digest[self._own.digest] = self._own
         return self._own
+
+    @property
+    def _named(self) -> str | None:
+        """The model that the options name."""
+        return None if self.options.model == AUTO else self.options.model
+
+    def of_cache(self, cached: CachedModel, keep: bool) -> LoadedModel:
+        """A model of the cache. With `keep`, it is not loaded a second time.
+
+        Raises:
+            LLZError: it cannot be run, or is damaged.
+        """
+        from llmzip.models import resolve
+
+        loaded = self._by_digest.get(cached.digest[: records.DIGEST_BYTES])
+        if loaded is None:
+            loaded = self._load(lambda: resolve.archive_id(cached.model_id), lambda: resolve.load_cached(cached))
+            if keep:
+                self.keep(loaded)
+        return loaded
+
+    def keep(self, loaded: LoadedModel) -> None:
+        """Keep a model for archives that name it."""
+        self._by_digest[loaded.digest] = loaded
 
     def named_by(self, record: ModelRecord) -> LoadedModel:
         """The model that an archive names, checked by its digests.
@@ -132,10 +157,10 @@ class LoadedModels:
                 lambda: record.model_id,
                 lambda: resolve.load_for_archive(record.model_id, record.digest, record.tokenizer, options.quiet, options.offline),
             )
-            if options.model and loaded.tokenizer != record.tokenizer:
+            if self._named and loaded.tokenizer != record.tokenizer:
                 self.own()  # it may have the same weights and the right tokenizer
         except ModelUnavailableError:
-            if not options.model:
+            if not self._named:
                 raise
             self.own()  # the user says where the model is
 

@@ -23,11 +23,23 @@ def pays(loaded: LoadedModel, level: Level, text: bytes, packed: int) -> bool:
         text: the text to code, at least _PIECES * _PIECE bytes.
         packed: bytes of the block without the model.
     """
-    gap = len(text) // _PIECES
-    starts = [n * gap + (gap - _PIECE) // 2 for n in range(_PIECES)]
-    pieces = [loaded.alphabet.encode(text[start : start + _PIECE]) for start in starts]
-    symbols = np.concatenate([piece[: min(map(len, pieces))] for piece in pieces])
-    stream = loaded.coder(replace(loaded.record(level), adapter=FROZEN)).encode(symbols, _PIECES)
-    coded = max(0, len(stream) - _PIECES)  # each lane's end takes about a byte
-    size = int(loaded.alphabet.lengths()[symbols].sum())
+    coded, size = cost(loaded, level, pieces(text, _PIECE))
     return 100 * coded * len(text) < _WORTH * packed * size
+
+
+def pieces(text: bytes, size: int) -> list[bytes]:
+    """Pieces of `size` bytes from all over a text; the text itself if it is not longer than all of them."""
+    if len(text) <= _PIECES * size:
+        return [text]
+    gap = len(text) // _PIECES
+    starts = [n * gap + (gap - size) // 2 for n in range(_PIECES)]
+    return [text[start : start + size] for start in starts]
+
+
+def cost(loaded: LoadedModel, level: Level, texts: list[bytes]) -> tuple[int, int]:
+    """Code some texts at once, with the model as it is. Return how many bytes that takes, and of how many bytes: the longer texts are cut short."""
+    symbols = [loaded.alphabet.encode(text) for text in texts]
+    same = np.concatenate([s[: min(map(len, symbols))] for s in symbols])
+    stream = loaded.coder(replace(loaded.record(level), adapter=FROZEN)).encode(same, len(texts))
+    coded = max(0, len(stream) - len(texts))  # each lane's end takes about a byte
+    return coded, int(loaded.alphabet.lengths()[same].sum())

@@ -15,10 +15,10 @@ from llmzip.options import Options
 _LANES = 4  # so that the code for several lanes is tried
 
 
-def golden(model_id: str) -> tuple[bytes, bytes]:
-    """The golden archive of a registered model, and its content. `scripts/make_golden.py` makes them."""
-    folder = resources.files("llmzip.models") / "golden"
-    return (folder / f"{model_id}.llz").read_bytes(), golden_text()
+def golden(model_id: str) -> bytes | None:
+    """The golden archive of a registered model, of `golden_text`; None if it has none. `scripts/make_golden.py` makes them."""
+    file = resources.files("llmzip.models") / "golden" / f"{model_id}.llz"
+    return file.read_bytes() if model_id in REGISTRY and file.is_file() else None
 
 
 def golden_text() -> bytes:
@@ -29,7 +29,7 @@ def golden_text() -> bytes:
 def verify(cached: store.CachedModel, threads: int | None = None, device: str = "auto") -> str:
     """Check every byte of a model against its digests, and code with it; return what was proven, in words.
 
-    A registered model decodes an archive that was made elsewhere. There is none for other models: they encode and decode a text.
+    The default model decodes an archive that was made elsewhere. There is none for most models: they encode and decode a text.
 
     Raises:
         ModelMismatchError: a byte differs.
@@ -37,11 +37,10 @@ def verify(cached: store.CachedModel, threads: int | None = None, device: str = 
     """
     resolve.load_cached(cached)
     codec = Codec(Options(model=cached.model_id, lanes=_LANES, threads=threads, device=device, offline=True))
-    if cached.model_id in REGISTRY:
-        archive, text = golden(cached.model_id)
+    text, archive = golden_text(), golden(cached.model_id)
+    if archive is not None:
         proven = f"the golden archive of {len(archive)} bytes decoded to the {len(text):,} bytes it was made from"
     else:
-        text = golden_text()
         archive = codec.compress(text)
         if not summarise(io.BytesIO(archive)).coded:
             return "every byte matches its digest; the text for trying it was not coded, as this model predicts it too badly"

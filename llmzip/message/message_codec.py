@@ -21,7 +21,7 @@ from llmzip.coding.session import Direction, PredictionSession, tokens
 from llmzip.entropy.frequencies import TOTAL, TOTAL_BITS, Integers
 from llmzip.errors import DamagedMessageError, ParameterError
 from llmzip.message.interval import LENGTHS, Interval
-from llmzip.options import Options
+from llmzip.options import AUTO, Options
 from llmzip.parameters import FROZEN, AttentionSpan
 from llmzip.system import exact_threads
 
@@ -56,12 +56,17 @@ class MessageCodec:
     """Turns texts into messages and back; loads the model once.
 
     Args:
-        options: of which `model`, `threads` and `device` count.
+        options: of which `model`, `threads`, `device` and `offline` count.
         models: models to use; made from the options if None.
+
+    Raises:
+        ParameterError: the model is "auto".
     """
 
     def __init__(self, options: Options | None = None, *, models: LoadedModels | None = None) -> None:
         self._models = models or LoadedModels(options or Options())
+        if self._models.options.model == AUTO:
+            raise ParameterError(f"messages do not name their model, so both sides must name the same one, not {AUTO}")
 
     def encode(self, texts: Sequence[bytes]) -> list[bytes]:
         """A message for each of `texts`, any bytes of at most MAX_SYMBOLS symbols.

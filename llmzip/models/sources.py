@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from llmzip.errors import ModelFormatError
@@ -24,3 +25,12 @@ def load_float_model(path: Path) -> FloatModel:
 
         return gguf_model.load(path)
     raise ModelFormatError(f"{path} is neither a {SUFFIX} file nor a folder with config.json, tokenizer.json and safetensors")
+
+
+def family_of(path: Path) -> str:
+    """The architecture of a model that `load_float_model` opens, as its files name it."""
+    if path.is_dir():
+        return str(json.loads((path / safetensors_folder.CONFIG).read_text("utf-8")).get("model_type", ""))
+    from llmzip.models.gguf_file import GGUFFile
+
+    return str(GGUFFile(path).header.metadata.get("general.architecture", ""))

@@ -21,7 +21,7 @@ from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailable
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import IntegerModel, tensor_layout, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
-from llmzip.models.workspace import working_folder, writing_cache
+from llmzip.models.workspace import working_folder
 from llmzip.system import user_folders
 
 WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
@@ -51,6 +51,8 @@ class CachedModel:
     folder: Path
     digest: bytes
     tokenizer: bytes | None  # hash of the tokenizer; None if an older version wrote it
+    config: str  # as JSON; whoever needs it must expect rubbish
+    family: str  # the architecture, as the files named it; empty if an older version wrote it
 
     def size(self) -> int:
         """Bytes on disk."""
@@ -92,33 +94,6 @@ def find(model_id: str) -> CachedModel | None:
     return found if found is not None and found.model_id == model_id else None
 
 
-def pin(name: str, commit_id: str) -> None:
-    """Remember which model of a whole commit a name with a branch or tag stands for.
-
-    Raises:
-        NotWritableError: the cache cannot be written.
-    """
-    with working_folder(cache_dir(), "incoming") as work:
-        file, target = work / "pin", _pin_file(name)
-        with writing_cache(target.parent):
-            file.write_text(json.dumps({"name": name, "commit": commit_id}))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
-
-
-def pinned(name: str) -> str | None:
-    """The ID that `pin` remembered for a name; None if there is none."""
-    try:
-        found = json.loads(_pin_file(name).read_text("utf-8"))
-        return str(found["commit"]) if found["name"] == name else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _pin_file(name: str) -> Path:
-    return cache_dir() / "pins" / f"{folder_for(name).name}.json"
-
-
 def cached_models() -> Iterator[CachedModel]:
     """All cached models that this user may read.
 
@@ -148,7 +123,7 @@ def describe(folder: Path) -> CachedModel | None:
         if meta["layout"] != _LAYOUT or not isinstance(meta["id"], str):
             return None
         tokenizer = bytes.fromhex(meta["tokenizer"]) if "tokenizer" in meta else None
-        return CachedModel(meta["id"], folder, bytes.fromhex(meta["digest"]), tokenizer)
+        return CachedModel(meta["id"], folder, bytes.fromhex(meta["digest"]), tokenizer, str(meta["config"]), str(meta.get("family", "")))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -165,8 +140,8 @@ def _check_readable(folder: Path) -> None:
             pass
 
 
-def save(model_id: str, model: IntegerModel) -> CachedModel:
-    """Write a converted model into the cache; replace what was there.
+def save(model_id: str, model: IntegerModel, family: str = "") -> CachedModel:
+    """Write a converted model into the cache; replace what was there. `family` is the architecture, as its files name it, for people to read.
 
     Raises:
         ModelUnavailableError: it cannot be written.
@@ -175,7 +150,7 @@ def save(model_id: str, model: IntegerModel) -> CachedModel:
     from safetensors.numpy import save_file
 
     meta = {"id": model_id, "layout": _LAYOUT, "digest": model.digest().hex(), "config": json.dumps(model.config.as_dict())}
-    meta["tokenizer"] = model.tokenizer.hash.hex()
+    meta |= {"tokenizer": model.tokenizer.hash.hex()} | ({"family": family} if family else {})
     with working_folder(models_dir(), "incoming") as work:
         folder = work / "model"
         try:

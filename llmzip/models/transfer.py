@@ -2,7 +2,7 @@
 
 A file may come from anybody. So member names are compared and never used as paths; only ordinary members are accepted, so there are no links to
 follow; nothing is compressed, so no file expands; and a model enters the cache only when its bytes match its digests, which for a
-registered model are the registry's.
+registered model are the registry's, or those that the first pull gave.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import BinaryIO
 import numpy as np
 
 from llmzip.errors import LLZError, ModelFormatError, ModelMismatchError, ModelUnavailableError
-from llmzip.models import resolve, store
+from llmzip.models import pins, resolve, store
 from llmzip.models.convert import IntegerModel
-from llmzip.models.registry import REGISTRY
 from llmzip.models.workspace import working_folder
 from llmzip.system import streams
 
@@ -69,10 +68,11 @@ def import_model(source: BinaryIO, force: bool = False) -> store.CachedModel:
         found = store.describe(folder)
         if found is None or found.tokenizer is None or not resolve.is_cache_id(found.model_id):
             raise ExportFileError("does not hold a model that this version can use; export it again, with this version")
-        _check(found)
+        model = _check(found)
         there = store.find(found.model_id)
-        if there is not None and found.model_id not in REGISTRY and there.digest != found.digest and not force:
+        if there is not None and pins.expected(found.model_id) is None and there.digest != found.digest and not force:
             raise ModelMismatchError(f"holds {found.model_id}, and another model of that name is here; use --force to replace that")
+        pins.learn(found.model_id, model)
         return store.install(folder, found.model_id)
 
 
@@ -104,18 +104,19 @@ def _exactly(source: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _check(found: store.CachedModel) -> None:
-    """Raise ModelMismatchError unless the model is intact and consistent, and equals the registry's if it has a registered ID."""
+def _check(found: store.CachedModel) -> IntegerModel:
+    """Load the model. Raise ModelMismatchError unless it is intact and consistent, and is the right one if it has a registered ID."""
     try:
         model = store.load(found)
         _check_values(model)
     except (ModelMismatchError, ModelFormatError) as e:
         raise ModelMismatchError(f"holds {found.model_id}, but damaged or altered; get another copy") from e
-    known = REGISTRY.get(found.model_id)
-    if known and (model.digest().hex(), model.tokenizer.hash.hex()) != (known.digest, known.tokenizer_hash):
+    wanted = pins.expected(found.model_id)
+    if wanted and pins.of(model) != wanted:
         raise ModelMismatchError(
-            f"holds {found.model_id} with weights {model.digest().hex()}, not the {known.digest} of this version; get that one's export"
+            f"holds {found.model_id} with weights {model.digest().hex()}, not the {wanted.digest} that are known here; get that one's export"
         )
+    return model
 
 
 def _check_values(model: IntegerModel) -> None:

@@ -93,6 +93,10 @@ def partial_folder(parent: Path, name: str) -> Iterator[Path]:
     except ModelFormatError:  # llmzip cannot run it, so nobody will come back to it
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if nothing has arrived
+        raise
     shutil.rmtree(folder, ignore_errors=True)
 
 

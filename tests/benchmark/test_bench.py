@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llmzip.benchmark import competitors, measure, plot, report
+import llmzip
+from llmzip.benchmark import competitors, measure, plot
 from llmzip.benchmark.competitors import CompetitorError, Contender
 from llmzip.benchmark.measure import Measurement
 from llmzip.benchmark.report import ModelCost, Report, break_even, human
@@ -24,6 +25,7 @@ from llmzip.cli import main
 from llmzip.codec.codec import Codec
 from llmzip.models import store
 from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
+from tests.support import tiny
 from tests.support.codecs import TEXT
 
 Run = Callable[..., Result]
@@ -108,6 +110,7 @@ def test_levels_files_and_json(run: Run) -> None:
     assert found["threads"] == 1
     assert found["start_s"] > 0
     assert found["model"] == {"id": "local:tiny", "download": None, "disk": next(store.cached_models()).size()}
+    assert found["models"] == [found["model"] | {"start_s": found["start_s"]}]
     assert {(r["file"], r["bytes"]) for r in found["results"]} == {("a.txt", 500), ("b.txt", 500)}
     assert [r["contender"] for r in found["totals"]] == ["llmzip -1", "llmzip -9", "gzip -9", "bzip2 -9", "xz -9e"]
     for total in found["totals"]:
@@ -130,6 +133,43 @@ def test_csv(run: Run) -> None:
         assert int(row["compress_bytes_per_s"]) > 0
         assert row["model_download"] == row["llmzip_6_pays_off_after_download"] == ""
         assert int(row["model_disk"]) > 0
+
+
+def test_models_side_by_side(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    other = tiny.write_folder(tmp_path / "other", seed="other")
+    options = ["-q", "--model", str(tiny_folder), "--model", str(other), "--model", str(other), "--levels", "1,6"]
+    found = json.loads(run(*options, "--json", "a.txt", "b.txt").stdout)
+    assert [m["id"] for m in found["models"]] == ["local:tiny", "local:other"]
+    ours = [f"llmzip -{level} local:{name}" for name in ("tiny", "other") for level in (1, 6)]
+    assert [r["contender"] for r in found["results"] if r["file"] == "b.txt"] == [*ours, "gzip -9", "bzip2 -9", "xz -9e"]
+    sizes = {r["contender"]: r["archive"] for r in found["results"] if r["file"] == "a.txt"}
+    for folder in (tiny_folder, other):
+        assert sizes[f"llmzip -6 local:{folder.name}"] == len(llmzip.compress(TEXT[:1000], model=str(folder)))
+    assert set(found["totals"][-1]["pays_off_after"]) == set(ours)
+    text = run(*options, "--csv", "x.csv", "a.txt").stdout
+    heads = [line for line in text.splitlines() if line.startswith("llmzip -") or "bits/byte" in line]
+    assert len(heads) == 5
+    assert len({line.index("library") for line in heads[1:]}) == 1  # columns are aligned
+    assert "do not hold the models, local:tiny: " in text
+    rows = {r["contender"]: r for r in csv.DictReader(Path("x.csv").read_text().splitlines())}
+    assert rows[ours[0]]["model_disk"] != ""
+    assert rows["gzip -9"]["model_disk"] == ""
+    assert "llmzip_6_local:other_pays_off_after_disk" in rows["gzip -9"]
+
+
+def test_models_of_one_name_are_called_as_the_user_does(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    other = tiny.write_folder(tmp_path / "other" / "tiny", seed="other")
+    result = run("-q", "--json", "--model", str(tiny_folder), "--model", str(other), "a.txt")
+    assert [m["id"] for m in json.loads(result.stdout)["models"]] == [str(tiny_folder), str(other)]
+
+
+def test_auto_is_no_model_here(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    refused = run("--model", "auto", "a.txt")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "name one here" in refused.stderr
+    spaced = tiny.write_folder(tmp_path / "a model")
+    monkeypatch.setenv("LLMZIP_MODEL", str(spaced))
+    assert json.loads(run("-q", "--json", "a.txt").stdout)["model"]["id"] == "local:a_model"
 
 
 def test_programs(run: Run, bin_folder: Path) -> None:
@@ -253,7 +293,7 @@ def rows(*bits: tuple[str, float], file: str = "f") -> list[Measurement]:
 
 
 def made_report(download: int | None = 93_000_000) -> Report:
-    made = Report(ModelCost("m", download, 272_000_000), ["llmzip -1", "llmzip -9"], 2, 3.21)
+    made = Report(dict.fromkeys(["llmzip -1", "llmzip -9"], ModelCost("m", download, 272_000_000, 3.21)), 2)
     made.rows = rows(("llmzip -1", 2.0), ("llmzip -9", 1.0), ("gzip -9", 3.0), ("zpaq -m5", 1.8), ("x", 1.0))
     return made
 
@@ -302,7 +342,7 @@ def test_human() -> None:
 
 
 def test_the_default_models_download_counts() -> None:
-    assert report.ModelCost(DEFAULT_MODEL, REGISTRY[DEFAULT_MODEL].download, 1).download == 92_871_040
+    assert REGISTRY[DEFAULT_MODEL].download == 92_871_040
 
 
 # --- pictures
@@ -327,6 +367,13 @@ def test_svg(run: Run) -> None:
         assert 0 < float(circle.attrib["cx"]) < width
         assert 0 < float(circle.attrib["cy"]) < height
     fails(run("--plot", "x.svg", "a.txt"), 1, "x.svg", "exists")
+
+
+def test_svg_has_room_for_long_names() -> None:
+    name = "llmzip -6 " + "m" * 40
+    made = plot.svg(rows((name, 1.0), ("xz", 2.0)), [name], "long")
+    label = next(t for t in ET.fromstring(made).iter() if "".join(t.itertext()).startswith(name))
+    assert float(label.attrib["x"]) + 6.5 * len(f"{name}, 1.00") < float(ET.fromstring(made).attrib["viewBox"].split()[2])
 
 
 def test_svg_escapes_names_and_parts_labels() -> None:

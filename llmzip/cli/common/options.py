@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -11,6 +12,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from llmzip.errors import LLZError
+from llmzip.options import AUTO
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 from llmzip.system.file_names import STDIO, is_standard_output
 
@@ -28,10 +31,37 @@ def _size(_context: click.Context, _option: click.Parameter, value: str | None) 
 
 
 def known_models(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For completion: IDs of the registry, else files and folders."""
+    """For completion: models that have names, else files and folders."""
+    from llmzip.models import own_names
     from llmzip.models.registry import REGISTRY
 
-    return [CompletionItem(name) for name in REGISTRY if name.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
+    own: list[str] = []
+    with contextlib.suppress(LLZError):  # no cache is readable for this user
+        own = list(own_names.listed())
+    return [CompletionItem(name) for name in (*REGISTRY, *own) if name.startswith(incomplete)] or [CompletionItem(incomplete, type="file")]
+
+
+def _models_to_compress_with(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For completion: `known_models`, and auto."""
+    return [CompletionItem(AUTO)] * (bool(incomplete) and AUTO.startswith(incomplete)) or known_models(context, option, incomplete)
+
+
+def named(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """The models that are named; for `callback`. LLMZIP_MODEL may say auto for the commands that compress; to others that means none."""
+    if value == AUTO or (isinstance(value, tuple) and AUTO in value):
+        assert option.name
+        if context.get_parameter_source(option.name) is not click.core.ParameterSource.ENVIRONMENT:
+            raise click.BadParameter(f"{AUTO} chooses a model to compress with; name one here, or none", context, option)
+        return () if isinstance(value, tuple) else None
+    return value
+
+
+class _ModelName(click.types.StringParamType):
+    """The name of a model. A variable of the environment holds one, whatever characters it has."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """All of it, as one."""
+        return [rv]
 
 
 def _tell(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
@@ -83,13 +113,20 @@ targets = options(
     click.option("-k", "--keep", is_flag=True, help="Keep FILE; the default, for scripts that say so."),
     click.option("--rm", "remove", is_flag=True, help="Delete FILE at last, if it was proven that the archive gives it back."),
 )
+_WHICH = "Registry ID, name given with `models add`, hf:OWNER/NAME@REVISION, or path of a .gguf file or a safetensors folder"
 model = click.option(
-    "--model", metavar="ID", envvar="LLMZIP_MODEL", shell_complete=known_models,
-    help="Registry ID, hf:OWNER/NAME@REVISION, or path of a .gguf file or a safetensors folder.",
+    "--model", metavar="ID", envvar="LLMZIP_MODEL", shell_complete=_models_to_compress_with,
+    help=f"{_WHICH}; {AUTO}: of the cached models, the one that makes FILE smallest.",
+)  # fmt: skip
+one_model = click.option("--model", metavar="ID", envvar="LLMZIP_MODEL", callback=named, shell_complete=known_models, help=f"{_WHICH}.")
+several_models = click.option(
+    "--model", "models", metavar="ID", envvar="LLMZIP_MODEL", type=_ModelName(), multiple=True, callback=named, shell_complete=known_models,
+    help=f"{_WHICH}; several times, to see models side by side.",
 )  # fmt: skip
 model_place = click.option(
-    "--model", metavar="PATH", envvar="LLMZIP_MODEL", type=click.Path(), help="Where to find the model, if it is not in the registry."
-)
+    "--model", metavar="PATH", envvar="LLMZIP_MODEL", type=click.Path(), callback=named,
+    help="Where to find the model, if it is not in the registry.",
+)  # fmt: skip
 offline = click.option("--offline", is_flag=True, help="Never use the network, as with LLMZIP_OFFLINE=1: a missing model is an error.")
 lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
 parity = click.option(
