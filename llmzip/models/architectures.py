@@ -175,10 +175,11 @@ def _phi3_gguf(c: Values) -> Said:
 
 
 _SLIDING = names("sliding_window layer_types use_sliding_window max_window_layers")
-_PLAIN = {"plain_stream": True}
+_SPREAD = {"spread_heads": True}  # all but Llama, whose digests are older: queries and keys of most models have outliers
+_PLAIN = _SPREAD | {"plain_stream": True}
 _POST_NORMED = _PLAIN | {"pre_norm": False, "post_norm": True, "head_norm": "all"}
 _GEMMA = _PLAIN | {"post_norm": True, "head_norm": "head", "activation": "gelu_tanh"}
-_BIASED = _PLAIN | {"qkv_bias": True, "spread_heads": True}  # biases of keys have outliers
+_BIASED = _PLAIN | {"qkv_bias": True}
 _FUSED = {
     "q": "self_attn.qkv_proj",
     "k": "self_attn.qkv_proj",
@@ -192,9 +193,9 @@ _PHI3_CODE = {"auto_map": {"AutoConfig": "configuration_phi3.Phi3Config", "AutoM
 
 ARCHITECTURES = [
     Architecture({}, Source("llama", _FOLDER), Source("llama", _GGUF), interleaved=True, strict=False),
-    Architecture({}, Source("mistral", _FOLDER, names("sliding_window"), read=_mistral), None),
+    Architecture(_SPREAD, Source("mistral", _FOLDER, names("sliding_window"), read=_mistral), None),
     Architecture(
-        {}, Source("smollm3", _FOLDER, _SLIDING | names("no_rope_layers no_rope_layer_interval"), read=_smollm3),
+        _SPREAD, Source("smollm3", _FOLDER, _SLIDING | names("no_rope_layers no_rope_layer_interval"), read=_smollm3),
         Source("smollm3", _GGUF, read=_every_fourth_unrotated), interleaved=True, tied=True,
     ),
     Architecture(_BIASED, Source("qwen2", _FOLDER, _SLIDING, {"attention_bias": True, "use_mrope": False}, read=_qwen), Source("qwen2", _GGUF)),
@@ -210,11 +211,11 @@ ARCHITECTURES = [
         gain_offset=1.0, tied=True,
     ),
     Architecture(
-        {}, Source("granite", _FOLDER, names("embedding_multiplier attention_multiplier residual_multiplier logits_scaling"), read=_granite),
+        _SPREAD, Source("granite", _FOLDER, names("embedding_multiplier attention_multiplier residual_multiplier logits_scaling"), read=_granite),
         Source("granite", _GGUF, names("embedding_scale residual_scale attention.scale logit_scale"), read=_granite_gguf), interleaved=True,
     ),
     Architecture(
-        {}, Source("phi3", _FOLDER | _FUSED, names("sliding_window"), _PHI3_CODE, names("original_max_position_embeddings"), _mistral),
+        _SPREAD, Source("phi3", _FOLDER | _FUSED, names("sliding_window"), _PHI3_CODE, names("original_max_position_embeddings"), _mistral),
         Source("phi3", _GGUF | _FUSED_GGUF, names("attention.sliding_window"), read=_phi3_gguf),
     ),
     Architecture(_POST_NORMED, Source("olmo2", _FOLDER | _NORMED_AFTER), Source("olmo2", _GGUF)),

@@ -23,10 +23,11 @@ FUSED = {  # parts that lie in one tensor, one after another: its name in folder
     }
 }
 FEATURES = {  # members of the configuration that all models of a family have
-    "qwen2": {"plain_stream": True, "qkv_bias": True, "spread_heads": True},
-    "qwen3": {"plain_stream": True, "head_norm": "head"},
-    "gemma3": {"plain_stream": True, "post_norm": True, "head_norm": "head", "activation": "gelu_tanh"},
-    "olmo2": {"plain_stream": True, "pre_norm": False, "post_norm": True, "head_norm": "all"},
+    **{name: {"spread_heads": True} for name in ("mistral", "smollm3", "granite", "phi3")},
+    "qwen2": {"spread_heads": True, "plain_stream": True, "qkv_bias": True},
+    "qwen3": {"spread_heads": True, "plain_stream": True, "head_norm": "head"},
+    "gemma3": {"spread_heads": True, "plain_stream": True, "post_norm": True, "head_norm": "head", "activation": "gelu_tanh"},
+    "olmo2": {"spread_heads": True, "plain_stream": True, "pre_norm": False, "post_norm": True, "head_norm": "all"},
 }
 FAMILIES = ("llama", "mistral", "smollm3", "qwen2", "qwen3", "gemma3", "granite", "phi3", "olmo2")
 INTERLEAVED = ("llama", "smollm3", "granite")  # in GGUF files
