@@ -103,6 +103,43 @@ def test_families_of_gguf_files(model_type: str, tmp_path: Path) -> None:
     assert decode(file, {"it": archive})["it"][0] == TEXT[:300].hex()
 
 
+_TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+_YARN: dict[str, Any] = {"rope_type": "yarn", "factor": 8.0}
+SAID: list[tuple[str, dict[str, Any]]] = [  # by configurations, and what the family takes from them
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 1.0, "rope_theta": 500.0}}),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.5}, "rope_scaling": _YARN | {"rope_theta": 700.0}, "rope_theta": 900.0}),
+    ("llama", {"rope_parameters": None, "rope_scaling": {"rope_type": None, "type": None}, "rope_theta": 900.0}),
+    ("llama", {"bos_token_id": None, "eos_token_id": [2, 0], "tie_word_embeddings": True}),
+    ("mistral", {"sliding_window": None}),
+    ("mistral", {"sliding_window": 0}),
+    ("smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 3}),
+    ("smollm3", {"no_rope_layers": [1, 1, 1, 1]}),
+    ("smollm3", {"use_sliding_window": True, "sliding_window": 9}),
+    ("smollm3", {"use_sliding_window": True, "sliding_window": 9, "layer_types": None}),
+    ("qwen2", {"use_sliding_window": False, "layer_types": None}),
+    ("qwen2", {"layer_types": None, "max_window_layers": 3}),
+    ("qwen3", {"use_sliding_window": True, "sliding_window": 9, "layer_types": _TYPES}),
+    ("qwen3", {"use_sliding_window": True, "sliding_window": 0, "layer_types": _TYPES}),
+    ("gemma3", {"layer_types": None}),
+    ("gemma3", {"layer_types": None, "sliding_window_pattern": 3, "sliding_window": 0}),
+    ("gemma3", {"layer_types": ["full_attention"] * 7}),
+    ("gemma3", {"rope_parameters": None, "rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}),
+    ("granite", {"attention_multiplier": 0.1, "logits_scaling": 3.3, "residual_multiplier": 0.22, "embedding_multiplier": 12}),
+    ("phi3", {"sliding_window": None}),
+]  # fmt: skip
+
+
+def test_digests(tmp_path: Path) -> None:
+    """Of what configurations say in other ways."""
+    made = {name: families.checkpoint(name) for name in dict(SAID)}
+    expected = {}
+    for i, (name, values) in enumerate(SAID):
+        folder = families.write(tmp_path / str(i), made[name])
+        families.change(folder, values)
+        expected[str(folder)] = convert(load_float_model(folder)).digest().hex()
+    assert decode(None, digests=list(expected)) == expected
+
+
 _OUTER = {"plain_stream": True, "pre_norm": False, "post_norm": True}
 FEATURES: dict[str, tuple[dict[str, Any], Factors]] = {  # together, as no family has them
     "Gemma's, and pairs that do not turn": (
@@ -141,7 +178,8 @@ def test_features(name: str, tmp_path: Path) -> None:
 
 def test_check_values(tmp_path: Path) -> None:
     """Those of section 10 that need no weights: by the package, and by the decoder."""
-    rows, jobs = [], []
+    rows: list[list[str]] = []
+    jobs: list[tuple[dict[str, Any], str]] = []
     for i, (config, row) in enumerate(formula_models.stated(FORMAT)):
         model = formula_models.model(config)
         transformer = build.build(model, device="cpu", ops="torch")
@@ -150,7 +188,7 @@ def test_check_values(tmp_path: Path) -> None:
         logits, unit = transformer.logits(hidden), hidden.on_host().unit[39:]
         crcs = [f"{zlib.crc32(logits[p].tobytes()):08x}" for p in (0, 10, 39)]
         assert row == [model.digest()[:8].hex(), *crcs, f"0x{unit.view(np.uint32)[0]:08X}"]
-        np.savez(tmp_path / f"{i}.npz", **model.tensors)
+        np.savez(tmp_path / f"{i}.npz", **dict[str, Any](model.tensors))
         rows.append(row)
         jobs.append((config.as_dict(), str(tmp_path / f"{i}.npz")))
     results = decode(None, formulas=jobs)

@@ -2,7 +2,7 @@
 test_reference_decoder.py, with the decoder's folder on the path.
 
 Takes JSON on stdin: `model` (a path or null), or `floats` (a folder with float weights, see `of_floats`); `chosen` (more of its configuration),
-`archives` and `messages` (hexadecimal) by name, `checks` (whether to compute the check values of the registered model), and `formulas` (see `by_formula`). Prints JSON: for each name the content in hexadecimal, or the
+`archives` and `messages` (hexadecimal) by name, `checks` (whether to compute the check values of the registered model), `formulas` (see `by_formula`), and `digests` (paths of models). Prints JSON: for each name the content in hexadecimal, or the
 class of the error, and the rows that `trace` gave.
 """
 
@@ -141,6 +141,7 @@ def main() -> None:
             results[name] = error.kind
     if job.get("checks"):
         results["checks"] = check_values(loaded())
+    results |= {path: model.load(path, {}).digest.hex() for path in job.get("digests", [])}
     if "formulas" in job:
         results |= {"formulas": [by_formula(*one) for one in job["formulas"]], "small checks": small_checks()}
     assert not any(name.partition(".")[0] in ("llmzip", "torch", "numba") for name in sys.modules)
