@@ -49,9 +49,9 @@ def gguf_names(family):
 
 
 def windows(types, window):
-    """`layer_windows` of layers of these types; none if no layer has a window."""
+    """`layer_windows` of layers of these types; none if no layer is of the type that has one."""
     found = [int(window) if kind == "sliding_attention" else 0 for kind in types]
-    return {"layer_windows": found} if any(found) else {}
+    return {"layer_windows": found} if "sliding_attention" in types else {}
 
 
 def of_folder(family, settings, h):

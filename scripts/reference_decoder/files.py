@@ -86,7 +86,7 @@ def rows_of(part, names, config, w):
 
 def positions(settings, h):
     """Section 9.4: how positions are rotated, as a part of a configuration."""
-    rope = (settings.get("rope_parameters") or {}) | (settings.get("rope_scaling") or {})
+    rope = (settings.get("rope_scaling") or {}) | (settings.get("rope_parameters") or {})
     windowed = settings.get("rope_local_base_freq")
     if "full_attention" in rope:
         rope, windowed = rope["full_attention"], rope["sliding_attention"]["rope_theta"]
@@ -103,7 +103,7 @@ def first_token(*numbers):
 
 def divisors(base, h, rope):
     """Section 9.4: scaled positions, as a part of a configuration."""
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind == "default":
         return {}
     if kind == "linear":
@@ -159,7 +159,7 @@ def read_gguf(path):
         "ffn": setting["feed_forward_length"],
         "vocab": len(metadata["tokenizer.ggml.tokens"]),
         "rope_base": setting.get("rope.freq_base", 10000.0),
-        "norm_eps": setting.get("attention.layer_norm_rms_epsilon", float(np.float32(1e-5))),
+        "norm_eps": setting["attention.layer_norm_rms_epsilon"],
         "bos": first_token(metadata.get("tokenizer.ggml.bos_token_id"), metadata.get("tokenizer.ggml.eos_token_id")),
     }
     members, factors = family.of_gguf(kind, setting, config["head_dim"])

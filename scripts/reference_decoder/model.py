@@ -72,7 +72,9 @@ def check(config):
     good = good and 1 < c["rope_base"] < float("inf") and 0 < c["norm_eps"] < 1
     slower = c.get("rope_divisors", [1] * (c["head_dim"] // 2))
     good = good and len(slower) == c["head_dim"] // 2 and all(d == 0 or 1 <= d <= 1024 for d in slower)
-    good = good and len(c.get("layer_windows", [0] * c["layers"])) == c["layers"] and c.get("window_rope_base", 2) > 1
+    own = c.get("layer_windows", [0] * c["layers"])
+    good = good and len(own) == c["layers"] and all(0 <= w <= 2**24 for w in own) and 1 < c.get("window_rope_base", 2) < float("inf")
+    good = good and all(0 <= i < c["layers"] for i in c.get("unrotated_layers", []))
     tokens = [c["bos"], *c.get("opening", [])]
     if not good or len(tokens) > 65 or not all(0 <= t < c["vocab"] for t in tokens):
         raise ValueError("its configuration is not within the bounds of section 7.1")

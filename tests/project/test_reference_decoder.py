@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,17 @@ from llmzip.archive import forms, wire
 from llmzip.archive import records as rec
 from llmzip.archive.summary import summarise
 from llmzip.cli import main as llmzip_command
+from llmzip.engine import build
 from llmzip.message.message_codec import MessageCodec
 from llmzip.models import store
 from llmzip.models.convert import IntegerModel, convert
+from llmzip.models.float_model import Factors, FloatModel, expected_shapes
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
 from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
 from scripts import bad_archives, float_reference, make_golden
-from tests.support import families, tiny
+from tests.support import families, family_gguf, formula_models, tiny
 from tests.support.codecs import ROOT, TEXT
 from tests.support.tiny_gguf import write_gguf
 
@@ -90,6 +92,113 @@ def test_families(name: str, window: int | None, tmp_path: Path) -> None:
     result, rows = decode(folder, {"it": archive})["it"]
     assert result == text.hex()
     assert len(rows) > (2 * LEVELS[1].span.window if window else 200)
+
+
+@pytest.mark.parametrize("model_type", family_gguf.SAYABLE)
+def test_families_of_gguf_files(model_type: str, tmp_path: Path) -> None:
+    values = family_gguf.SAYABLE[model_type]
+    folder = families.write(tmp_path / "model", families.checkpoint(model_type.removesuffix("_text"), **values))
+    file = family_gguf.write(tmp_path / "model.gguf", folder)
+    archive = make_golden.codec_of("local:family", convert(load_float_model(file)), level=1, lanes=2).compress(TEXT[:300])
+    assert decode(file, {"it": archive})["it"][0] == TEXT[:300].hex()
+
+
+_TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+_YARN: dict[str, Any] = {"rope_type": "yarn", "factor": 8.0}
+SAID: list[tuple[str, dict[str, Any]]] = [  # by configurations, and what the family takes from them
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 1.0, "rope_theta": 500.0}}),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.5}, "rope_scaling": _YARN | {"rope_theta": 700.0}, "rope_theta": 900.0}),
+    ("llama", {"rope_parameters": None, "rope_scaling": {"rope_type": None, "type": None}, "rope_theta": 900.0}),
+    ("llama", {"bos_token_id": None, "eos_token_id": [2, 0], "tie_word_embeddings": True}),
+    ("mistral", {"sliding_window": None}),
+    ("mistral", {"sliding_window": 0}),
+    ("smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 3}),
+    ("smollm3", {"no_rope_layers": [1, 1, 1, 1]}),
+    ("smollm3", {"use_sliding_window": True, "sliding_window": 9}),
+    ("smollm3", {"use_sliding_window": True, "sliding_window": 9, "layer_types": None}),
+    ("qwen2", {"use_sliding_window": False, "layer_types": None}),
+    ("qwen2", {"layer_types": None, "max_window_layers": 3}),
+    ("qwen3", {"use_sliding_window": True, "sliding_window": 9, "layer_types": _TYPES}),
+    ("qwen3", {"use_sliding_window": True, "sliding_window": 0, "layer_types": _TYPES}),
+    ("gemma3", {"layer_types": None}),
+    ("gemma3", {"layer_types": None, "sliding_window_pattern": 3, "sliding_window": 0}),
+    ("gemma3", {"layer_types": ["full_attention"] * 7}),
+    ("gemma3", {"rope_parameters": None, "rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}),
+    ("granite", {"attention_multiplier": 0.1, "logits_scaling": 3.3, "residual_multiplier": 0.22, "embedding_multiplier": 12}),
+    ("phi3", {"sliding_window": None}),
+]  # fmt: skip
+
+
+def test_digests(tmp_path: Path) -> None:
+    """Of what configurations say in other ways."""
+    made = {name: families.checkpoint(name) for name in dict(SAID)}
+    expected = {}
+    for i, (name, values) in enumerate(SAID):
+        folder = families.write(tmp_path / str(i), made[name])
+        families.change(folder, values)
+        expected[str(folder)] = convert(load_float_model(folder)).digest().hex()
+    assert decode(None, digests=list(expected)) == expected
+
+
+_OUTER = {"plain_stream": True, "pre_norm": False, "post_norm": True}
+FEATURES: dict[str, tuple[dict[str, Any], Factors]] = {  # together, as no family has them
+    "Gemma's, and pairs that do not turn": (
+        {"head_norm": "head", "plain_stream": True, "post_norm": True, "activation": "gelu_tanh", "spread_heads": True,
+         "layer_windows": (24, 0, 24), "window_rope_base": 100.0, "rope_divisors": (1.0, 1.5, 2.0, 4.0, 8.0, 0.0, 0.0, 0.0)},
+        Factors(embed=8.0, residual=0.3, score=1.3, logits=0.9),
+    ),
+    "a rotated stream": (
+        {"head_norm": "all", "qkv_bias": True, "unrotated_layers": (0, 2), "layer_windows": (0, 700, 30), "local_heads": (2, 5), "local_window": 20},
+        Factors(embed=2.0, residual=0.5, score=0.7, logits=1.1),
+    ),
+    "biases": (
+        {"plain_stream": True, "qkv_bias": True, "spread_heads": True, "rope_divisors": (1.0,) * 8, "activation": "gelu_tanh"}, Factors(score=2.0),
+    ),
+    "norms after, wide heads": (_OUTER | {"head_norm": "all", "qkv_bias": True, "head_dim": 192, "heads": 2, "kv_heads": 1, "opening": (5, 80)}, Factors()),
+    "norms after, narrow heads": (_OUTER | {"spread_heads": True, "head_dim": 12, "width": 20, "ffn": 60}, Factors(residual=0.5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features(name: str, tmp_path: Path) -> None:
+    features, factors = FEATURES[name]
+    model = load_float_model(tiny.write_folder(tmp_path / "it"))
+    c = replace(model.config, layers=3, **features)
+    weights: dict[str, Any] = {}
+    for part, shape in (expected_shapes(c) | {"head": (c.vocab, c.width)}).items():
+        made = tiny.gaussians(f"{name} {part}", shape, 0.6 if len(shape) == 1 else shape[1] ** -0.5)
+        weights[part] = np.exp(made, dtype=np.float32) if part.endswith("norm") else made
+    np.savez(tmp_path / "it" / "weights.npz", **weights)
+    (tmp_path / "it" / "source.json").write_text(json.dumps({"config": c.as_dict(), "factors": asdict(factors)}), "utf-8")
+    integers = convert(FloatModel(c, model.tokenizer, weights.__getitem__, factors))
+    adapter = AdapterParameters(20, BiasParameters(46, 3), NeighbourParameters(9, 60))
+    archive = make_golden.codec_of("local:it", integers, level=1, lanes=2, adapter=adapter).compress(TEXT[:600])
+    assert decode(None, {"it": archive}, floats=str(tmp_path / "it"))["it"][0] == TEXT[:600].hex()
+
+
+def test_check_values(tmp_path: Path) -> None:
+    """Those of section 10 that need no weights: by the package, and by the decoder."""
+    rows: list[list[str]] = []
+    jobs: list[tuple[dict[str, Any], str]] = []
+    for i, (config, row) in enumerate(formula_models.stated(FORMAT)):
+        model = formula_models.model(config)
+        transformer = build.build(model, device="cpu", ops="torch")
+        fed = np.array([[(7 * p + 3) % 50 for p in range(40)]], np.int32)
+        hidden = transformer.advance(fed, transformer.cache(1, AttentionSpan(16, 2), 40, 40))
+        logits, unit = transformer.logits(hidden), hidden.on_host().unit[39:]
+        crcs = [f"{zlib.crc32(logits[p].tobytes()):08x}" for p in (0, 10, 39)]
+        assert row == [model.digest()[:8].hex(), *crcs, f"0x{unit.view(np.uint32)[0]:08X}"]
+        np.savez(tmp_path / f"{i}.npz", **dict[str, Any](model.tensors))
+        rows.append(row)
+        jobs.append((config.as_dict(), str(tmp_path / f"{i}.npz")))
+    results = decode(None, formulas=jobs)
+    assert len(rows) == 3
+    assert results["formulas"] == rows
+    for name, values in results["small checks"].items():
+        (line,) = re.findall(rf"\*{name}\.\* (.*?)\n\n", FORMAT, re.S)
+        for value in values:
+            assert value in line, name
+            line = line[line.index(value) + len(value) :]
 
 
 def test_golden_archive_with_an_opening(tiny_folder: Path) -> None:

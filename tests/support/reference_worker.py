@@ -1,8 +1,8 @@
 """Runs scripts/reference_decoder in a process without llmzip. Not a test: started by
 test_reference_decoder.py, with the decoder's folder on the path.
 
-Takes JSON on stdin: `model` (a path or null), `chosen` (more of its configuration), `archives` and `messages` (hexadecimal) by name, and
-`checks` (whether to compute the check values of the registered model). Prints JSON: for each name the content in hexadecimal, or the
+Takes JSON on stdin: `model` (a path or null), or `floats` (a folder with float weights, see `of_floats`); `chosen` (more of its configuration),
+`archives` and `messages` (hexadecimal) by name, `checks` (whether to compute the check values of the registered model), `formulas` (see `by_formula`), and `digests` (paths of models). Prints JSON: for each name the content in hexadecimal, or the
 class of the error, and the rows that `trace` gave.
 """
 
@@ -12,12 +12,17 @@ import json
 import sys
 import zlib
 from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 
+import files
 import frequencies
 import message
 import model
 import numpy as np
 import predictor
+import quantised
+import tokenizer
 from archive import decode_archive
 from errors import DecodingError, ModelError
 
@@ -58,11 +63,61 @@ def check_values(m: model.Model) -> dict[str, str]:
     }
 
 
+def of_floats(folder: Path, chosen: dict[str, object]) -> model.Model:
+    """A model of a folder with weights.npz by the names of section 9.1, source.json with configuration and factors, and tokenizer.json."""
+    weights, source = dict(np.load(folder / "weights.npz")), json.loads((folder / "source.json").read_text("utf-8"))
+    parts = tokenizer.of_folder(folder, source["config"]["vocab"])
+    return model.converted(files.Source(source["config"], weights.__getitem__, source["factors"], parts), chosen)
+
+
+def by_formula(config: dict[str, int], path: str) -> list[str]:
+    """The row of section 10 for a model by a formula, whose tensors are in an npz file in the order of the digest."""
+    tensors = dict(np.load(path))
+    m = SimpleNamespace(config=config)
+    m.matrices = {name: t.astype(np.float32) for name, t in tensors.items() if t.dtype != np.float32}
+    m.scales = {name.removesuffix(".scale"): t for name, t in tensors.items() if name.endswith(".scale")}
+    m.vectors = {name: t for name, t in tensors.items() if t.dtype == np.float32 and not name.endswith(".scale")}
+    p = predictor.Predictor(m, window=16, sinks=2, all_heads_see_all=False, lanes=1, positions=40)
+    found = [model.model_digest(config, tensors)[:8].hex()]
+    for position in range(40):
+        q, s = p.feed([(7 * position + 3) % 50])
+        if position in (0, 10, 39):
+            found.append(crc(p.logits(q, s)))
+    return [*found, bits(p.unit(q, s)[0, 0])]
+
+
+def bits(x: np.float32) -> str:
+    return f"0x{int(np.float32(x).view(np.uint32)):08X}"
+
+
+def small_checks() -> dict[str, list[str]]:
+    """Check values of section 10 that need no model, in order, as they are stated there, by the word before them."""
+    f32, eps = np.float32, np.float32(2.0**-20)
+    y, zeros = np.array([[3, -4, 0, 1]], f32), np.zeros((1, 4), f32)
+    factors = [predictor.norm_factor(*args, eps)[0, 0] for args in ((y, f32(0.5)), (y, f32(2.0**-30)), (zeros, f32(1)))]
+    read: list[str] = []
+    for gains in ({"head.norm": np.array([1, 0.5, 2, -3], f32)}, {}):
+        q, s = predictor.Predictor.read(SimpleNamespace(plain=True, eps=eps, model=SimpleNamespace(vectors=gains)), y, "head")
+        read += [f"({', '.join(str(int(n)) for n in q[0])})", bits(s[0, 0])]
+    g = np.array([1, -1, -40], f32)
+    blocks = {"Q4_1": (3, 20, 32), "Q5_0": (6, 22, 32), "Q8_0": (8, 34, 32), "Q4_K": (12, 144, 256), "Q6_K": (14, 210, 256)}
+    data = bytes((37 * i + 11) % 120 for i in range(210))
+    expanded = {name: quantised.expand(number, data[:size], 0, weights) for name, (number, size, weights) in blocks.items()}
+    return {
+        "Norm factor": [*map(bits, factors)],
+        "Reading a plain stream": read,
+        "Feed-forward": [bits(v) for kind in ("silu", "gelu_tanh") for v in predictor.feed_forward(g, f32(1), kind)],
+        "Quantised types": [f"{n} `{crc(w)}`" for n, w in expanded.items()],
+    }
+
+
 def main() -> None:
     job = json.load(sys.stdin)
 
     @cache
     def loaded() -> model.Model:
+        if job.get("floats"):
+            return of_floats(Path(job["floats"]), job.get("chosen", {}))
         if job["model"] is None:
             raise ModelError("none is given")
         return model.load(job["model"], job.get("chosen", {}))
@@ -86,6 +141,9 @@ def main() -> None:
             results[name] = error.kind
     if job.get("checks"):
         results["checks"] = check_values(loaded())
+    results |= {path: model.load(path, {}).digest.hex() for path in job.get("digests", [])}
+    if "formulas" in job:
+        results |= {"formulas": [by_formula(*one) for one in job["formulas"]], "small checks": small_checks()}
     assert not any(name.partition(".")[0] in ("llmzip", "torch", "numba") for name in sys.modules)
     print(json.dumps(results))
 
