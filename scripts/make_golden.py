@@ -1,6 +1,6 @@
 """Makes the golden archives in tests/golden, or checks that making them again gives the same bytes.
 
-    python scripts/make_golden.py [--check]
+    python scripts/make_golden.py [--check | --model ID]
 
 `good-*` must decode to what `contents()` gives for them, and be reproduced byte for byte. `bad-*` and `unsupported-*` must
 be refused with the error that `bad_archives.py` names. `good-real-*` use the real default model, the others a tiny one made from a seed.
@@ -207,12 +207,22 @@ def readme(bad: dict[str, Refused]) -> str:
 
 
 def packaged(archives: dict[str, bytes]) -> dict[Path, bytes]:
-    """The files that go into the package, by their paths."""
+    """The files that go into the package, by their paths; those of other models than the default one are made by --model."""
     return {PACKAGED / f"{DEFAULT_MODEL}.llz": archives["good-real-lanes"], PACKAGED / "text.txt": contents()["good-real-lanes"]}
 
 
+def packaged_of(model_id: str) -> bytes:
+    """The golden archive of a registered model that goes into the package."""
+    model = resolve.load(model_id)
+    return codec_of(model_id, model, adapter=LEVELS[DEFAULT_LEVEL].adapter, lanes=4).compress(contents()["good-real-lanes"])
+
+
 def main() -> None:
-    """Writes or checks all archives."""
+    """Writes or checks all archives, or writes one of another model."""
+    if "--model" in sys.argv:
+        model_id = sys.argv[sys.argv.index("--model") + 1]
+        (PACKAGED / f"{model_id}.llz").write_bytes(packaged_of(model_id))
+        return
     archives = good()
     bad = refused(archives["good-tiny"], archives["good-parity"])
     archives |= {name: case.archive for name, case in bad.items()}

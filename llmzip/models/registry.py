@@ -135,6 +135,8 @@ _ALL = [
             sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         ),
         family="gemma3",
+        digest="0a3553858a71b1cc632c70a37836cf5f6c6b6de249695334afdb773c52a95851",
+        tokenizer_hash="7974fbff9184e6c36f3e25ead17d575e88d5e69f0345894db28a28259cfe2cfd",
         licence=_GEMMA,
         download=238_175_024,
         languages=_MANY,
