@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -199,6 +200,16 @@ def test_check_values(tmp_path: Path) -> None:
         for value in values:
             assert value in line, name
             line = line[line.index(value) + len(value) :]
+
+
+def test_quantised_types_are_expanded_as_stated() -> None:
+    """By the library that the package reads GGUF files with."""
+    (line,) = re.findall(r"\*Quantised types\.\* (.*?)\n\n", FORMAT, re.S)
+    for name, crc in re.findall(r"(Q\w+)\s`(\w+)`", line):
+        known = gguf.GGMLQuantizationType[name]
+        block = np.array([(37 * i + 11) % 120 for i in range(gguf.GGML_QUANT_SIZES[known][1])], np.uint8)
+        assert f"{zlib.crc32(gguf.dequantize(block[None], known).astype(np.float32).tobytes()):08x}" == crc, name
+    assert line.count("Q") == 5
 
 
 def test_golden_archive_with_an_opening(tiny_folder: Path) -> None:
