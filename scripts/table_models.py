@@ -1,9 +1,15 @@
-"""Prints sizes of texts under several models: archives at the default level, S of each model, and other compressors.
+"""Archives of texts with one or more models, next to S of each model and to other compressors; prints Markdown.
 
-    python scripts/table_models.py [--weights ID=FILE ...] [--keep FILE] --model MODEL ... TEXT...
+    pip install zstandard pyppmd brotli
+    python scripts/texts.py FOLDER
+    python scripts/table_models.py --s-file S.json --model smollm2-135m-instruct --model NAME --weights PATH FOLDER/*.*
 
-S is the sum of -log2 p / 8 of the float32 model (see `float_reference.py`), printed for the models that --float names. Its float weights are those of --weights, or what the model's ID
-or path gives. --keep is a JSON file in which numbers are kept, so that a run that was stopped goes on. Needs xz, zstandard and pyppmd.
+S is the cross-entropy under the float model (`float_reference.py`), one stream. It takes minutes and does not depend on llmzip's code, so
+the file after --s-file keeps it, by the model's name and the text's SHA-256: delete that file when the weights change. Archives are made
+at the default level by `llmzip.Codec`; `--round-trip` also restores them and compares. Sizes are in bytes.
+
+`--weights` says where the weights of the model named before it are: a .gguf file or a folder. A model that is not registered is given to
+llmzip by that path, too. Compressors that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -11,92 +17,114 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import lzma
-from collections.abc import Callable
-from functools import partial
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import pyppmd
 import torch
-import zstandard
 from float_reference import FloatTransformer, float_model
 
-import llmzip
+from llmzip import Codec, Options
+from llmzip.benchmark import competitors
 from llmzip.coding.alphabet import Alphabet
+from llmzip.models.registry import DEFAULT_MODEL, REGISTRY
 
-OTHERS: dict[str, Callable[[bytes], int]] = {
-    "xz -9e": lambda data: len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
-    "zstd -19": lambda data: len(zstandard.ZstdCompressor(level=19).compress(data)),
-    "PPMd": lambda data: len(pyppmd.compress(data, max_order=8, mem_size=64 << 20)),
-}
+OTHERS = "xz -9e", "zstd -19", "7z PPMd", "brotli -11"
 
 
-class Kept:
-    """Numbers by a key, in a file."""
+class FloatSizes:
+    """S of one model, computed only where `file` (JSON) does not have it yet."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._found: dict[str, float] = json.loads(path.read_text()) if path and path.exists() else {}
+    def __init__(self, file: Path | None, name: str, weights: str) -> None:
+        self.file, self.name, self.weights = file, name, weights
+        self.known: dict[str, dict[str, float]] = json.loads(file.read_text()) if file and file.exists() else {}
 
-    def get(self, key: str, make: Callable[[], float]) -> float:
-        """The number under a key, made if it is not there."""
-        if key not in self._found:
-            self._found[key] = make()
-            if self._path:
-                self._path.write_text(json.dumps(self._found, indent=1))
-        return self._found[key]
-
-
-class Floats:
-    """A float model, loaded when it is needed."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._made: tuple[Alphabet, FloatTransformer] | None = None
-
-    def size(self, data: bytes) -> float:
-        """S of a text."""
-        if self._made is None:
-            model = float_model(self._source)
-            self._made = Alphabet(model.tokenizer), FloatTransformer(model)
-        alphabet, transformer = self._made
-        symbols = alphabet.encode(data)
-        known = symbols < alphabet.vocab
-        transformer.reset()
-        bits = transformer.bits(torch.from_numpy(symbols[known]).long())
-        return float(bits.sum()) / 8
+    def of(self, texts: dict[str, bytes]) -> list[float]:
+        """S of each text, in bytes."""
+        known = self.known.setdefault(self.name, {})
+        digests = {label: hashlib.sha256(data).hexdigest() for label, data in texts.items()}
+        if missing := [label for label in texts if digests[label] not in known]:
+            model = float_model(self.weights)
+            alphabet, transformer = Alphabet(model.tokenizer), FloatTransformer(model)
+            for label in missing:
+                symbols = alphabet.encode(texts[label])
+                if (symbols >= alphabet.vocab).any():
+                    raise SystemExit(f"{label}: holds bytes outside the vocabulary of {self.name}; S is defined for text only")
+                transformer.reset()
+                known[digests[label]] = round(float(transformer.bits(torch.from_numpy(symbols).long()).sum()) / 8, 1)
+                print(f"{self.name}, {label}: {len(symbols)} tokens, S = {known[digests[label]]}", file=sys.stderr, flush=True)
+                if self.file:
+                    self.file.write_text(json.dumps(self.known, indent=1) + "\n")
+        return [known[digest] for digest in digests.values()]
 
 
-def _archive(data: bytes, model: str) -> float:
-    return len(llmzip.compress(data, model=model))
+def archive_sizes(codec: Codec, texts: dict[str, bytes], round_trip: bool) -> list[int]:
+    """The size of each text's archive."""
+    sizes = []
+    for label, data in texts.items():
+        archive = codec.compress(data)
+        if round_trip and codec.decompress(archive) != data:
+            raise SystemExit(f"{label}: what came back differs")
+        sizes.append(len(archive))
+        print(f"{codec.options.model}, {label}: archive {len(archive)}", file=sys.stderr, flush=True)
+    return sizes
+
+
+def table(texts: dict[str, bytes], models: dict[str, tuple[list[float], list[int]]], others: dict[str, list[int]]) -> str:
+    """The table; the last row adds the texts up. Changes are against the first model."""
+    head, columns = ["text", "bytes"], [[*texts, "all"], summed([len(data) for data in texts.values()])]
+    first: list[int] = []
+    for name, (s, archives) in models.items():
+        ratios = [f"{archive / exact:.4f}" for archive, exact in zip([*archives, sum(archives)], [*s, sum(s)], strict=True)]
+        head += [f"{name}: S", "archive", "archive / S"]
+        columns += [summed(s), summed(archives), ratios]
+        if first:
+            head.append("change")
+            pairs = zip([*archives, sum(archives)], [*first, sum(first)], strict=True)
+            columns.append([f"{100 * (now / before - 1):+.1f}%" for now, before in pairs])
+        first = first or archives
+    for name, sizes in others.items():
+        head.append(name)
+        columns.append(summed(sizes))
+    rows = [head, ["---"] * len(head), *map(list, zip(*columns, strict=True))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def summed(values: Sequence[float]) -> list[str]:
+    """A column of sizes, and their sum."""
+    return [f"{value:,.0f}" for value in [*values, sum(values)]]
+
+
+class Weights(argparse.Action):
+    """Notes where the weights of the last model are."""
+
+    def __call__(self, parser: argparse.ArgumentParser, given: argparse.Namespace, value: object, option: str | None = None) -> None:
+        """Takes one `--weights PATH`."""
+        if not given.models:
+            parser.error("--weights belongs after the --model that it is of")
+        given.weights = {**(given.weights or {}), given.models[-1]: str(value)}
 
 
 def main() -> None:
-    """Prints a table in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", action="append", default=[], help="ID=FILE: float weights of a model")
-    parser.add_argument("--keep", type=Path)
-    parser.add_argument("--float", action="append", default=[], help="a model whose S is printed")
-    parser.add_argument("--model", action="append", required=True)
-    parser.add_argument("texts", nargs="+", type=Path)
-    args = parser.parse_args()
-    weights = dict(item.split("=", 1) for item in args.weights)
-    kept, floats = Kept(args.keep), {name: Floats(weights.get(name, name)) for name in args.model}
-    columns = [column for name in args.model for column in (name, *([f"S {name}", "archive / S"] if name in args.float else []))]
-    print("| text | bytes | " + " | ".join([*columns, *OTHERS]) + " |")
-    print("|---" * (2 + len(columns) + len(OTHERS)) + "|")
-    for path in args.texts:
-        data = path.read_bytes()
-        key = hashlib.sha256(data).hexdigest()[:16]
-        row = []
-        for name in args.model:
-            archive = kept.get(f"{name} {key}", partial(_archive, data, name))
-            row.append(f"{archive:,.0f}")
-            if name in args.float:
-                size = kept.get(f"S {name} {key}", partial(floats[name].size, data))
-                row += [f"{size:,.0f}", f"{archive / size:.3f}"]
-        others = [f"{compressed(data):,}" for compressed in OTHERS.values()]
-        print(f"| {path.stem} | {len(data):,} | " + " | ".join([*row, *others]) + " |", flush=True)
+    """Prints the table; what is measured goes to standard error as it comes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--model", dest="models", action="append", metavar="NAME", help=f"may be repeated (default: {DEFAULT_MODEL})")
+    parser.add_argument("--weights", action=Weights, metavar="PATH", help="a .gguf file or a folder: weights of the model before it")
+    parser.add_argument("--s-file", type=Path, metavar="FILE", help="JSON that keeps S")
+    parser.add_argument("--round-trip", action="store_true", help="also restore every archive")
+    options = parser.parse_args()
+    texts = {file.name: file.read_bytes() for file in options.files}
+    models: dict[str, tuple[list[float], list[int]]] = {}
+    for name in options.models or [DEFAULT_MODEL]:
+        weights = (options.weights or {}).get(name, name)
+        s = FloatSizes(options.s_file, name, weights).of(texts)
+        models[name] = s, archive_sizes(Codec(Options(model=name if name in REGISTRY else weights)), texts, options.round_trip)
+    found = {contender.name: contender for contender in competitors.find()[0]}
+    others = {name: [len(found[name].compress(data)) for data in texts.values()] for name in OTHERS if name in found}
+    if absent := [name for name in OTHERS if name not in found]:
+        print(f"not installed: {', '.join(absent)}", file=sys.stderr)
+    print(table(texts, models, others))
 
 
 if __name__ == "__main__":
