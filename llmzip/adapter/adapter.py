@@ -18,7 +18,7 @@ from llmzip.adapter.neighbours import Neighbours
 from llmzip.adapter.observer import Observer
 from llmzip.engine.hidden import HostHidden
 from llmzip.entropy import compiled_frequencies
-from llmzip.entropy.frequencies import Gradients, Integers, Logits, Votes, no_votes, scratch
+from llmzip.entropy.frequencies import Gradients, Integers, Logits, Votes, no_votes, scratch, scratch_bytes
 from llmzip.parameters import AdapterParameters
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -70,12 +70,11 @@ class Adapter:
             self.neighbours = Neighbours(parameters.neighbours, sizes.width, sizes.symbols, sizes.total, rows, threads)
 
     @staticmethod
-    def memory(parameters: AdapterParameters, sizes: Sizes) -> int:
-        """About how many bytes an adapter takes, the logits of a round included."""
-        rows = steps_a_round(parameters, sizes.lanes) * sizes.lanes
-        logits = 4 * sizes.vocab * rows
-        neighbours = Neighbours.memory(parameters.neighbours, sizes.width, sizes.total, min(_ROWS, rows)) if parameters.neighbours else 0
-        return logits + neighbours
+    def memory(parameters: AdapterParameters, sizes: Sizes, threads: int) -> int:
+        """About how many bytes an adapter takes."""
+        rows = min(_ROWS, steps_a_round(parameters, sizes.lanes) * sizes.lanes)
+        neighbours = Neighbours.memory(parameters.neighbours, sizes.width, sizes.total, rows) if parameters.neighbours else 0
+        return scratch_bytes(threads, sizes.vocab, sizes.symbols) + neighbours
 
     @property
     def learns(self) -> bool:

@@ -110,6 +110,7 @@ class Forecast:
         if kept and adapter.neighbours:
             adapter.neighbours.fill_for_timing(kept, self._states())
         random, targets = np.random.default_rng(0), np.full(lanes, TOTAL // 2, np.int64)
+        room = np.empty((lanes, config.vocab), np.float32)
         times: list[_Times] = []
         while len(times) <= _STEPS or (len(times) <= _MOST_STEPS and sum(map(sum, times)) < _SECONDS):
             tokens = random.integers(config.vocab, size=(lanes, 1), dtype=np.int32)
@@ -117,7 +118,7 @@ class Forecast:
             hidden = transformer.advance(tokens, cache)
             state = hidden.on_host()
             advanced = self.clock()
-            adapter.find(transformer.logits(hidden), state, targets)
+            adapter.find(transformer.logits(hidden, room), state, targets)
             if (len(times) + 1) % adapter.steps == 0:
                 adapter.update()
             times.append(_Times(advanced - start, self.clock() - advanced))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.models import tokenizer_library
 from llmzip.models.tokenizer import TokenizerSpec
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Alphabet:
     def _encode_text(self, text: str) -> NDArray[np.int32]:
         """Symbols of a text. No tokenizer is trusted to be lossless: where it is not, try each half by itself."""
         if self._library is None:
-            self._library = self.spec.library()
+            self._library = tokenizer_library.library(self.spec)
         symbols = np.array(self._library.encode(text, add_special_tokens=False).ids, dtype=np.int32)
         content = text.encode()
         if self.decode(symbols) == content:

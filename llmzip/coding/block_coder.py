@@ -13,7 +13,7 @@ from llmzip.adapter.adapter import Adapter, Sizes
 from llmzip.adapter.observer import Observer
 from llmzip.coding.directions import Decoding, Encoding
 from llmzip.coding.lanes import LaneLayout
-from llmzip.coding.session import Direction, PredictionSession, Progress, positions
+from llmzip.coding.session import Direction, PredictionSession, Progress, logit_bytes, positions
 from llmzip.entropy.compiled_range_coder import CompiledRangeEncoder
 from llmzip.errors import NotEnoughMemoryError
 from llmzip.parameters import AdapterParameters, AttentionSpan
@@ -121,13 +121,14 @@ class BlockCoder:
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
         steps = positions(layout, len(self._opening()))
         needed, free = self._transformer.memory(layout.lanes, self._span, steps, min(chunk, steps))
-        fixed = Adapter.memory(self._adapter, self._sizes(layout)) + _SYMBOL_BYTES * layout.symbols
+        sizes = self._sizes(layout)
+        fixed = Adapter.memory(self._adapter, sizes, self._threads) + logit_bytes(layout, sizes.vocab) + _SYMBOL_BYTES * layout.symbols
         if free is not None and needed + fixed > free:
             fitting = layout.lanes * (free - fixed) // needed
             if fitting < 1:
                 advice = "not even one lane fits, so free some"
-            sizes = f"{layout.lanes} lanes need {(needed + fixed) / 1e6:,.0f} MB, {needed / 1e6:,.0f} of them for keys and values, and {free / 1e6:,.0f} MB are free"
-            raise NotEnoughMemoryError(f"{sizes}; {advice.format(fitting)}")
+            have = f"{layout.lanes} lanes need {(needed + fixed) / 1e6:,.0f} MB, {needed / 1e6:,.0f} of them for keys and values, and {free / 1e6:,.0f} MB are free"
+            raise NotEnoughMemoryError(f"{have}; {advice.format(fitting)}")
 
     def _run(self, layout: LaneLayout, direction: Direction, chunk: int, progress: Progress | None) -> None:
         opening = np.array(self._opening(), np.int32)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llmzip.engine.transformer import Transformer
 
 Progress = Callable[[int, int], None]  # called with the number of symbols just coded, and the bytes of bitstream so far
-LOGIT_ROWS = 128  # tokens whose logits are held at once, if a step has no more
+LOGIT_ROWS = 64  # tokens whose logits are held at once, if a step has no more
 
 
 class Direction(Protocol):
@@ -122,6 +122,11 @@ class PredictionSession:
             grid[:, step - 1 : step + steps - 1] if step else np.pad(grid[:, : steps - 1], ((0, 0), (1, 0)), constant_values=self._last)
         )
         return tokens(self._transformer, before)
+
+
+def logit_bytes(layout: LaneLayout, vocab: int) -> int:
+    """Memory that the logits of a session take at most."""
+    return 4 * vocab * max(layout.lanes, LOGIT_ROWS)
 
 
 def positions(layout: LaneLayout, opening: int) -> int:

@@ -29,6 +29,7 @@ from llmzip.engine.kernels.products import head_kernel, shared_product
 from llmzip.engine.kernels.rows import i32, unit_rows
 from llmzip.engine.kernels.simd import VECTOR, size
 from llmzip.engine.kernels.tiles import MOST_INPUTS
+from llmzip.engine.vectors import LayerVectors, layer_vectors
 from llmzip.models.convert import MATRICES
 
 if TYPE_CHECKING:
@@ -85,24 +86,12 @@ class FusedLayers:
 
 def _vectors(model: IntegerModel) -> dict[str, Any]:
     """Biases and gains as `LayerWeights` has them."""
-    c = model.config
-
-    def stacked(name: str, times: int = 1) -> NDArray[np.float32]:
-        if f"0.{name}" not in model.tensors:
-            return np.empty((c.layers, 0), np.float32)
-        return np.stack([np.tile(model.tensors[f"{i}.{name}"], times) for i in range(c.layers)])
-
-    by_head = c.head_norm == "head"
-    return {
-        "bias": stacked("qkv.bias"),
-        "q_gain": stacked("q_norm", c.heads if by_head else 1),
-        "k_gain": stacked("k_norm", c.kv_heads if by_head else 1),
-        "read_attention": stacked("qkv.norm"),
-        "o_gain": stacked("o.norm"),
-        "read_ffn": stacked("gate_up.norm"),
-        "down_gain": stacked("down.norm"),
-        "read_head": model.tensors.get("head.norm", np.empty(0, np.float32)),
+    none = np.empty(0, np.float32)
+    layers = [layer_vectors(model, i) for i in range(model.config.layers)]
+    stacked = {
+        name: np.stack([none if v is None else v for v in column]) for name, *column in zip(LayerVectors._fields, *layers, strict=True)
     }
+    return stacked | {"read_head": model.tensors.get("head.norm", none)}
 
 
 def faster_up_to(gemm: Gemm, model: IntegerModel, threads: int) -> int:

@@ -49,7 +49,7 @@ class Operations(Protocol):
     def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None) -> tuple[Tensor, Tensor]:
         """`reference.add`, then what the next product reads: by `norm_quantise`, or by `gain_quantise` if the stream is not rotated.
 
-        gain: float32 [d], what `gain_quantise` is given.
+        gain: for `gain_quantise`, float32 [d], or None.
         """
         ...
 

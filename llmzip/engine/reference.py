@@ -101,7 +101,7 @@ def _reciprocal_sqrt(v: Tensor) -> Tensor:
 def heads(
     acc: Tensor, col: Tensor, row: Tensor, bias: Tensor | None, gain: Tensor | None, norm: str, n: int, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Queries or keys before they turn: acc int32 [rows, n*d] -> float32 [rows, n, d], and what remains to scale each head by, [rows, n].
+    """Queries or keys before they turn: acc int32 [rows, n*d] -> float32 [rows, n, d], and the scale that each head still needs, [rows, n].
 
     Args:
         bias, gain: float32 [n*d], or None. `norm` is one of `models.config.HEAD_NORMS`.

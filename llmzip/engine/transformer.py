@@ -18,6 +18,7 @@ from llmzip.engine.kernels.arguments import Table
 from llmzip.engine.memory import available
 from llmzip.engine.operations import HeadScales, Operations, TurnTables
 from llmzip.engine.reference import Added, unit_scale
+from llmzip.engine.vectors import layer_vectors
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.parameters import AttentionSpan
@@ -93,18 +94,12 @@ class Transformer:
         return [self._layer(i) for i in range(self.config.layers)]
 
     def _layer(self, i: int) -> Layer:
-        c = self.config
         qkv, o, gate_up, down = (self._matrix(f"{i}.{part}") for part in MATRICES)
-        read_attention, o_gain, read_ffn, down_gain = (self._vector(f"{i}.{part}.norm") for part in MATRICES)
-        by_head = c.head_norm == "head"
-        q_gain = self._vector(f"{i}.q_norm", c.heads if by_head else 1)
-        k_gain = self._vector(f"{i}.k_norm", c.kv_heads if by_head else 1)
-        scales = HeadScales(qkv.scale, self._vector(f"{i}.qkv.bias"), q_gain, k_gain)
-        return Layer(read_attention, qkv, scales, o, o_gain, read_ffn, gate_up, down, down_gain)
+        bias, q_gain, k_gain, read_attention, o_gain, read_ffn, down_gain = map(self._vector, layer_vectors(self._model, i))
+        return Layer(read_attention, qkv, HeadScales(qkv.scale, bias, q_gain, k_gain), o, o_gain, read_ffn, gate_up, down, down_gain)
 
-    def _vector(self, name: str, times: int = 1) -> Tensor | None:
-        """A vector of the model, so many times in a row; None if the model has none."""
-        return self._tensor(name).repeat(times) if name in self._model.tensors else None
+    def _vector(self, values: NDArray[Any] | None) -> Tensor | None:
+        return None if values is None else torch.from_numpy(values).to(self.device)
 
     def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> KVCache:
         """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time."""
@@ -145,7 +140,7 @@ class Transformer:
             acc = self.gemm.multiply(q, layer.gate_up.weights)
             q, row = ops.activate_rotate_quantise(acc, layer.gate_up.scale, row)
             added = Added(self.gemm.multiply(q, layer.down.weights), layer.down.scale, row, layer.down_gain)
-        q, row = ops.add_norm_quantise(x, added, self._vector("head.norm"))
+        q, row = ops.add_norm_quantise(x, added, self._vector(self._model.tensors.get("head.norm")))
         return Hidden(q, row, unit_scale(q) if self.config.plain_stream else row)
 
     @torch.inference_mode()

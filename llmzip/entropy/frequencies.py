@@ -113,6 +113,11 @@ def scratch(threads: int, vocab: int, symbols: int) -> Scratch:
     )
 
 
+def scratch_bytes(threads: int, vocab: int, symbols: int) -> int:
+    """About how many bytes `scratch` takes."""
+    return threads * (4 * vocab + 8 * symbols)
+
+
 def weights(logits: Logits, bias: NDArray[np.float32], symbols: int) -> tuple[NDArray[np.int64], Integers]:
     """Weights int64 [n, symbols] of logits and bias [vocab] alone, and the first token of largest logit [n]."""
     y = logits + bias

@@ -10,14 +10,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-from llmzip.errors import ModelFormatError, quoted
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 BYTE_LEVEL = "byte-level"  # byte-pair encoding; each character of a token stands for a byte
 SENTENCEPIECE = "sentencepiece"  # byte-pair encoding of characters; SPACE stands for a space, BYTES for bytes without a token
@@ -37,7 +32,7 @@ def byte_characters() -> dict[str, int]:
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """A tokenizer as data.
+    """A tokenizer as data. `tokenizer_library` makes one that runs of it.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -108,21 +103,3 @@ class TokenizerSpec:
     def lost(self) -> str:
         """Characters that the tokenizer cannot tell from others, so that text with them has to be coded otherwise."""
         return "" if self.kind == BYTE_LEVEL else SPACE
-
-    def library(self) -> Tokenizer:
-        """This tokenizer as an object of the library, without special tokens, so that their literal text is ordinary text."""
-        from llmzip.models.tokenizer_library import library
-
-        return library(self)
-
-    def check(self) -> None:
-        """Raise ModelFormatError unless every token stands for some bytes and the library accepts the tokenizer."""
-        if self.kind != BYTE_LEVEL and (missing := BYTES.keys() - set(self.tokens)):
-            raise ModelFormatError(f"the tokenizer has no token {min(missing)}, and so not one for every byte; use another model")
-        try:
-            self.token_bytes()
-            self.library()
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as e:  # the library raises plain exceptions, and panics that are not exceptions
-            raise ModelFormatError(f"the tokenizer cannot be used ({quoted(e)}); the file is damaged, or needs another llmzip") from e

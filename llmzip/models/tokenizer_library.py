@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from llmzip.models.tokenizer import BYTE_LEVEL, BYTES, SENTENCEPIECE, SPACE
+from llmzip.errors import ModelFormatError, quoted
+from llmzip.models.tokenizer import BYTE_LEVEL, BYTES, SENTENCEPIECE, SPACE, TokenizerSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-    from llmzip.models.tokenizer import TokenizerSpec
 
 _FAR_BELOW = 50.0  # how much less than all others the scores of byte tokens are, so that their literal text is cut otherwise
 
 
 def library(spec: TokenizerSpec) -> Tokenizer:
-    """The tokenizer `spec`. Raises whatever the library does if the parts do not fit together."""
+    """The tokenizer `spec`, without special tokens, so that their literal text is ordinary text.
+
+    Raises whatever the library does if the parts do not fit together.
+    """
     from tokenizers import AddedToken, Tokenizer
 
     frame: dict[str, Any] = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}
@@ -35,6 +37,19 @@ def library(spec: TokenizerSpec) -> Tokenizer:
     texts = [_text(spec, i) for i in spec.added]
     made.add_tokens([AddedToken(text, normalized=False, special=False) for text in texts if text])
     return made
+
+
+def check(spec: TokenizerSpec) -> None:
+    """Raise ModelFormatError unless every token stands for some bytes and the library accepts the tokenizer."""
+    if spec.kind != BYTE_LEVEL and (missing := BYTES.keys() - set(spec.tokens)):
+        raise ModelFormatError(f"the tokenizer has no token {min(missing)}, and so not one for every byte; use another model")
+    try:
+        spec.token_bytes()
+        library(spec)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as e:  # the library raises plain exceptions, and panics that are not exceptions
+        raise ModelFormatError(f"the tokenizer cannot be used ({quoted(e)}); the file is damaged, or needs another llmzip") from e
 
 
 def cuts_before_spaces(pre_tokenizer: dict[str, Any] | None) -> bool:

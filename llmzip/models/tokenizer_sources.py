@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.errors import ModelFormatError, quoted
-from llmzip.models import understood
+from llmzip.models import tokenizer_library, understood
 from llmzip.models.tokenizer import BYTE_LEVEL, SENTENCEPIECE, SPACE, UNIGRAM, TokenizerSpec
 
 _BYTE_LEVEL: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -73,7 +73,7 @@ def spec_from_gguf(metadata: Mapping[str, Any], arrays: Mapping[str, NDArray[Any
         known = ", ".join(GGUF_PRE_TOKENIZERS)
         advice = f"use a model whose tokenizer is llama, or gpt2 with one of {known}"
         raise ModelFormatError(f"tokenizer {quoted(kind)}/{quoted(pre)} is not supported; {advice}")
-    spec.check()
+    tokenizer_library.check(spec)
     return spec
 
 
@@ -89,7 +89,7 @@ def spec_from_tokenizer_json(text: str, vocab: int) -> TokenizerSpec:
         spec = _from_json(root, root["model"], vocab)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as e:
         raise ModelFormatError(f"tokenizer.json cannot be understood ({quoted(repr(e))}); fetch it again") from e
-    spec.check()
+    tokenizer_library.check(spec)
     return spec
 
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from llmzip.errors import LLZError, ModelFormatError, ModelMismatchError, ModelUnavailableError
-from llmzip.models import pins, resolve, store
+from llmzip.models import pins, resolve, store, tokenizer_library
 from llmzip.models.convert import IntegerModel
 from llmzip.models.workspace import working_folder
 from llmzip.system import streams
@@ -124,4 +124,4 @@ def _check_values(model: IntegerModel) -> None:
     lowest = (t.min(initial=0) == np.iinfo(t.dtype).min for t in model.tensors.values() if t.dtype.kind == "i")
     if any(lowest):
         raise ModelMismatchError("weights are out of range")
-    model.tokenizer.check()
+    tokenizer_library.check(model.tokenizer)

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from llmzip.models.sources import load_float_model
-from tests.support.tiny_gguf import add_tokenizer
+from tests.support.tiny_gguf import add_tokenizer, finish
 
 # By model_type. What a file cannot say is as it is in every model of the family.
 SAYABLE: dict[str, dict[str, Any]] = {
@@ -55,10 +55,7 @@ def write(path: Path, folder: Path, add: Callable[[gguf.GGUFWriter], None] = lam
         assert known
         w.add_tensor(known, np.ascontiguousarray(values))
     add(w)
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
+    finish(w)
     return path
 
 

@@ -49,11 +49,16 @@ def write_gguf(path: Path, folder: Path, add: Callable[[gguf.GGUFWriter], None] 
                 t = t.reshape(heads, 2, c.head_dim // 2, c.width).swapaxes(1, 2).reshape(t.shape)
             w.add_tensor(f"blk.{i}.{NAMES[part]}.weight", np.ascontiguousarray(t))
     add(w)
+    finish(w)
+    return path
+
+
+def finish(w: gguf.GGUFWriter) -> None:
+    """Write the file."""
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
-    return path
 
 
 def add_tokenizer(w: gguf.GGUFWriter, tokenizer: TokenizerSpec) -> None:

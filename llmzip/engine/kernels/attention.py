@@ -29,7 +29,7 @@ STEPS = 32  # of one head, one after another: its keys and values stay in the ca
 
 @jit
 def _head(acc, col, bias, gain, row, all_row, norm, eps, y):
-    """One head before it turns: acc int32 [d] -> y float32 [d]; returns what remains to scale it by. See `reference.heads`."""
+    """One head before it turns: acc int32 [d] -> y float32 [d]; returns the scale that it still needs. See `reference.heads`."""
     d = acc.shape[0]
     for j in range(d):
         y[j] = f32(acc[j]) * col[j]
@@ -70,15 +70,16 @@ def _quantise_head(x, row, q):
 
 
 @jit
-def _all_row(qkv, i, first, last, y):
-    """What remains to scale columns [first, last) of row i by, if they are normed together; y [last - first] is overwritten."""
-    acc, col, bias, row = qkv.acc[i], qkv.col, qkv.bias, qkv.row[i]
-    inverse = ONE / row
-    for j in range(last - first):
-        y[j] = f32(acc[first + j]) * col[first + j]
-        if bias.shape[0]:
-            y[j] += bias[first + j] * inverse
-    return inverse
+def _all_heads(qkv, i, first, y, eps):
+    """The scale of row i that columns from `first` on need, if they are normed together; y [columns] is overwritten."""
+    acc, col, bias = qkv.acc[i, first:], qkv.col[first:], qkv.bias[first:]
+    inverse = ONE / qkv.row[i]
+    for j in range(y.shape[0]):
+        y[j] = f32(acc[j]) * col[j]
+    if bias.shape[0]:
+        for j in range(y.shape[0]):
+            y[j] += bias[j] * inverse
+    return norm_factor(y, inverse, eps)
 
 
 @parallel
@@ -87,10 +88,10 @@ def all_rows_kernel(qkv, eps, parts):
     n, q, kv = qkv.acc.shape[0], qkv.q_gain.shape[0], qkv.k_gain.shape[0]
     q_row, k_row = qkv.q_row, qkv.k_row
     for part in nb.prange(parts):
-        y = np.empty(max(q, kv), f32)
+        queries, keys = np.empty(q, f32), np.empty(kv, f32)
         for i in range(part * n // parts, (part + 1) * n // parts):
-            q_row[i] = norm_factor(y[:q], _all_row(qkv, i, 0, q, y), eps)
-            k_row[i] = norm_factor(y[:kv], _all_row(qkv, i, q, q + kv, y), eps)
+            q_row[i] = _all_heads(qkv, i, 0, queries, eps)
+            k_row[i] = _all_heads(qkv, i, q, keys, eps)
 
 
 @jit
@@ -199,7 +200,7 @@ def _sum_into(sums, out, scale, first):
 
 @jit
 def _group(qkv, i, first, constants, y, rest):
-    """The queries of row i that share a key head, from column `first` on, before they turn: y [group, d] and what remains to scale them by, [group]."""
+    """The queries of row i that share a key head, from column `first` on, before they turn: y [group, d] and the scales that they still need, [group]."""
     group, d = y.shape
     acc, col, bias, gain, row = qkv.acc[i], qkv.col, qkv.bias, qkv.q_gain, qkv.row[i]
     all_row = qkv.q_row[i] if constants.head_norm == BY_ALL else row
