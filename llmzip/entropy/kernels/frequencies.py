@@ -1,83 +1,101 @@
-"""Kernels of `compiled_frequencies`: intervals of one symbol a row, found without making the row."""
+"""Kernels of `compiled_frequencies`: intervals of one symbol a row, found without making the row.
+
+Threads share the columns, and take a block of them through all rows at once, so that biases stay in the fastest cache. Three passes over the
+logits: their largest, the sum of weights, the sums of frequencies. Weights are computed again in the last pass, which costs less than keeping them.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numba as nb
 import numpy as np
 
 from llmzip.entropy.frequencies import BLOCK, FLOOR, OFFSET, SHIFT, TOTAL
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
+from llmzip.entropy.kernels.maxima import WIDTH, largest_sums
 from llmzip.system.jit import compiled
 
 _jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
-_parallel = compiled(parallel=True)
-_COLUMNS = 64
+_parallel = compiled(error_model="numpy", parallel=True, fastmath={"nnan", "nsz"})
+_COLUMNS = 8 * BLOCK  # that a thread takes through all rows
+_TOGETHER = 1 << 19  # logits worked on together, rows times columns
 _U32, _U64 = np.uint32, np.uint64
 _SHIFT64 = np.uint64(SHIFT)
 
 
 @_jit
-def _sums(logits: Any, bias: Any, sums: Any) -> Any:
-    """logits + bias of one row into sums, all float32 [vocab]; returns the largest. Maxima of columns are taken side by side, in vectors."""
-    n = logits.shape[0]
-    whole = n // _COLUMNS * _COLUMNS
-    tops = np.full(_COLUMNS, np.float32(-np.inf))
-    for start in range(0, whole, _COLUMNS):
-        x, b, y = logits[start : start + _COLUMNS], bias[start : start + _COLUMNS], sums[start : start + _COLUMNS]
-        for j in range(_COLUMNS):
-            y[j] = x[j] + b[j]
-            tops[j] = y[j] if y[j] > tops[j] else tops[j]
-    top = tops[0]
-    for j in range(1, _COLUMNS):
-        top = max(top, tops[j])
-    for j in range(whole, n):
-        sums[j] = logits[j] + bias[j]
-        top = max(top, sums[j])
+def largest_sum(x, b):
+    """Largest of x + b, both float32 [n]."""
+    n = x.shape[0]
+    whole = n // WIDTH
+    top = largest_sums(x.ctypes.data, b.ctypes.data, whole)
+    for j in range(whole * WIDTH, n):
+        top = max(top, x[j] + b[j])
     return top
 
 
 @_jit
-def weigh(logits: Any, bias: Any, w: Any) -> Any:
-    """Weights uint32 [vocab] of one row into w; returns their sum and the first token of largest logit."""
-    as_float, as_int = w.view(np.float32), w.view(np.int32)
-    top = _sums(logits, bias, as_float)
-    best = 0
-    while as_float[best] != top:
-        best += 1
+def _weigh(x, b, top, w):
+    """Weights w uint32 [n] of logits x and biases b float32 [n], of a row whose largest sum is `top`."""
     for j in range(w.shape[0]):
-        as_int[j] = np.int32(float_from_bits(power_pattern(max(as_float[j] - top, FLOOR), OFFSET)))
-    total = np.int64(0)
-    for j in range(w.shape[0]):
-        total += np.int64(w[j])
-    return total, best
+        w[j] = _U32(np.int32(float_from_bits(power_pattern(max((x[j] + b[j]) - top, FLOOR), OFFSET))))
 
 
 @_jit
-def ratio(total: Any, symbols: Any) -> Any:
-    """r of a row: what a weight is multiplied by to be a frequency, in units of 2^-SHIFT."""
-    return _U64(_U64(_U64(TOTAL - symbols) << _SHIFT64) // _U64(total))
-
-
-@_jit
-def _expect(w: Any, r: Any, shift: Any, expected: Any) -> None:
-    bits = _U64(SHIFT + shift)
-    for j in range(expected.shape[0]):
-        expected[j] += np.int32((_U64(w[j]) * r) >> bits)
-
-
-@_jit
-def _sum(w: Any, r: Any) -> Any:
+def _sum(w):
     total = _U64(0)
     for j in range(w.shape[0]):
-        total += (_U64(w[j]) * r) >> _SHIFT64
-    return np.int64(total)
+        total += _U64(w[j])
+    return total
 
 
 @_jit
-def vote_weights(votes: Any, i: Any, total: Any, added: Any) -> Any:
-    """Weights of the votes of row i, which has some, into added [symbols], which is 0 elsewhere; returns their sum."""
+def _sum_shares(w, r):
+    """Sum of `share_of` weights; it is less than TOTAL."""
+    wide, total = _U64(r), _U32(0)
+    for j in range(w.shape[0]):
+        total += _U32((_U64(w[j]) * wide) >> _SHIFT64)
+    return total
+
+
+@_jit
+def _expect(w, r, bits, expected):
+    """Adds `share_of` weights, in coarser units, to expected int32 [n]."""
+    wide, shift = _U64(r), _U64(bits)
+    for j in range(w.shape[0]):
+        expected[j] += np.int32((_U64(w[j]) * wide) >> shift)
+
+
+@_jit
+def ratio(total, symbols):
+    """r of a row: what a weight is multiplied by to be a frequency, in units of 2^-SHIFT. It is below 2^32, as the largest weight is 2^30."""
+    return _U32(_U64(_U64(TOTAL - symbols) << _SHIFT64) // _U64(total))
+
+
+@_jit
+def share_of(w, r):
+    """A weight as a frequency, without the 1 that every symbol has."""
+    return np.int64((_U64(w) * _U64(r)) >> _SHIFT64)
+
+
+@_jit
+def own_weight(x, b, top, s):
+    """Weight of symbol s by logits x and biases b [vocab]: 0 beyond the vocabulary."""
+    if s >= b.shape[0]:
+        return np.int64(0)
+    return np.int64(np.int32(float_from_bits(power_pattern(max((x[s] + b[s]) - top, FLOOR), OFFSET))))
+
+
+@_jit
+def first_of(x, b, top, start):
+    """The first symbol from `start` on whose sum of logit and bias is `top`."""
+    while x[start] + b[start] != top:
+        start += 1
+    return start
+
+
+@_jit
+def vote_weights(votes, i, total, added):
+    """Weights of the votes of row i, which has some, into added [counts]; returns their sum."""
     mass = np.int64(0)
     for k in range(votes.counts[i]):
         mass += votes.masses[i, k]
@@ -85,108 +103,176 @@ def vote_weights(votes: Any, i: Any, total: Any, added: Any) -> Any:
     extra = np.int64(0)
     for k in range(votes.counts[i]):
         a = np.int64(np.float32(votes.masses[i, k]) * scale)
-        added[votes.symbols[i, k]] = a
+        added[k] = a
         extra += a
     return extra
 
 
 @_jit
-def own_weight(w: Any, s: Any) -> Any:
-    """Weight of symbol s by logits: 0 beyond the vocabulary."""
-    return np.int64(w[s]) if s < w.shape[0] else np.int64(0)
-
-
-@_jit
-def share_of(w: Any, r: Any) -> Any:
-    """A weight as a frequency, without the 1 that every symbol has."""
-    return np.int64((_U64(w) * r) >> _SHIFT64)
-
-
-@_jit
-def _raised(w: Any, added: Any, r: Any, s: Any) -> Any:
-    """By how much votes raise the frequency of symbol s."""
-    own = own_weight(w, s)
-    return share_of(own + added[s], r) - share_of(own, r)
-
-
-@_jit
-def _open(logits: Any, bias: Any, votes: Any, i: Any, symbols: Any, w: Any, added: Any, expected: Any, shift: Any) -> Any:
-    """Weights of row i into w, those of its votes into added, its probabilities onto expected; returns r and the best token."""
-    total, best = weigh(logits[i], bias, w)
-    _expect(w, ratio(total, symbols), shift, expected)
-    if votes.counts[i]:
-        total += vote_weights(votes, i, total, added)
-    return ratio(total, symbols), best
+def _columns(vocab, part, threads):
+    """The columns of a thread: whole blocks."""
+    blocks = (vocab + BLOCK - 1) // BLOCK
+    return part * blocks // threads * BLOCK, min((part + 1) * blocks // threads * BLOCK, vocab)
 
 
 @_parallel
-def intervals(logits: Any, bias: Any, votes: Any, symbols: Any, coded: Any, start: Any, freq: Any, gradients: Any, room: Any) -> None:
-    """See `compiled_frequencies.intervals`; as many threads as `gradients.expected` has parts."""
-    n, vocab = logits.shape
-    expected, shift, own, vote = gradients
-    parts = expected.shape[0]
-    for part in nb.prange(parts):
-        w, added = room.w[part], room.added[part]
-        for i in range(part * n // parts, (part + 1) * n // parts):
-            v = votes.symbols[i, : votes.counts[i]]
-            r, best = _open(logits, bias, votes, i, symbols, w, added, expected[part], shift)
-            s = coded[i]
-            low = min(s, vocab)
-            below = _sum(w[:low], r)
-            used = below + _sum(w[low:], r) + symbols
-            below += s
-            for k in range(v.shape[0]):
-                more = _raised(w, added, r, v[k])
-                used += more
-                if v[k] < s:
-                    below += more
-            missing = TOTAL - used
-            own[i], vote[i] = own_weight(w, s), added[s]
-            start[i] = below + (missing if best < s else 0)
-            freq[i] = 1 + share_of(own[i] + vote[i], r) + (missing if best == s else 0)
-            for k in range(v.shape[0]):
-                added[v[k]] = 0
+def _find_tops(logits, bias, begin, end, rows, threads):
+    n, vocab = end - begin, bias.shape[0]
+    tops, places = np.full((threads, n), np.float32(-np.inf)), np.zeros((threads, n), np.int64)
+    for part in nb.prange(threads):
+        mine, where = tops[part], places[part]
+        start, stop = _columns(vocab, part, threads)
+        for first in range(start, stop, _COLUMNS):
+            last = min(first + _COLUMNS, stop)
+            for i in range(n):
+                y = largest_sum(logits[begin + i, first:last], bias[first:last])
+                if y > mine[i]:
+                    mine[i], where[i] = y, first
+    for i in range(n):
+        part = 0
+        for other in range(1, threads):
+            if tops[other, i] > tops[part, i]:
+                part = other
+        rows.top[begin + i] = tops[part, i]
+        rows.best[begin + i] = first_of(logits[begin + i], bias, tops[part, i], places[part, i])
 
 
 @_parallel
-def find(
-    logits: Any, bias: Any, votes: Any, symbols: Any, targets: Any, found: Any, start: Any, freq: Any, gradients: Any, room: Any
-) -> None:  # fmt: skip
-    """See `compiled_frequencies.find`; as many threads as `gradients.expected` has parts."""
-    n, vocab = logits.shape
-    expected, shift, own, vote = gradients
-    parts = expected.shape[0]
-    for part in nb.prange(parts):
-        w, added, raised = room.w[part], room.added[part], room.raised[part]
-        for i in range(part * n // parts, (part + 1) * n // parts):
-            v = votes.symbols[i, : votes.counts[i]]
-            r, best = _open(logits, bias, votes, i, symbols, w, added, expected[part], shift)
-            used = _sum(w, r) + symbols
-            for k in range(v.shape[0]):
-                more = _raised(w, added, r, v[k])
-                used += more
-                raised[v[k] // BLOCK] += more
-            missing = TOTAL - used
-            raised[best // BLOCK] += missing
-            target = targets[i]
-            low = np.int64(0)
-            at = 0
-            while True:  # by blocks, then by symbols
-                end = min(at + BLOCK, symbols)
-                width = _sum(w[min(at, vocab) : min(end, vocab)], r) + (end - at) + raised[at // BLOCK]
-                if target < low + width or end == symbols:
-                    break
-                low += width
-                at = end
-            while True:
-                mine = 1 + share_of(own_weight(w, at) + added[at], r) + (missing if at == best else 0)
-                if target < low + mine or at == symbols - 1:
-                    break
-                low += mine
-                at += 1
-            found[i], start[i], freq[i] = at, low, mine
-            own[i], vote[i] = own_weight(w, at), added[at]
-            raised[best // BLOCK] = 0
-            for k in range(v.shape[0]):
-                added[v[k]] = 0
-                raised[v[k] // BLOCK] = 0
+def _find_totals(logits, bias, begin, end, rows, threads):
+    n, vocab = end - begin, bias.shape[0]
+    sums = np.zeros((threads, n), np.uint64)
+    for part in nb.prange(threads):
+        w, mine = np.empty(BLOCK, np.uint32), sums[part]
+        start, stop = _columns(vocab, part, threads)
+        for column in range(start, stop, _COLUMNS):
+            for i in range(n):
+                top = rows.top[begin + i]
+                for first in range(column, min(column + _COLUMNS, stop), BLOCK):
+                    some = w[: min(BLOCK, stop - first)]
+                    _weigh(logits[begin + i, first:], bias[first:], top, some)
+                    mine[i] += _sum(some)
+    for i in range(n):
+        total = _U64(0)
+        for part in range(threads):
+            total += sums[part, i]
+        rows.totals[begin + i] = np.int64(total)
+
+
+@_jit
+def _find_ratios(votes, symbols, begin, end, rows):
+    for i in range(begin, end):
+        rows.plain[i] = ratio(rows.totals[i], symbols)
+        more = vote_weights(votes, i, rows.totals[i], rows.added[i]) if votes.counts[i] else np.int64(0)
+        rows.r[i] = ratio(rows.totals[i] + more, symbols)
+
+
+@_parallel
+def _find_sums(logits, bias, begin, end, rows, expected, bits, threads):
+    """Sums of blocks without votes, and probabilities onto expected."""
+    vocab, sums = bias.shape[0], rows.sums  # what a parallel loop writes to must have a name of its own
+    for part in nb.prange(threads):
+        w = np.empty(BLOCK, np.uint32)
+        start, stop = _columns(vocab, part, threads)
+        for column in range(start, stop, _COLUMNS):
+            for i in range(begin, end):
+                top, r, plain = rows.top[i], rows.r[i], rows.plain[i]
+                for first in range(column, min(column + _COLUMNS, stop), BLOCK):
+                    some = w[: min(BLOCK, stop - first)]
+                    _weigh(logits[i, first:], bias[first:], top, some)
+                    sums[i, first // BLOCK] = _sum_shares(some, r)
+                    if expected.shape[0]:
+                        _expect(some, plain, bits, expected[first:])
+
+
+@_jit
+def _open(logits, bias, votes, symbols, rows, expected, shift, threads):
+    """Fills `rows`, a few at a time, so that the logits of these stay in a cache."""
+    n, together = logits.shape[0], max(1, _TOGETHER // bias.shape[0])
+    for begin in range(0, n, together):
+        end = min(begin + together, n)
+        _find_tops(logits, bias, begin, end, rows, threads)
+        _find_totals(logits, bias, begin, end, rows, threads)
+        _find_ratios(votes, symbols, begin, end, rows)
+        _find_sums(logits, bias, begin, end, rows, expected, SHIFT + shift, threads)
+
+
+@_jit
+def _raise(x, bias, votes, i, rows, s):
+    """Adds the votes of row i, whose logits are x, to its sums; returns how much symbols below s gain, and the weight that s gains."""
+    below, own, r = np.int64(0), np.int64(0), rows.r[i]
+    for k in range(votes.counts[i]):
+        v = votes.symbols[i, k]
+        w = own_weight(x, bias, rows.top[i], v)
+        more = share_of(w + rows.added[i, k], r) - share_of(w, r)
+        rows.sums[i, v // BLOCK] += more
+        if v < s:
+            below += more
+        if v == s:
+            own = rows.added[i, k]
+    return below, own
+
+
+@_jit
+def _below(x, bias, i, rows, s):
+    """Sum of the frequencies of row i below symbol s, without votes and without the 1 that every symbol has."""
+    s = min(s, bias.shape[0])
+    at = s // BLOCK * BLOCK
+    w = np.empty(s - at, np.uint32)
+    _weigh(x[at:], bias[at:], rows.top[i], w)
+    return rows.sums[i, : at // BLOCK].sum() + np.int64(_sum_shares(w, rows.r[i]))
+
+
+@_parallel
+def intervals(logits, bias, votes, symbols, rows, coded, start, freq, gradients, threads):
+    """See `compiled_frequencies.intervals`."""
+    n = logits.shape[0]
+    expected, shift, own, voted = gradients
+    _open(logits, bias, votes, symbols, rows, expected, shift, threads)
+    for part in nb.prange(threads):
+        for i in range(part * n // threads, (part + 1) * n // threads):
+            x, r, s = logits[i], rows.r[i], np.int64(coded[i])
+            below = _below(x, bias, i, rows, s) + s
+            more, vote = _raise(x, bias, votes, i, rows, s)
+            missing = TOTAL - (rows.sums[i].sum() + symbols)
+            own[i], voted[i] = own_weight(x, bias, rows.top[i], s), vote
+            start[i] = below + more + (missing if rows.best[i] < s else 0)
+            freq[i] = 1 + share_of(own[i] + vote, r) + (missing if rows.best[i] == s else 0)
+
+
+@_jit
+def _search(x, bias, votes, symbols, i, rows, target):
+    """The symbol of row i whose interval holds `target`, where that begins, its frequency, and its weights: by blocks, then by symbols."""
+    _raise(x, bias, votes, i, rows, np.int64(0))
+    missing = TOTAL - (rows.sums[i].sum() + symbols)
+    rows.sums[i, rows.best[i] // BLOCK] += missing
+    low, first = np.int64(0), 0
+    while True:
+        end = min(first + BLOCK, symbols)
+        width = rows.sums[i, first // BLOCK] + (end - first)
+        if target < low + width or end == symbols:
+            break
+        low += width
+        first = end
+    added = np.zeros(BLOCK, np.int64)
+    for k in range(votes.counts[i]):
+        if first <= votes.symbols[i, k] < first + BLOCK:
+            added[votes.symbols[i, k] - first] = rows.added[i, k]
+    at = first
+    while True:
+        own, vote = own_weight(x, bias, rows.top[i], at), added[at - first]
+        mine = 1 + share_of(own + vote, rows.r[i]) + (missing if at == rows.best[i] else 0)
+        if target < low + mine or at == symbols - 1:
+            return at, low, mine, own, vote
+        low += mine
+        at += 1
+
+
+@_parallel
+def find(logits, bias, votes, symbols, rows, targets, found, start, freq, gradients, threads):
+    """See `compiled_frequencies.find`."""
+    n = logits.shape[0]
+    expected, shift, own, voted = gradients
+    _open(logits, bias, votes, symbols, rows, expected, shift, threads)
+    for part in nb.prange(threads):
+        for i in range(part * n // threads, (part + 1) * n // threads):
+            found[i], start[i], freq[i], own[i], voted[i] = _search(logits[i], bias, votes, symbols, i, rows, targets[i])
