@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmzip.engine.kernels.arguments import CacheArrays, Table
-from llmzip.engine.kernels.packing import OFFSET
+from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.rope import Rotations
 from llmzip.models.config import ModelConfig
 from llmzip.parameters import AttentionSpan
@@ -25,11 +25,11 @@ class KVCache:
     tensors, a head's lanes in a row: lane i of layer l, head h begins at slot base[l, h] + i * slots[l, h]. Slot of
     position p in it: p until the buffer is full, then p - offset[l, h]. The first block keeps the sinks for ever; sliding moves
     the last window - 1 positions to where the second block starts. The layouts let one vector instruction multiply and
-    add several int8s: four dimensions of keys, two slots of values.
+    add several int8s: four dimensions of keys, four slots of values.
 
     Attributes:
         k: rotated keys plus OFFSET, uint8 [all slots / KEY_BLOCK, head_dim / 4, KEY_BLOCK, 4], flattened.
-        v: values, int8 [all slots / 2, head_dim, 2], flattened.
+        v: values, int8 [all slots / 4, head_dim, 4], flattened.
         ks, vs: their scales, float32 [all slots].
         windows, sinks, slots, base, offset: int64 [layers, kv_heads], see above.
         ways: in which of the model's ways each layer rotates, int64 [layers].
@@ -74,7 +74,7 @@ class KVCache:
             at = int(slot[layer, head])
             first = (at - (int(self.windows[layer, head]) - 1)) // KEY_BLOCK * KEY_BLOCK
             shift = first - KEY_BLOCK
-            for buffer, unit in ((self.k, KEY_BLOCK), (self.v, 2), (self.ks, 1), (self.vs, 1)):
+            for buffer, unit in ((self.k, KEY_BLOCK), (self.v, QUAD), (self.ks, 1), (self.vs, 1)):
                 view = self._of(buffer, layer, head).view(self.lanes, self.slots[layer, head] // unit, -1)
                 view[:, KEY_BLOCK // unit : -(-(at - shift) // unit)] = view[:, first // unit : -(-at // unit)].clone()
             self.offset[layer, head] += shift
@@ -107,24 +107,26 @@ class KVCache:
 
     def keys(self, layer: int, head: int, lanes: int, end: int) -> tuple[Tensor, Tensor]:
         """Keys in slots [0, end) and scales: int8 [lanes, end, head_dim], a copy, and float32 [lanes, end]."""
-        k = self._of(self.k, layer, head)[:lanes].view(lanes, -1, self.head_dim // 4, KEY_BLOCK, 4).transpose(2, 3)
+        k = self._of(self.k, layer, head)[:lanes].view(lanes, -1, self.head_dim // QUAD, KEY_BLOCK, QUAD).transpose(2, 3)
         signed = (k.reshape(lanes, -1, self.head_dim)[:, :end].to(torch.int16) - OFFSET).to(torch.int8)
         return signed, self._of(self.ks, layer, head)[:lanes, :end]
 
     def values(self, layer: int, head: int, lanes: int, end: int) -> tuple[Tensor, Tensor]:
         """Values in slots [0, end) and scales: int8 [lanes, end, head_dim], a copy, and float32 [lanes, end]."""
-        v = self._of(self.v, layer, head)[:lanes].view(lanes, -1, self.head_dim, 2).transpose(2, 3)
+        v = self._of(self.v, layer, head)[:lanes].view(lanes, -1, self.head_dim, QUAD).transpose(2, 3)
         return v.reshape(lanes, -1, self.head_dim)[:, :end], self._of(self.vs, layer, head)[:lanes, :end]
 
     def put(self, layer: int, head: int, slot: int, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor) -> None:
         """Stores new keys and values [lanes, t, head_dim] and scales [lanes, t] from `slot` on."""
         lanes, t, d = k.shape
         at = torch.arange(slot, slot + t, device=k.device)
-        keys = self._of(self.k, layer, head)[:lanes].view(lanes, -1, d // 4, KEY_BLOCK, 4)
+        keys = self._of(self.k, layer, head)[:lanes].view(lanes, -1, d // QUAD, KEY_BLOCK, QUAD)
         # Advanced indices around a slice put their dimension first.
-        keys[:, at // KEY_BLOCK, :, at % KEY_BLOCK] = (k.to(torch.int16) + OFFSET).to(torch.uint8).view(lanes, t, d // 4, 4).transpose(0, 1)
-        values = self._of(self.v, layer, head)[:lanes].view(lanes, -1, d, 2)
-        values[:, at // 2, :, at % 2] = v.to(torch.int8).transpose(0, 1)
+        keys[:, at // KEY_BLOCK, :, at % KEY_BLOCK] = (
+            (k.to(torch.int16) + OFFSET).to(torch.uint8).view(lanes, t, d // QUAD, QUAD).transpose(0, 1)
+        )
+        values = self._of(self.v, layer, head)[:lanes].view(lanes, -1, d, QUAD)
+        values[:, at // QUAD, :, at % QUAD] = v.to(torch.int8).transpose(0, 1)
         self._of(self.ks, layer, head)[:lanes, slot : slot + t] = ks
         self._of(self.vs, layer, head)[:lanes, slot : slot + t] = vs
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from llmzip.engine import numerics as nm
 from llmzip.engine.cache import KEY_BLOCK
-from llmzip.engine.kernels.attention_simd import mix, scores
+from llmzip.engine.kernels.attention_simd import mix, scores, weigh
 from llmzip.engine.kernels.packing import OFFSET, QUAD
-from llmzip.engine.kernels.quads import operand, prepare
-from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, hadamard, i8, i16, i32, jit, magnitude, norm_factor, parallel
+from llmzip.engine.kernels.quads import operand, parts, prepare
+from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, hadamard, i8, i32, jit, magnitude, norm_factor, parallel
 from llmzip.engine.kernels.simd import VECTOR, largest
 from llmzip.entropy.exponential import offset
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
@@ -125,9 +125,9 @@ def _store_head(qkv, i, cs, constants, kv, h, d, k, ks, v, vs, slot):
         for j in range(d):
             y[j] += bias[at + j] * inverse
     vs[slot] = _quantise_head(y, row, z)
-    pair = v[slot // 2 * 2 * d :]
+    quad = v[slot // QUAD * QUAD * d :]
     for j in range(d):
-        pair[2 * j + slot % 2] = z[j]
+        quad[QUAD * j + slot % QUAD] = z[j]
 
 
 @jit
@@ -180,22 +180,31 @@ def _largest_scale(vs, lo, hi, top):
 
 
 @jit
-def _normalised(a, vs, r, w):
-    """Attention weights w as int16 from unnormalised ones, all [n]."""
-    for j in range(a.shape[0]):
-        w[j] = i16(i32(np.rint((f32(a[j]) * vs[j]) * r)))
+def _scores(vectors, group, q, sums, qs, k, ks, u, stride, low, high):
+    """`scores` of blocks of keys [low, high): addresses as there, those of k, ks and u at the first block."""
+    block = KEY_BLOCK * VECTOR * vectors.ndim
+    b = low
+    while b + 2 <= high:
+        scores(2, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride)
+        b += 2
+    if b < high:
+        scores(1, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride)
 
 
 @jit
-def _sum_into(sums, out, scale, first):
-    """Adds a mix of values to out (or starts it) and applies the scale at the end; both parts are integers < 2^24."""
-    for g in range(sums.shape[0]):
-        d = sums.shape[1]
-        for j in range(d):
-            s = f32(sums[g, j])
-            if not first:
-                s += out[g * d + j]
-            out[g * d + j] = s * scale
+def _mix(vectors, group, w, most, v, blocks, large, sums, scale, out):
+    """Weighted sums of values into out float32 [group * d]; blocks int64 [n] of keys, and whether their weights need a second plane, `large`."""
+    at = sums.ctypes.data
+    mix(0, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, blocks.shape[0], at)
+    n = 0
+    for j in range(blocks.shape[0]):
+        if large[j]:
+            blocks[n] = blocks[j]
+            n += 1
+    if n:
+        mix(1, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, n, at)
+    for j in range(out.shape[0]):
+        out[j] = f32(sums[j]) * scale
 
 
 @jit
@@ -220,7 +229,7 @@ def _turn_group(y, rest, cs, constants, turned, q, ready, sums, scales):
 
 
 @parallel
-def attend_kernel(vectors, group, qkv, turns, constants, cache, out, parts):
+def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
     """`reference.attend` for all queries of one layer.
 
     vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. qkv: `Projected`; turns: `Turns`; constants:
@@ -235,22 +244,23 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, parts):
     t, kv = cs.shape[0], base.shape[0]
     runs = (t + STEPS - 1) // STEPS
     queries, head_dim = group.ndim, vectors.ndim * VECTOR
-    k_block, most = KEY_BLOCK * head_dim, slots.max()
+    most = slots.max()
     units = qkv.acc.shape[0] // t * runs * kv
     alone = t == 1
-    for part in nb.prange(parts):
-        u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, most), i16)
+    for part in nb.prange(threads):
+        u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, 2 * most), i8)
         y, rest, turned = np.empty((queries, head_dim), f32), np.empty(queries, f32), np.empty(head_dim, f32)
         q = np.empty((queries, head_dim), i8)
         ready, qsum, qs = operand(q), np.empty(queries, i32), np.empty(queries, f32)
-        sums, far = np.empty((queries, head_dim), i32), np.empty((queries, KEY_BLOCK), f32)
-        pu, pw, pq, psum, pqs = u.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
-        for i in range(part * units // parts, (part + 1) * units // parts):
+        sums, far = np.empty(queries * head_dim, i32), np.empty((queries, KEY_BLOCK), f32)
+        blocks, large = np.empty(most // KEY_BLOCK, np.int64), np.empty(most // KEY_BLOCK, np.bool_)
+        pu, pa, pw, pq, psum, pqs = u.ctypes.data, a.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
+        for i in range(part * units // threads, (part + 1) * units // threads):
             lane, run, h = i // (runs * kv), i // kv % runs, i % kv
             begin = base[h] + lane * slots[h]
             keys, scale_k, scale_v = k[begin * head_dim :], ks[begin:], vs[begin : begin + slots[h]]
             values = v[begin * head_dim :]
-            pk, pks, pv = keys.ctypes.data, scale_k.ctypes.data, values.ctypes.data
+            pk, pks, pv, pvs = keys.ctypes.data, scale_k.ctypes.data, values.ctypes.data, scale_v.ctypes.data
             at = h * queries * head_dim
             end = at + queries * head_dim
             for step in range(run * STEPS, min((run + 1) * STEPS, t)):
@@ -262,13 +272,20 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, parts):
                 lo = max(few, hi - windows[h])
                 low, high = lo // KEY_BLOCK, (hi + KEY_BLOCK - 1) // KEY_BLOCK
                 start, stop = low * KEY_BLOCK, high * KEY_BLOCK
+                apart = few and start  # the sinks are in a block of their own
                 _group(qkv, line, at, constants, y, rest)
                 _turn_group(y, rest, cs[step], constants, turned, q, ready, qsum, qs)
-                for b in range(low, high):
-                    scores(vectors, group, pq, psum, pqs, pk + b * k_block, pks + 4 * KEY_BLOCK * b, pu + 4 * KEY_BLOCK * b, 4 * most)
+                _scores(vectors, group, pq, psum, pqs, pk, pks, pu, 4 * most, low, high)
                 if few:
                     _turn_group(y, rest, pinned_cs[step], constants, turned, q, ready, qsum, qs)
-                    scores(vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
+                    scores(1, vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
+                n = 0
+                if apart:
+                    blocks[0], n = 0, 1
+                for b in range(low, high):
+                    blocks[n] = b
+                    n += 1
+                large[:n] = False
                 v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
                 for g in range(queries):
                     # Whole blocks are worked on: what is not seen scores so low that its weight is 0.
@@ -282,15 +299,11 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, parts):
                         m = largest(pu + 4 * most * g, 1)
                     m = max(m, largest(pu + 4 * (most * g + start), high - low))
                     total = _exponentials(u[g, start:stop], m, a[start:stop])
-                    if few and start:
+                    if apart:
                         total = i32(total + _exponentials(u[g, :KEY_BLOCK], m, a[:KEY_BLOCK]))
                     r = _WEIGHT_SUM / (f32(total) * v_top)
-                    _normalised(a[start:stop], scale_v[start:stop], r, w[g, start:stop])
-                    if few and start:
-                        _normalised(a[:KEY_BLOCK], scale_v[:KEY_BLOCK], r, w[g, :KEY_BLOCK])
-                o, o_scale = out[line, at:end], v_top / _WEIGHT_SUM
-                if few and start:
-                    mix(vectors, group, pw, 2 * most, pv, KEY_BLOCK // 2, sums.ctypes.data)
-                    _sum_into(sums, o, ONE, True)
-                mix(vectors, group, pw + 2 * start, 2 * most, pv + start * head_dim, (stop - start) // 2, sums.ctypes.data)
-                _sum_into(sums, o, o_scale, not (few and start))
+                    for j in range(n):
+                        b = blocks[j]
+                        to = pw + 2 * most * g + KEY_BLOCK * parts() * b
+                        large[j] |= weigh(pa + 4 * KEY_BLOCK * b, pvs + 4 * KEY_BLOCK * b, r, to, most)
+                _mix(vectors, group, pw, most, pv, blocks[:n], large, sums, v_top / _WEIGHT_SUM, out[line, at:end])

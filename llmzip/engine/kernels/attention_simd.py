@@ -13,82 +13,118 @@ from numba.extending import intrinsic
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.packing import OFFSET, QUAD
-from llmzip.engine.kernels.simd import (
-    F32,
-    I32,
-    INTP,
-    VECTOR,
-    literal,
-    load,
-    multiply_add,
-    nothing,
-    pairs_of_bytes,
-    splat,
-    splat_pair,
-    store,
-    vector,
-)
+from llmzip.engine.kernels.simd import F32, I32, INTP, VECTOR, literal, load, nothing, splat, store, vector
+
+_FLOATS = vector(F32, VECTOR)
 
 
 @intrinsic(prefer_literal=True)
-def scores(_typing: Any, vectors: Any, group: Any, _q: Any, _sums: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any) -> Any:
-    """scores(vectors, group, q, sums, qs, k, ks, out, stride): `group` queries against one block of KEY_BLOCK keys.
+def scores(
+    _typing: Any, blocks: Any, vectors: Any, group: Any, _q: Any, _sums: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any
+) -> Any:
+    """scores(blocks, vectors, group, q, sums, qs, k, ks, out, stride): `group` queries against one or two blocks of KEY_BLOCK keys.
 
     A head has vectors * VECTOR dimensions. Addresses of q int8 [group, head_dim] and sums int32 [group] (both by `quads.prepare`), qs
-    float32 [group], k uint8 [head_dim / 4, KEY_BLOCK, 4] (with OFFSET), ks float32 [KEY_BLOCK] and out float32 [group, stride
-    bytes apart]; out = (float(q . k) * ks) * qs.
+    float32 [group], k uint8 [blocks, head_dim / 4, KEY_BLOCK, 4] (with OFFSET), ks float32 [blocks, KEY_BLOCK] and out float32 [group, stride
+    bytes apart]; out = (float(q . k) * ks) * qs. Two blocks together keep more multiplications under way.
     """
-    d, heads = literal(vectors) * VECTOR, literal(group)
+    d, heads, m = literal(vectors) * VECTOR, literal(group), literal(blocks)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        q, sums, qs, k, ks, out, stride = args[2:]
+        q, sums, qs, k, ks, out, stride = args[3:]
         emit = quads.emitter(context)
-        totals = [quads.ZERO_SUMS] * heads
         queries = [builder.add(q, INTP(emit.parts * d * g)) for g in range(heads)]
-        for i in range(d // QUAD):
-            keys = emit.spread(builder, load(builder, k, INTP(QUAD * KEY_BLOCK * i), quads.BYTES))
-            for part, g in product(range(emit.parts), range(heads)):
-                totals[g] = emit.add(builder, totals[g], keys[part], quads.broadcast(builder, emit, queries[g], INTP(i), part))
-        scale = load(builder, ks, INTP(0), vector(F32, VECTOR))
+        totals = {}
         for g in range(heads):
-            extra = builder.mul(load(builder, sums, INTP(4 * g), I32), ir.Constant(I32, OFFSET))
-            total = builder.sub(totals[g], splat(builder, extra))
-            value = builder.fmul(builder.sitofp(total, vector(F32, VECTOR)), scale)
+            extra = builder.mul(load(builder, sums, INTP(4 * g), I32), ir.Constant(I32, -OFFSET))
+            totals |= {(g, b): splat(builder, extra) for b in range(m)}
+        for i in range(d // QUAD):
+            keys = [emit.spread(builder, load(builder, k, INTP(KEY_BLOCK * (d * b + QUAD * i)), quads.BYTES)) for b in range(m)]
+            for part, g in product(range(emit.parts), range(heads)):
+                query = quads.broadcast(builder, emit, queries[g], INTP(i), part)
+                for b in range(m):
+                    totals[g, b] = emit.add(builder, totals[g, b], keys[b][part], query)
+        for g, b in product(range(heads), range(m)):
+            scale = load(builder, ks, INTP(4 * KEY_BLOCK * b), _FLOATS)
+            value = builder.fmul(builder.sitofp(totals[g, b], _FLOATS), scale)
             value = builder.fmul(value, splat(builder, load(builder, qs, INTP(4 * g), F32)))
-            store(builder, value, out, builder.mul(stride, INTP(g)))
+            store(builder, value, out, builder.add(builder.mul(stride, INTP(g)), INTP(4 * KEY_BLOCK * b)))
         return nothing()
 
-    return types.none(vectors, group, *[types.intp] * 7), codegen
+    return types.none(blocks, vectors, group, *[types.intp] * 7), codegen
+
+
+@intrinsic
+def weigh(_typing: Any, _a: Any, _vs: Any, _r: Any, _out: Any, _plane: Any) -> Any:
+    """weigh(a, vs, r, out, plane): attention weights of one block of KEY_BLOCK keys, in the form that `mix` takes.
+
+    Addresses of a int32 [KEY_BLOCK] (not normalised) and vs float32 [KEY_BLOCK]; r float32; address of the result, whose planes are
+    `plane` bytes apart. Returns whether the second plane is needed: elsewhere it is 0.
+    """
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        a, vs, r, out, plane = args
+        value = builder.sitofp(load(builder, a, INTP(0), vector(I32, VECTOR)), _FLOATS)
+        value = builder.fmul(builder.fmul(value, load(builder, vs, INTP(0), _FLOATS)), splat(builder, r))
+        rint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS]), f"llvm.rint.v{VECTOR}f32")
+        w = builder.fptosi(builder.call(rint, [value]), vector(I32, VECTOR))
+        return quads.emitter(context).store_weights(builder, w, out, plane)
+
+    return types.boolean(types.intp, types.intp, types.float32, types.intp, types.intp), codegen
 
 
 @intrinsic(prefer_literal=True)
-def mix(_typing: Any, vectors: Any, group: Any, _w: Any, _stride: Any, _v: Any, _pairs: Any, _out: Any) -> Any:
-    """mix(vectors, group, w, stride, v, pairs, out): weighted sums of values over `pairs` pairs of keys.
+def mix(
+    _typing: Any,
+    plane: Any,
+    vectors: Any,
+    group: Any,
+    _w: Any,
+    _stride: Any,
+    _plane_stride: Any,
+    _v: Any,
+    _list: Any,
+    _count: Any,
+    _out: Any,
+) -> Any:
+    """mix(plane, vectors, group, w, stride, plane_stride, v, blocks, count, out): sums of values, weighted by one plane of the weights.
 
-    Addresses of w int16 [group, stride bytes apart], v int8 [pairs, head_dim, 2] and out int32 [group, head_dim].
+    Addresses of w by `weigh` [group, stride bytes apart], v int8 [slots / 4, head_dim, 4], blocks int64 [count], which are summed over, and out int32
+    [group, head_dim], which the first plane is written into and the second one added to.
     """
-    d, heads = literal(vectors) * VECTOR, literal(group)
-    columns = 2 * VECTOR if d % (2 * VECTOR) == 0 else VECTOR
+    d, heads, which = literal(vectors) * VECTOR, literal(group), literal(plane)
 
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        w, stride, v, pairs, out = args[2:]
-        zero = ir.Constant(vector(I32, VECTOR), [0] * VECTOR)
-        for first in range(0, d, columns):
-            some = range(first, first + columns, VECTOR)
-            totals = {(g, c): cgutils.alloca_once(builder, zero.type) for g in range(heads) for c in some}
-            for total in totals.values():
-                builder.store(zero, total)
-            with cgutils.for_range(builder, pairs) as loop:
-                row = builder.mul(loop.index, INTP(2 * d))
-                values = {c: pairs_of_bytes(builder, v, builder.add(row, INTP(2 * c))) for c in some}
-                at = builder.mul(loop.index, INTP(4))
-                for g in range(heads):
-                    weight = splat_pair(builder, w, builder.add(at, builder.mul(stride, INTP(g))))
-                    for c in some:
-                        total = totals[g, c]
-                        builder.store(multiply_add(builder, builder.load(total), values[c], weight), total)
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        w, stride, plane_stride, v, blocks, count, out = args[3:]
+        emit = quads.emitter(context)
+        if which >= emit.planes:
+            return nothing()
+        columns = next(c for c in (8, 4, 2, 1) if (literal(vectors) % c == 0 and c * heads <= emit.sums) or c == 1)
+        base = builder.add(w, builder.mul(plane_stride, INTP(which)))
+        weights = [builder.add(base, builder.mul(stride, INTP(g))) for g in range(heads)]
+        for first in range(0, d // VECTOR, columns):
+            totals = {at: cgutils.alloca_once_value(builder, quads.ZERO_SUMS) for at in product(range(heads), range(columns))}
+            with cgutils.for_range(builder, count) as loop:
+                block = load(builder, blocks, builder.mul(loop.index, INTP(8)), INTP)
+                values = builder.add(builder.mul(block, INTP(KEY_BLOCK * d)), INTP(QUAD * VECTOR * first))
+                for i in range(KEY_BLOCK // QUAD):
+                    here = [
+                        emit.spread_signed(builder, load(builder, v, builder.add(values, INTP(QUAD * (d * i + VECTOR * c))), quads.BYTES))
+                        for c in range(columns)
+                    ]
+                    quad = builder.add(builder.mul(block, INTP(KEY_BLOCK // QUAD)), INTP(i))
+                    for part, g in product(range(emit.parts), range(heads)):
+                        weight = quads.broadcast(builder, emit, weights[g], quad, part)
+                        for c in range(columns):
+                            total = totals[g, c]
+                            builder.store(emit.add_signed(builder, builder.load(total), here[c][part], weight), total)
             for (g, c), total in totals.items():
-                store(builder, builder.load(total), out, INTP(4 * (d * g + c)))
+                at = INTP(4 * (d * g + VECTOR * (first + c)))
+                result = builder.load(total)
+                if which:
+                    eight = ir.Constant(vector(I32, VECTOR), [8] * VECTOR)
+                    result = builder.add(builder.shl(result, eight), load(builder, out, at, vector(I32, VECTOR)))
+                store(builder, result, out, at)
         return nothing()
 
-    return types.none(vectors, group, *[types.intp] * 5), codegen
+    return types.none(plane, vectors, group, *[types.intp] * 7), codegen

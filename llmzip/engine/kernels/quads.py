@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from llmzip.engine.kernels.packing import QUAD
 from llmzip.engine.kernels.rows import i8, i16, i32, jit
-from llmzip.engine.kernels.simd import I8, I16, I32, INTP, VECTOR, load, multiply_add, splat, vector
+from llmzip.engine.kernels.simd import I8, I16, I32, INTP, VECTOR, load, multiply_add, splat, store, vector
 
 SUMS, BYTES, SHORTS = vector(I32, VECTOR), vector(I8, QUAD * VECTOR), vector(I16, 2 * VECTOR)
 ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
@@ -28,7 +28,7 @@ ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
 class Vnni:
     """Quads as they are. A tile of 8 rows and 2 vectors of sums fills the 32 registers."""
 
-    parts, rows, columns = 1, 8, 2
+    parts, rows, columns, planes, sums = 1, 8, 2, 2, 16
 
     @staticmethod
     def spread(_builder: Any, quads: Any) -> list[Any]:
@@ -42,11 +42,30 @@ class Vnni:
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
         return builder.call(function, [total, builder.bitcast(part, SUMS), one])
 
+    @staticmethod
+    def spread_signed(_builder: Any, quads: Any) -> list[Any]:
+        """`spread` of signed quads, for `add_signed`."""
+        return [quads]
+
+    @classmethod
+    def add_signed(cls, builder: Any, total: Any, part: Any, one: Any) -> Any:
+        """As `add`, with a signed part and one part of weights from `store_weights`."""
+        return cls.add(builder, total, one, builder.bitcast(part, SUMS))
+
+    @staticmethod
+    def store_weights(builder: Any, w: Any, out: Any, plane: Any) -> Any:
+        """Writes w (SUMS, from 0 to 2^15) as two planes of bytes, the low one first; returns whether the high one is not 0."""
+        eight, most = (ir.Constant(SUMS, [value] * VECTOR) for value in (8, 255))
+        store(builder, builder.trunc(w, vector(I8, VECTOR)), out, INTP(0))
+        store(builder, builder.trunc(builder.lshr(w, eight), vector(I8, VECTOR)), out, plane)
+        large = builder.bitcast(builder.icmp_unsigned(">", w, most), ir.IntType(VECTOR))
+        return builder.icmp_unsigned("!=", large, ir.Constant(ir.IntType(VECTOR), 0))
+
 
 class Pairs:
     """Quads as int16s, first those at even places, then those at odd ones: to part them takes no shuffles."""
 
-    parts, rows, columns = 2, 4, 1
+    parts, rows, columns, planes, sums = 2, 4, 1, 1, 6
 
     @staticmethod
     def spread(builder: Any, quads: Any) -> list[Any]:
@@ -60,6 +79,25 @@ class Pairs:
         """The total (SUMS) with products of a part of the unsigned side and one part of the broadcast side added."""
         wide = vector(I32, 2 * VECTOR)
         return multiply_add(builder, total, builder.sext(part, wide), builder.sext(builder.bitcast(one, SHORTS), wide))
+
+    @staticmethod
+    def spread_signed(builder: Any, quads: Any) -> list[Any]:
+        """`spread` of signed quads, for `add_signed`."""
+        words, eight = builder.bitcast(quads, SHORTS), ir.Constant(SHORTS, [8] * (2 * VECTOR))
+        return [builder.ashr(builder.shl(words, eight), eight), builder.ashr(words, eight)]
+
+    @classmethod
+    def add_signed(cls, builder: Any, total: Any, part: Any, one: Any) -> Any:
+        """As `add`, with a signed part and one part of weights from `store_weights`."""
+        return cls.add(builder, total, part, one)
+
+    @staticmethod
+    def store_weights(builder: Any, w: Any, out: Any, _plane: Any) -> Any:
+        """Writes w (SUMS, from 0 to 2^15 - 1) as int16s in the order of `prepare`. There is no second plane."""
+        order = [QUAD * (i // QUAD) + (0, 2, 1, 3)[i % QUAD] for i in range(VECTOR)]
+        parted = builder.shuffle_vector(w, ir.Constant(SUMS, ir.Undefined), ir.Constant(vector(I32, VECTOR), order))
+        store(builder, builder.trunc(parted, vector(I16, VECTOR)), out, INTP(0))
+        return ir.Constant(ir.IntType(1), 0)
 
 
 def emitter(context: Any) -> Any:

@@ -36,22 +36,11 @@ def store(builder: Any, value: Any, base: Any, offset: Any) -> None:
     builder.store(value, at, align=1)
 
 
-def pairs_of_bytes(builder: Any, base: Any, offset: Any) -> Any:
-    """2 * VECTOR int8s as int32s."""
-    return builder.sext(load(builder, base, offset, vector(I8, 2 * VECTOR)), vector(I32, 2 * VECTOR))
-
-
 def splat(builder: Any, value: Any) -> Any:
     """A value of 32 bits, VECTOR times over."""
     kind = vector(value.type, VECTOR)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
     return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(vector(I32, VECTOR), [0] * VECTOR))
-
-
-def splat_pair(builder: Any, base: Any, offset: Any) -> Any:
-    """Two int16s, VECTOR times over, as int32s."""
-    pairs = builder.bitcast(splat(builder, load(builder, base, offset, I32)), vector(I16, 2 * VECTOR))
-    return builder.sext(pairs, vector(I32, 2 * VECTOR))
 
 
 def multiply_add(builder: Any, total: Any, a: Any, b: Any) -> Any:
