@@ -62,18 +62,18 @@ class Adapter:
     def __init__(self, parameters: AdapterParameters, sizes: Sizes, threads: int = 1, observer: Observer | None = None) -> None:
         self._sizes, self._observer = sizes, observer
         self.steps = steps_a_round(parameters, sizes.lanes)
-        self.bias = VocabularyBias(parameters.bias, sizes.vocab, self.steps * sizes.lanes)
-        self._threads = threads
+        self.bias = VocabularyBias(parameters.bias, sizes.vocab, self.steps * sizes.lanes, threads)
         self.neighbours: Neighbours | None = None
         if parameters.neighbours:
             rows = min(_ROWS, self.steps * sizes.lanes)
             self.neighbours = Neighbours(parameters.neighbours, sizes.width, sizes.symbols, sizes.total, rows, threads)
 
     @staticmethod
-    def memory(parameters: AdapterParameters, sizes: Sizes) -> int:
+    def memory(parameters: AdapterParameters, sizes: Sizes, threads: int) -> int:
         """About how many bytes an adapter takes."""
         rows = min(_ROWS, steps_a_round(parameters, sizes.lanes) * sizes.lanes)
-        return Neighbours.memory(parameters.neighbours, sizes.width, sizes.total, rows) if parameters.neighbours else 0
+        neighbours = Neighbours.memory(parameters.neighbours, sizes.width, sizes.total, rows) if parameters.neighbours else 0
+        return VocabularyBias.memory(sizes.vocab, threads) + neighbours
 
     @property
     def learns(self) -> bool:
@@ -97,15 +97,13 @@ class Adapter:
         votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
         if self._observer:
             self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
-        start, freq = compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, gradients, self._threads)
+        start, freq = compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, gradients)
         self._note(hidden, coded, gradients)
         return start, freq
 
     def _find(self, logits: Logits, hidden: HostHidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
         votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
-        found, start, freq = compiled_frequencies.find(
-            logits, self.bias.values, votes, self._sizes.symbols, targets, gradients, self._threads
-        )
+        found, start, freq = compiled_frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, gradients)
         self._note(hidden, found, gradients)
         return found, start, freq
 

@@ -34,14 +34,19 @@ class VocabularyBias:
         values: float32 [vocab], in units of log2.
     """
 
-    def __init__(self, parameters: BiasParameters | None, vocab: int, rows: int) -> None:
+    def __init__(self, parameters: BiasParameters | None, vocab: int, rows: int, threads: int) -> None:
         self.values = np.zeros(vocab, _f32)
         self.learns = parameters is not None
         self.shift = max(0, (rows - 1).bit_length() - 3)  # so that sums over a round stay below 2^31
-        self.expected = np.zeros(vocab if self.learns else 0, np.int32)
+        self.expected = np.zeros((threads, vocab if self.learns else 0), np.int32)
         if parameters:
             self._rate, self._prior = _f32(parameters.rate / 16), _f32(parameters.prior)
             self._seen = np.zeros(vocab, _f32)
+
+    @staticmethod
+    def memory(vocab: int, threads: int) -> int:
+        """How many bytes this takes."""
+        return 4 * vocab * (threads + 2)
 
     def gradients(self, rows: int) -> Gradients:
         """Where the next rows leave their gradients."""
@@ -51,7 +56,7 @@ class VocabularyBias:
         """Take symbols that were coded, int32 [n]. Raw bytes have no bias."""
         if self.learns:
             came = symbols[symbols < len(self.values)]
-            np.subtract.at(self.expected, came, np.int32(1 << (TOTAL_BITS - self.shift)))
+            np.subtract.at(self.expected[0], came, np.int32(1 << (TOTAL_BITS - self.shift)))
 
     def update(self) -> None:
         """End a round."""

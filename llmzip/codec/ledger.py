@@ -50,7 +50,7 @@ class Ledger:
         none = no_votes(len(coded))
 
         def bits(some_bias: NDArray[np.float32], some_votes: Votes) -> float:
-            _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, no_gradients(len(coded)), 1)
+            _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, no_gradients(len(coded)))
             return float((TOTAL_BITS - np.log2(freq)).sum())
 
         self.frozen += bits(np.zeros_like(bias), none)

@@ -122,7 +122,7 @@ class BlockCoder:
         steps = positions(layout, len(self._opening()))
         needed, free = self._transformer.memory(layout.lanes, self._span, steps, min(chunk, steps))
         sizes = self._sizes(layout)
-        fixed = Adapter.memory(self._adapter, sizes) + logit_bytes(layout, sizes.vocab) + _SYMBOL_BYTES * layout.symbols
+        fixed = Adapter.memory(self._adapter, sizes, self._threads) + logit_bytes(layout, sizes.vocab) + _SYMBOL_BYTES * layout.symbols
         if free is not None and needed + fixed > free:
             fitting = layout.lanes * (free - fixed) // needed
             if fitting < 1:

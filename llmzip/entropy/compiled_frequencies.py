@@ -39,21 +39,21 @@ def _rows(n: int, votes: Votes, symbols: int) -> Rows:
 
 
 def intervals(
-    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32], gradients: Gradients, threads: int
+    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32], gradients: Gradients
 ) -> tuple[Integers, Integers]:
-    """Cumulative frequency below, and frequency of, the symbol `coded` [n] in each row."""
+    """Cumulative frequency below, and frequency of, the symbol `coded` [n] in each row; as many threads as `gradients` has parts."""
     n = len(coded)
     start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
-    kernels.intervals(logits, bias, votes, symbols, _rows(n, votes, symbols), coded, start, freq, gradients, threads)
+    kernels.intervals(logits, bias, votes, symbols, _rows(n, votes, symbols), coded, start, freq, gradients)
     return start, freq
 
 
 def find(
-    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, targets: Integers, gradients: Gradients, threads: int
+    logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, targets: Integers, gradients: Gradients
 ) -> tuple[NDArray[np.int32], Integers, Integers]:
-    """The symbol whose interval holds `targets` [n] in each row, its cumulative frequency and its frequency."""
+    """The symbol whose interval holds `targets` [n] in each row, its cumulative frequency and its frequency; as many threads as `gradients` has parts."""
     n = len(targets)
     found = np.empty(n, np.int32)
     start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
-    kernels.find(logits, bias, votes, symbols, _rows(n, votes, symbols), targets, found, start, freq, gradients, threads)
+    kernels.find(logits, bias, votes, symbols, _rows(n, votes, symbols), targets, found, start, freq, gradients)
     return found, start, freq

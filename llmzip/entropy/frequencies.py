@@ -65,8 +65,8 @@ class Gradients(NamedTuple):
     """What the coded symbols of n rows say about the adapter. `intervals` and `find` write it. Kernels take it as it is.
 
     Attributes:
-        expected: probabilities without votes, summed over rows, int32 [vocab], in units of 2^(shift - TOTAL_BITS); of size 0 if they
-            are not needed. The gradients of biases are these less what came.
+        expected: probabilities without votes, summed over rows, int32 [threads, vocab], in units of 2^(shift - TOTAL_BITS); of size
+            0 if they are not needed. The gradients of biases are these less what came.
         shift: bits dropped from each probability, so that sums fit.
         own: weight of the coded symbol of each row by logits, int64 [n].
         voted: its weight by votes, int64 [n].
@@ -85,7 +85,7 @@ def gradients_onto(expected: NDArray[np.int32], shift: int, rows: int) -> Gradie
 
 def no_gradients(rows: int) -> Gradients:
     """Room for rows that nothing is learned from: no probabilities are summed."""
-    return gradients_onto(np.zeros(0, np.int32), 0, rows)
+    return gradients_onto(np.zeros((1, 0), np.int32), 0, rows)
 
 
 def weights(logits: Logits, bias: NDArray[np.float32], symbols: int) -> tuple[NDArray[np.int64], Integers]:

@@ -40,7 +40,7 @@ class Attempt:
 
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Keep rows that are about to be coded."""
-        _, freq = compiled_frequencies.intervals(logits, bias, votes, symbols, coded, no_gradients(len(coded)), 1)
+        _, freq = compiled_frequencies.intervals(logits, bias, votes, symbols, coded, no_gradients(len(coded)))
         self._parts.append(Rows(coded, freq, *likeliest(logits, bias, votes, symbols, self._most)))
 
     def in_text_order(self, lanes: int) -> Rows:

@@ -1,7 +1,8 @@
 """Kernels of `compiled_frequencies`: intervals of one symbol a row, found without making the row.
 
-Threads share the columns, and take a block of them through all rows at once, so that biases stay in the fastest cache. Three passes over the
-logits: their largest, the sum of weights, the sums of frequencies. Weights are computed again in the last pass, which costs less than keeping them.
+Threads share the rows. Each takes a few rows through three passes: the largest logit, the sum of weights, the sums of frequencies. A pass takes some
+columns of all its rows at once, so that their biases stay in the fastest cache. The last pass computes weights again, which costs less than
+to keep them.
 """
 
 from __future__ import annotations
@@ -109,53 +110,32 @@ def vote_weights(votes, i, total, added):
 
 
 @_jit
-def _columns(vocab, part, threads):
-    """The columns of a thread: whole blocks."""
-    blocks = (vocab + BLOCK - 1) // BLOCK
-    return part * blocks // threads * BLOCK, min((part + 1) * blocks // threads * BLOCK, vocab)
+def _find_tops(logits, bias, begin, end, rows):
+    for i in range(begin, end):
+        rows.top[i], rows.best[i] = np.float32(-np.inf), 0
+    for first in range(0, bias.shape[0], _COLUMNS):
+        b = bias[first : first + _COLUMNS]
+        for i in range(begin, end):
+            y = largest_sum(logits[i, first : first + _COLUMNS], b)
+            if y > rows.top[i]:
+                rows.top[i], rows.best[i] = y, first
+    for i in range(begin, end):
+        rows.best[i] = first_of(logits[i], bias, rows.top[i], rows.best[i])
 
 
-@_parallel
-def _find_tops(logits, bias, begin, end, rows, threads):
-    n, vocab = end - begin, bias.shape[0]
-    tops, places = np.full((threads, n), np.float32(-np.inf)), np.zeros((threads, n), np.int64)
-    for part in nb.prange(threads):
-        mine, where = tops[part], places[part]
-        start, stop = _columns(vocab, part, threads)
-        for first in range(start, stop, _COLUMNS):
-            last = min(first + _COLUMNS, stop)
-            for i in range(n):
-                y = largest_sum(logits[begin + i, first:last], bias[first:last])
-                if y > mine[i]:
-                    mine[i], where[i] = y, first
-    for i in range(n):
-        part = 0
-        for other in range(1, threads):
-            if tops[other, i] > tops[part, i]:
-                part = other
-        rows.top[begin + i] = tops[part, i]
-        rows.best[begin + i] = first_of(logits[begin + i], bias, tops[part, i], places[part, i])
-
-
-@_parallel
-def _find_totals(logits, bias, begin, end, rows, threads):
-    n, vocab = end - begin, bias.shape[0]
-    sums = np.zeros((threads, n), np.uint64)
-    for part in nb.prange(threads):
-        w, mine = np.empty(BLOCK, np.uint32), sums[part]
-        start, stop = _columns(vocab, part, threads)
-        for column in range(start, stop, _COLUMNS):
-            for i in range(n):
-                top = rows.top[begin + i]
-                for first in range(column, min(column + _COLUMNS, stop), BLOCK):
-                    some = w[: min(BLOCK, stop - first)]
-                    _weigh(logits[begin + i, first:], bias[first:], top, some)
-                    mine[i] += _sum(some)
-    for i in range(n):
-        total = _U64(0)
-        for part in range(threads):
-            total += sums[part, i]
-        rows.totals[begin + i] = np.int64(total)
+@_jit
+def _find_totals(logits, bias, begin, end, rows, w):
+    vocab = bias.shape[0]
+    for i in range(begin, end):
+        rows.totals[i] = 0
+    for column in range(0, vocab, _COLUMNS):
+        for i in range(begin, end):
+            top, total = rows.top[i], _U64(0)
+            for first in range(column, min(column + _COLUMNS, vocab), BLOCK):
+                some = w[: min(BLOCK, vocab - first)]
+                _weigh(logits[i, first:], bias[first:], top, some)
+                total += _sum(some)
+            rows.totals[i] += np.int64(total)
 
 
 @_jit
@@ -166,34 +146,31 @@ def _find_ratios(votes, symbols, begin, end, rows):
         rows.r[i] = ratio(rows.totals[i] + more, symbols)
 
 
-@_parallel
-def _find_sums(logits, bias, begin, end, rows, expected, bits, threads):
+@_jit
+def _find_sums(logits, bias, begin, end, rows, expected, bits, w):
     """Sums of blocks without votes, and probabilities onto expected."""
-    vocab, sums = bias.shape[0], rows.sums  # what a parallel loop writes to must have a name of its own
-    for part in nb.prange(threads):
-        w = np.empty(BLOCK, np.uint32)
-        start, stop = _columns(vocab, part, threads)
-        for column in range(start, stop, _COLUMNS):
-            for i in range(begin, end):
-                top, r, plain = rows.top[i], rows.r[i], rows.plain[i]
-                for first in range(column, min(column + _COLUMNS, stop), BLOCK):
-                    some = w[: min(BLOCK, stop - first)]
-                    _weigh(logits[i, first:], bias[first:], top, some)
-                    sums[i, first // BLOCK] = _sum_shares(some, r)
-                    if expected.shape[0]:
-                        _expect(some, plain, bits, expected[first:])
+    vocab = bias.shape[0]
+    for column in range(0, vocab, _COLUMNS):
+        for i in range(begin, end):
+            top, r, plain = rows.top[i], rows.r[i], rows.plain[i]
+            for first in range(column, min(column + _COLUMNS, vocab), BLOCK):
+                some = w[: min(BLOCK, vocab - first)]
+                _weigh(logits[i, first:], bias[first:], top, some)
+                rows.sums[i, first // BLOCK] = _sum_shares(some, r)
+                if expected.shape[0]:
+                    _expect(some, plain, bits, expected[first:])
 
 
 @_jit
-def _open(logits, bias, votes, symbols, rows, expected, shift, threads):
-    """Fills `rows`, a few at a time, so that the logits of these stay in a cache."""
-    n, together = logits.shape[0], max(1, _TOGETHER // bias.shape[0])
-    for begin in range(0, n, together):
-        end = min(begin + together, n)
-        _find_tops(logits, bias, begin, end, rows, threads)
-        _find_totals(logits, bias, begin, end, rows, threads)
-        _find_ratios(votes, symbols, begin, end, rows)
-        _find_sums(logits, bias, begin, end, rows, expected, SHIFT + shift, threads)
+def _open(logits, bias, votes, symbols, begin, end, rows, expected, shift):
+    """Fills `rows` from `begin` to `end`, a few at a time, so that the logits of these stay in a cache."""
+    together, w = max(1, _TOGETHER // bias.shape[0]), np.empty(BLOCK, np.uint32)
+    for first in range(begin, end, together):
+        last = min(first + together, end)
+        _find_tops(logits, bias, first, last, rows)
+        _find_totals(logits, bias, first, last, rows, w)
+        _find_ratios(votes, symbols, first, last, rows)
+        _find_sums(logits, bias, first, last, rows, expected, SHIFT + shift, w)
 
 
 @_jit
@@ -223,13 +200,15 @@ def _below(x, bias, i, rows, s):
 
 
 @_parallel
-def intervals(logits, bias, votes, symbols, rows, coded, start, freq, gradients, threads):
-    """See `compiled_frequencies.intervals`."""
+def intervals(logits, bias, votes, symbols, rows, coded, start, freq, gradients):
+    """See `compiled_frequencies.intervals`; as many threads as `gradients.expected` has parts."""
     n = logits.shape[0]
     expected, shift, own, voted = gradients
-    _open(logits, bias, votes, symbols, rows, expected, shift, threads)
-    for part in nb.prange(threads):
-        for i in range(part * n // threads, (part + 1) * n // threads):
+    parts = expected.shape[0]
+    for part in nb.prange(parts):
+        begin, end = part * n // parts, (part + 1) * n // parts
+        _open(logits, bias, votes, symbols, begin, end, rows, expected[part], shift)
+        for i in range(begin, end):
             x, r, s = logits[i], rows.r[i], np.int64(coded[i])
             below = _below(x, bias, i, rows, s) + s
             more, vote = _raise(x, bias, votes, i, rows, s)
@@ -268,11 +247,13 @@ def _search(x, bias, votes, symbols, i, rows, target):
 
 
 @_parallel
-def find(logits, bias, votes, symbols, rows, targets, found, start, freq, gradients, threads):
-    """See `compiled_frequencies.find`."""
+def find(logits, bias, votes, symbols, rows, targets, found, start, freq, gradients):
+    """See `compiled_frequencies.find`; as many threads as `gradients.expected` has parts."""
     n = logits.shape[0]
     expected, shift, own, voted = gradients
-    _open(logits, bias, votes, symbols, rows, expected, shift, threads)
-    for part in nb.prange(threads):
-        for i in range(part * n // threads, (part + 1) * n // threads):
+    parts = expected.shape[0]
+    for part in nb.prange(parts):
+        begin, end = part * n // parts, (part + 1) * n // parts
+        _open(logits, bias, votes, symbols, begin, end, rows, expected[part], shift)
+        for i in range(begin, end):
             found[i], start[i], freq[i], own[i], voted[i] = _search(logits[i], bias, votes, symbols, i, rows, targets[i])
