@@ -18,7 +18,7 @@ from llmzip.adapter.neighbours import Neighbours
 from llmzip.adapter.observer import Observer
 from llmzip.engine.hidden import HostHidden
 from llmzip.entropy import compiled_frequencies
-from llmzip.entropy.frequencies import Gradients, Integers, Logits, Votes, no_votes
+from llmzip.entropy.frequencies import Gradients, Integers, Logits, Votes, no_votes, scratch, scratch_bytes
 from llmzip.parameters import AdapterParameters
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -63,6 +63,7 @@ class Adapter:
         self._sizes, self._observer = sizes, observer
         self.steps = steps_a_round(parameters, sizes.lanes)
         self.bias = VocabularyBias(parameters.bias, sizes.vocab, self.steps * sizes.lanes, threads)
+        self._scratch = scratch(threads, sizes.vocab, sizes.symbols)
         self.neighbours: Neighbours | None = None
         if parameters.neighbours:
             rows = min(_ROWS, self.steps * sizes.lanes)
@@ -73,7 +74,7 @@ class Adapter:
         """About how many bytes an adapter takes."""
         rows = min(_ROWS, steps_a_round(parameters, sizes.lanes) * sizes.lanes)
         neighbours = Neighbours.memory(parameters.neighbours, sizes.width, sizes.total, rows) if parameters.neighbours else 0
-        return VocabularyBias.memory(sizes.vocab, threads) + neighbours
+        return scratch_bytes(threads, sizes.vocab, sizes.symbols) + neighbours
 
     @property
     def learns(self) -> bool:
@@ -97,13 +98,15 @@ class Adapter:
         votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
         if self._observer:
             self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
-        start, freq = compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, gradients)
+        start, freq = compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, gradients, self._scratch)
         self._note(hidden, coded, gradients)
         return start, freq
 
     def _find(self, logits: Logits, hidden: HostHidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
         votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
-        found, start, freq = compiled_frequencies.find(logits, self.bias.values, votes, self._sizes.symbols, targets, gradients)
+        found, start, freq = compiled_frequencies.find(
+            logits, self.bias.values, votes, self._sizes.symbols, targets, gradients, self._scratch
+        )
         self._note(hidden, found, gradients)
         return found, start, freq
 

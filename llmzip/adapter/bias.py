@@ -43,11 +43,6 @@ class VocabularyBias:
             self._rate, self._prior = _f32(parameters.rate / 16), _f32(parameters.prior)
             self._seen = np.zeros(vocab, _f32)
 
-    @staticmethod
-    def memory(vocab: int, threads: int) -> int:
-        """How many bytes this takes."""
-        return 4 * vocab * (threads + 2)
-
     def gradients(self, rows: int) -> Gradients:
         """Where the next rows leave their gradients."""
         return gradients_onto(self.expected, self.shift, rows)

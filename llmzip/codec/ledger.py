@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.entropy import compiled_frequencies
-from llmzip.entropy.frequencies import TOTAL_BITS, Logits, Votes, no_gradients, no_votes
+from llmzip.entropy.frequencies import TOTAL_BITS, Logits, Votes, no_gradients, no_votes, scratch
 
 if TYPE_CHECKING:
     from llmzip.archive.records import CodedBlock
@@ -47,10 +47,10 @@ class Ledger:
 
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Count rows that are about to be coded."""
-        none = no_votes(len(coded))
+        none, room = no_votes(len(coded)), scratch(1, logits.shape[1], symbols)
 
         def bits(some_bias: NDArray[np.float32], some_votes: Votes) -> float:
-            _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, no_gradients(len(coded)))
+            _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, no_gradients(len(coded)), room)
             return float((TOTAL_BITS - np.log2(freq)).sum())
 
         self.frozen += bits(np.zeros_like(bias), none)

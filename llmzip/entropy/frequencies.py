@@ -29,7 +29,6 @@ GUARD = 1 << 16  # a decoder out of step hits it every 4,096 symbols on average;
 TOTAL = (1 << TOTAL_BITS) - GUARD
 WEIGHT_BITS = 30
 SHIFT = 33
-BLOCK = 256  # symbols that kernels take together
 FLOOR = np.float32(-40.0)  # of y - max: far below the smallest weight that is not 0
 OFFSET = exponential.offset(WEIGHT_BITS)
 
@@ -65,8 +64,8 @@ class Gradients(NamedTuple):
     """What the coded symbols of n rows say about the adapter. `intervals` and `find` write it. Kernels take it as it is.
 
     Attributes:
-        expected: probabilities without votes, summed over rows, int32 [threads, vocab], in units of 2^(shift - TOTAL_BITS); of size
-            0 if they are not needed. The gradients of biases are these less what came.
+        expected: probabilities without votes, summed over rows, int32 [threads, vocab], in units of 2^(shift - TOTAL_BITS); of size 0
+            if they are not needed. The gradients of biases are these less what came.
         shift: bits dropped from each probability, so that sums fit.
         own: weight of the coded symbol of each row by logits, int64 [n].
         voted: its weight by votes, int64 [n].
@@ -86,6 +85,37 @@ def gradients_onto(expected: NDArray[np.int32], shift: int, rows: int) -> Gradie
 def no_gradients(rows: int) -> Gradients:
     """Room for rows that nothing is learned from: no probabilities are summed."""
     return gradients_onto(np.zeros((1, 0), np.int32), 0, rows)
+
+
+class Scratch(NamedTuple):
+    """Room that kernels work in, for one call after another of the same thread. To get it from the system each time would cost as much as they do.
+
+    Attributes:
+        w: weights of a row, uint32 [threads, vocab].
+        added: weights by votes, int64 [threads, symbols]; 0 between calls.
+        raised: sums of blocks of frequencies, int64 [threads, blocks]; 0 between calls.
+    """
+
+    w: NDArray[np.uint32]
+    added: NDArray[np.int64]
+    raised: NDArray[np.int64]
+
+
+BLOCK = 256  # frequencies whose sum is passed over at once
+
+
+def scratch(threads: int, vocab: int, symbols: int) -> Scratch:
+    """Room for so many threads."""
+    return Scratch(
+        np.empty((threads, vocab), np.uint32),
+        np.zeros((threads, symbols), np.int64),
+        np.zeros((threads, symbols // BLOCK + 1), np.int64),
+    )
+
+
+def scratch_bytes(threads: int, vocab: int, symbols: int) -> int:
+    """About how many bytes `scratch` takes."""
+    return threads * (4 * vocab + 8 * symbols)
 
 
 def weights(logits: Logits, bias: NDArray[np.float32], symbols: int) -> tuple[NDArray[np.int64], Integers]:

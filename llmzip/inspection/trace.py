@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmzip.coding.lanes import LaneLayout
 from llmzip.entropy import compiled_frequencies
-from llmzip.entropy.frequencies import Logits, Votes, no_gradients
+from llmzip.entropy.frequencies import Logits, Votes, no_gradients, scratch
 from llmzip.entropy.likeliest import likeliest
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Attempt:
 
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Keep rows that are about to be coded."""
-        _, freq = compiled_frequencies.intervals(logits, bias, votes, symbols, coded, no_gradients(len(coded)))
+        room = scratch(1, logits.shape[1], symbols)
+        _, freq = compiled_frequencies.intervals(logits, bias, votes, symbols, coded, no_gradients(len(coded)), room)
         self._parts.append(Rows(coded, freq, *likeliest(logits, bias, votes, symbols, self._most)))
 
     def in_text_order(self, lanes: int) -> Rows:

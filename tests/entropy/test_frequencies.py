@@ -45,13 +45,14 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
     coded = rng.integers(0, symbols, n).astype(np.int32)
     coded[0] = votes.symbols[0, 0]
     start, freq = fq.intervals_reference(f, coded)
+    room = fq.scratch(2, vocab, symbols)
     for known in (True, False):
         for at in (start, start + freq - 1, np.zeros(n, np.int64), np.full(n, TOTAL - 1)):
             gradients = fq.gradients_onto(np.zeros((2, vocab), np.int32), shift, len(coded))
             if known:
-                got = (coded, *compiled.intervals(logits, bias, votes, symbols, coded, gradients))
+                got = (coded, *compiled.intervals(logits, bias, votes, symbols, coded, gradients, room))
             else:
-                got = compiled.find(logits, bias, votes, symbols, at, gradients)
+                got = compiled.find(logits, bias, votes, symbols, at, gradients, room)
             found = coded if known else fq.find_reference(f, at)
             for a, b in zip(got, (found, *fq.intervals_reference(f, found)), strict=True):
                 assert (a == b).all()  # type: ignore[attr-defined]
@@ -68,9 +69,10 @@ def test_real_vocabulary_sizes(vocab: int) -> None:
     logits, bias, votes = rows(7, 3, vocab, 5.0), rows(8, 1, vocab, 1.0)[0], some_votes(rng, 3, symbols)
     f = fq.frequencies(logits, bias, votes, symbols)
     coded = np.array([0, vocab - 1, vocab + 255], dtype=np.int32)
-    want = fq.intervals_reference(f, coded)
-    assert np.array_equal(compiled.intervals(logits, bias, votes, symbols, coded, fq.no_gradients(len(coded))), want)
-    assert np.array_equal(compiled.find(logits, bias, votes, symbols, want[0], fq.no_gradients(len(coded)))[0], coded)
+    want, room = fq.intervals_reference(f, coded), fq.scratch(1, vocab, symbols)
+    for _ in range(2):  # the room can be used again
+        assert np.array_equal(compiled.intervals(logits, bias, votes, symbols, coded, fq.no_gradients(len(coded)), room), want)
+        assert np.array_equal(compiled.find(logits, bias, votes, symbols, want[0], fq.no_gradients(len(coded)), room)[0], coded)
 
 
 def test_ties_and_literal_values() -> None:
@@ -116,5 +118,5 @@ def test_most_odds_keep_the_total(spread: float, vocab: int) -> None:
     assert (f.sum(axis=1) == TOTAL).all()
     assert f[0, symbols - 1] > 0.95 * TOTAL
     coded = np.array([symbols - 1, 5], np.int32)
-    got = compiled.intervals(logits, none, votes, symbols, coded, fq.no_gradients(len(coded)))
+    got = compiled.intervals(logits, none, votes, symbols, coded, fq.no_gradients(len(coded)), fq.scratch(1, vocab, symbols))
     assert np.array_equal(got, fq.intervals_reference(f, coded))

@@ -198,7 +198,7 @@ def _mix(vectors, group, w, most, v, blocks, large, sums, scale, out):
     mix(0, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, blocks.shape[0], at)
     n = 0
     for j in range(blocks.shape[0]):
-        if large[j]:
+        if large[blocks[j]]:
             blocks[n] = blocks[j]
             n += 1
     if n:
@@ -253,8 +253,9 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
         q = np.empty((queries, head_dim), i8)
         ready, qsum, qs = operand(q), np.empty(queries, i32), np.empty(queries, f32)
         sums, far = np.empty(queries * head_dim, i32), np.empty((queries, KEY_BLOCK), f32)
-        blocks, large = np.empty(most // KEY_BLOCK, np.int64), np.empty(most // KEY_BLOCK, np.bool_)
+        mixed, large = np.empty(most // KEY_BLOCK, np.int64), np.empty(most // KEY_BLOCK, np.bool_)
         pu, pa, pw, pq, psum, pqs = u.ctypes.data, a.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
+        plarge = large.ctypes.data
         for i in range(part * units // threads, (part + 1) * units // threads):
             lane, run, h = i // (runs * kv), i // kv % runs, i % kv
             begin = base[h] + lane * slots[h]
@@ -279,13 +280,7 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
                 if few:
                     _turn_group(y, rest, pinned_cs[step], constants, turned, q, ready, qsum, qs)
                     scores(1, vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
-                n = 0
-                if apart:
-                    blocks[0], n = 0, 1
-                for b in range(low, high):
-                    blocks[n] = b
-                    n += 1
-                large[:n] = False
+                large[:high] = False
                 v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
                 for g in range(queries):
                     # Whole blocks are worked on: what is not seen scores so low that its weight is 0.
@@ -302,8 +297,14 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
                     if apart:
                         total = i32(total + _exponentials(u[g, :KEY_BLOCK], m, a[:KEY_BLOCK]))
                     r = _WEIGHT_SUM / (f32(total) * v_top)
-                    for j in range(n):
-                        b = blocks[j]
-                        to = pw + 2 * most * g + KEY_BLOCK * parts() * b
-                        large[j] |= weigh(pa + 4 * KEY_BLOCK * b, pvs + 4 * KEY_BLOCK * b, r, to, most)
-                _mix(vectors, group, pw, most, pv, blocks[:n], large, sums, v_top / _WEIGHT_SUM, out[line, at:end])
+                    to = pw + 2 * most * g
+                    if apart:
+                        weigh(pa, pvs, 1, r, to, most, plarge)
+                    weigh(pa + 4 * start, pvs + 4 * start, high - low, r, to + parts() * start, most, plarge + low)
+                if apart:
+                    mixed[0] = 0
+                n = 1 if apart else 0
+                for b in range(low, high):
+                    mixed[n] = b
+                    n += 1
+                _mix(vectors, group, pw, most, pv, mixed[:n], large, sums, v_top / _WEIGHT_SUM, out[line, at:end])

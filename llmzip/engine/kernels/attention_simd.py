@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.packing import OFFSET, QUAD
-from llmzip.engine.kernels.simd import F32, I32, INTP, VECTOR, literal, load, nothing, splat, store, vector
+from llmzip.engine.kernels.simd import F32, I8, I32, INTP, VECTOR, literal, load, nothing, splat, store, vector
 
 _FLOATS = vector(F32, VECTOR)
 
@@ -55,22 +55,29 @@ def scores(
 
 
 @intrinsic
-def weigh(_typing: Any, _a: Any, _vs: Any, _r: Any, _out: Any, _plane: Any) -> Any:
-    """weigh(a, vs, r, out, plane): attention weights of one block of KEY_BLOCK keys, in the form that `mix` takes.
+def weigh(_typing: Any, _a: Any, _vs: Any, _blocks: Any, _r: Any, _out: Any, _plane: Any, _large: Any) -> Any:
+    """weigh(a, vs, blocks, r, out, plane, large): attention weights of one query and `blocks` blocks of keys, in the form that `mix` takes.
 
-    Addresses of a int32 [KEY_BLOCK] (not normalised) and vs float32 [KEY_BLOCK]; r float32; address of the result, whose planes are
-    `plane` bytes apart. Returns whether the second plane is needed: elsewhere it is 0.
+    Addresses of a int32 [blocks, KEY_BLOCK] (not normalised) and vs float32 [blocks, KEY_BLOCK]; r float32; address of the result, whose planes
+    are `plane` bytes apart; address of large bool [blocks], which is set where the second plane is needed: elsewhere that is 0.
     """
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        a, vs, r, out, plane = args
-        value = builder.sitofp(load(builder, a, INTP(0), vector(I32, VECTOR)), _FLOATS)
-        value = builder.fmul(builder.fmul(value, load(builder, vs, INTP(0), _FLOATS)), splat(builder, r))
+        a, vs, blocks, r, out, plane, large = args
+        emit = quads.emitter(context)
         rint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS]), f"llvm.rint.v{VECTOR}f32")
-        w = builder.fptosi(builder.call(rint, [value]), vector(I32, VECTOR))
-        return quads.emitter(context).store_weights(builder, w, out, plane)
+        by = splat(builder, r)
+        with cgutils.for_range(builder, blocks) as loop:
+            at = builder.mul(loop.index, INTP(4 * KEY_BLOCK))
+            value = builder.sitofp(load(builder, a, at, vector(I32, VECTOR)), _FLOATS)
+            value = builder.fmul(builder.fmul(value, load(builder, vs, at, _FLOATS)), by)
+            w = builder.fptosi(builder.call(rint, [value]), vector(I32, VECTOR))
+            to = builder.add(out, builder.mul(loop.index, INTP(KEY_BLOCK * emit.parts)))
+            found = builder.zext(emit.store_weights(builder, w, to, plane), I8)
+            store(builder, builder.or_(found, load(builder, large, loop.index, I8)), large, loop.index)
+        return nothing()
 
-    return types.boolean(types.intp, types.intp, types.float32, types.intp, types.intp), codegen
+    return types.none(*[types.intp] * 3, types.float32, *[types.intp] * 3), codegen
 
 
 @intrinsic(prefer_literal=True)

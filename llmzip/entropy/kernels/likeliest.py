@@ -7,32 +7,27 @@ from typing import Any
 import numpy as np
 
 from llmzip.entropy.frequencies import TOTAL
-from llmzip.entropy.kernels.frequencies import first_of, largest_sum, own_weight, ratio, share_of, vote_weights
+from llmzip.entropy.kernels.frequencies import own_weight, ratio, share_of, vote_weights, weigh
 from llmzip.system.jit import compiled
 
 _jit = compiled(error_model="numpy")
 
 
 @_jit
-def _spread(logits: Any, bias: Any, votes: Any, i: Any, row: Any) -> None:
-    """All frequencies of row i into row [symbols]."""
-    x, symbols = logits[i], row.shape[0]
-    top = largest_sum(x, bias)
-    best = first_of(x, bias, top, 0)
-    total = np.int64(0)
-    for s in range(symbols):
-        row[s] = own_weight(x, bias, top, s)
-        total += row[s]
-    added = np.empty(votes.counts[i], np.int64)
+def _spread(logits: Any, bias: Any, votes: Any, i: Any, w: Any, added: Any, row: Any) -> None:
+    """All frequencies of row i into row [symbols]; added [symbols] is 0 before and after."""
+    total, best = weigh(logits[i], bias, w)
     if votes.counts[i]:
         total += vote_weights(votes, i, total, added)
-    for k in range(votes.counts[i]):
-        row[votes.symbols[i, k]] += added[k]
-    r, used = ratio(total, symbols), np.int64(0)
+    symbols = row.shape[0]
+    r = ratio(total, symbols)
+    used = np.int64(0)
     for s in range(symbols):
-        row[s] = 1 + share_of(row[s], r)
+        row[s] = 1 + share_of(own_weight(w, s) + added[s], r)
         used += row[s]
     row[best] += TOTAL - used
+    for k in range(votes.counts[i]):
+        added[votes.symbols[i, k]] = 0
 
 
 @_jit
@@ -51,7 +46,7 @@ def _largest(row: Any, found: Any, freq: Any) -> None:
 @_jit
 def likeliest(logits: Any, bias: Any, votes: Any, symbols: Any, found: Any, freq: Any) -> None:
     """See `likeliest.likeliest`."""
-    row = np.empty(symbols, np.int64)
+    w, added, row = np.empty(logits.shape[1], np.uint32), np.zeros(symbols, np.int64), np.empty(symbols, np.int64)
     for i in range(logits.shape[0]):
-        _spread(logits, bias, votes, i, row)
+        _spread(logits, bias, votes, i, w, added, row)
         _largest(row, found[i], freq[i])

@@ -1,4 +1,4 @@
-"""The largest sum of two arrays, as LLVM IR: numba would look at one number at a time."""
+"""Sums of two arrays and the largest of them, as LLVM IR: numba would look at one number at a time."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-WIDTH = 64  # numbers looked at together
+WIDTH = 64  # numbers worked on together
 
 
 @intrinsic
-def largest_sums(_typing, _x, _b, _blocks):
-    """Largest x[j] + b[j] of blocks * WIDTH float32s at two addresses, none of the sums NaN."""
+def largest_sums(_typing, _x, _b, _y, _blocks):
+    """Writes y[j] = x[j] + b[j] of blocks * WIDTH float32s at addresses, none of the sums NaN; returns the largest."""
 
     def codegen(_context, builder, _signature, args):
-        x, b, blocks = args
+        x, b, y, blocks = args
         kind = ir.VectorType(_F32, WIDTH)
         undefined = ir.Constant(kind, ir.Undefined)
         best = cgutils.alloca_once_value(builder, ir.Constant(kind, [float("-inf")] * WIDTH))
 
-        def load(base, offset):
-            return builder.load(builder.inttoptr(builder.add(base, offset), kind.as_pointer()), align=4)
+        def at(base, offset):
+            return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
 
         def larger(one, other):
             return builder.select(builder.fcmp_ordered(">", one, other), one, other)
 
         with cgutils.for_range(builder, blocks) as loop:
             offset = builder.mul(loop.index, _I64(4 * WIDTH))
-            builder.store(larger(builder.fadd(load(x, offset), load(b, offset)), builder.load(best)), best)
+            total = builder.fadd(builder.load(at(x, offset), align=4), builder.load(at(b, offset), align=4))
+            builder.store(total, at(y, offset), align=4)
+            builder.store(larger(total, builder.load(best)), best)
         result, n = builder.load(best), WIDTH
         while n > 1:  # the upper half against the lower
             n //= 2
@@ -37,4 +39,4 @@ def largest_sums(_typing, _x, _b, _blocks):
             result = larger(builder.shuffle_vector(result, undefined, upper), result)
         return builder.extract_element(result, ir.Constant(_I32, 0))
 
-    return types.float32(types.intp, types.intp, types.intp), codegen
+    return types.float32(types.intp, types.intp, types.intp, types.intp), codegen
