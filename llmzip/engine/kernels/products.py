@@ -18,6 +18,18 @@ _HEAD_BLOCKS = 16  # of outputs whose logits are written together: rows of logit
 
 
 @jit
+def tile_rows(left):
+    """Rows of the next tile, of `left` rows: large tiles, and none of one or two rows behind larger ones."""
+    if left >= 24:
+        return 12
+    if left > 12:
+        left = (left + 1) // 2
+    if left in (7, 9, 11):
+        left = (left + 1) // 2
+    return left
+
+
+@jit
 def some_products(q, sums, w, first, last, out, origin):
     """Fills the outputs of blocks [first, last) of w; those of block `origin` lie first in `out`.
 
@@ -32,18 +44,26 @@ def some_products(q, sums, w, first, last, out, origin):
         i = 0
         while i < m:
             at, s, o = q[i:].ctypes.data, sums[i:].ctypes.data, out[i:, (b - origin) * OUTPUTS :].ctypes.data
-            if m - i >= 8:
+            rows = tile_rows(m - i)
+            if rows == 12:
+                tile(12, at, stride, here, n, s, o, below)
+            elif rows == 10:
+                tile(10, at, stride, here, n, s, o, below)
+            elif rows == 8:
                 tile(8, at, stride, here, n, s, o, below)
-                i += 8
-            elif m - i >= 4:
+            elif rows == 6:
+                tile(6, at, stride, here, n, s, o, below)
+            elif rows == 5:
+                tile(5, at, stride, here, n, s, o, below)
+            elif rows == 4:
                 tile(4, at, stride, here, n, s, o, below)
-                i += 4
-            elif m - i >= 2:
+            elif rows == 3:
+                tile(3, at, stride, here, n, s, o, below)
+            elif rows == 2:
                 tile(2, at, stride, here, n, s, o, below)
-                i += 2
             else:
                 tile(1, at, stride, here, n, s, o, below)
-                i += 1
+            i += rows
 
 
 @jit

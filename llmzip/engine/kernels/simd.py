@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
 INTP = ir.IntType(64)
 VECTOR = 16  # int32s in one accumulator
+LINE = 64  # bytes of a cache line
 
 
 def vector(kind: Any, n: int) -> Any:
@@ -34,6 +35,14 @@ def store(builder: Any, value: Any, base: Any, offset: Any) -> None:
     """Writes a value at address base + offset bytes, which need not be aligned."""
     at = builder.inttoptr(builder.add(base, offset), value.type.as_pointer())
     builder.store(value, at, align=1)
+
+
+def prefetch(builder: Any, base: Any, offset: Any) -> None:
+    """Asks for the cache line at address base + offset bytes, which need not be there, in the second cache."""
+    address = builder.inttoptr(builder.add(base, offset), I8.as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [address.type, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    builder.call(function, [address, *(ir.Constant(I32, value) for value in (0, 2, 1))])  # to read, for the second cache, data
 
 
 def splat(builder: Any, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One tile of an int8 matrix product, as LLVM IR for numba: up to 8 rows times 32 outputs.
+"""One tile of an int8 matrix product, as LLVM IR for numba: up to 12 rows times 32 outputs.
 
 Weights lie as `packing` puts them, as w + OFFSET. OFFSET times the sum of a row's integers is taken off again. All sums are of
 integers, exact in int32 while a row has fewer than MOST_INPUTS of them.
@@ -16,9 +16,9 @@ from numba.extending import intrinsic
 
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.packing import OFFSET, OUTPUTS, QUAD
-from llmzip.engine.kernels.simd import I32, INTP, VECTOR, literal, load, nothing, splat, store
+from llmzip.engine.kernels.simd import I32, INTP, VECTOR, LINE, literal, load, nothing, prefetch, splat, store
 
-MOST_ROWS = 8  # of one tile
+MOST_ROWS = 12  # of one tile
 MOST_INPUTS = (1 << 31) // (255 * 128) - 1
 
 
@@ -34,12 +34,15 @@ def tile(_typing: Any, rows: Any, _q: Any, _stride: Any, _w: Any, _n: Any, _sums
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         q, stride, w, n, sums, out, out_stride = args[1:]
         emit = quads.emitter(context)
+        ahead = builder.mul(n, INTP(OUTPUTS * QUAD))  # the next block lies behind this one
         rows_at = [builder.add(q, builder.mul(stride, INTP(i))) for i in range(m)]
         for first, column in product(range(0, m, emit.rows), range(0, OUTPUTS // VECTOR, emit.columns)):
             some, columns = range(first, min(first + emit.rows, m)), range(column, column + emit.columns)
             totals = {(i, c): cgutils.alloca_once_value(builder, quads.ZERO_SUMS) for i, c in product(some, columns)}
             with cgutils.for_range(builder, n) as loop:
                 row = builder.mul(loop.index, INTP(OUTPUTS * QUAD))
+                for line in range(0, emit.columns * VECTOR * QUAD if m > 2 else 0, LINE):
+                    prefetch(builder, w, builder.add(ahead, builder.add(row, INTP(VECTOR * QUAD * column + line))))
                 weights = {
                     c: emit.spread(builder, load(builder, w, builder.add(row, INTP(VECTOR * QUAD * c)), quads.BYTES)) for c in columns
                 }
