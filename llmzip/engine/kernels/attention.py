@@ -14,7 +14,7 @@ from llmzip.engine.kernels.attention_simd import mix, scores, weigh
 from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.quads import operand, parts, prepare
 from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, hadamard, i8, i32, jit, magnitude, norm_factor, parallel
-from llmzip.engine.kernels.simd import VECTOR, largest
+from llmzip.engine.kernels.simd import LINE, VECTOR, largest
 from llmzip.entropy.exponential import offset
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
 from llmzip.models.config import HEAD_NORMS
@@ -180,29 +180,31 @@ def _largest_scale(vs, lo, hi, top):
 
 
 @jit
-def _scores(vectors, group, q, sums, qs, k, ks, u, stride, low, high):
-    """`scores` of blocks of keys [low, high): addresses as there, those of k, ks and u at the first block."""
+def _scores(vectors, group, q, sums, qs, k, ks, u, stride, low, high, ahead, lines):
+    """`scores` of blocks of keys [low, high): addresses as there, those of k, ks, u and ahead at the first block."""
     block = KEY_BLOCK * VECTOR * vectors.ndim
     b = low
     while b + 2 <= high:
-        scores(2, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride)
+        here = ahead + block * b
+        scores(2, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride, here, lines)
         b += 2
     if b < high:
-        scores(1, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride)
+        here = ahead + block * b
+        scores(1, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride, here, lines)
 
 
 @jit
-def _mix(vectors, group, w, most, v, blocks, large, sums, scale, out):
+def _mix(vectors, group, w, most, v, blocks, large, sums, scale, out, ahead, lines):
     """Weighted sums of values into out float32 [group * d]; blocks int64 [n] of keys, and whether their weights need a second plane, `large`."""
     at = sums.ctypes.data
-    mix(0, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, blocks.shape[0], at)
+    mix(0, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, blocks.shape[0], at, ahead, lines)
     n = 0
     for j in range(blocks.shape[0]):
         if large[blocks[j]]:
             blocks[n] = blocks[j]
             n += 1
     if n:
-        mix(1, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, n, at)
+        mix(1, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, n, at, ahead, 0)
     for j in range(out.shape[0]):
         out[j] = f32(sums[j]) * scale
 
@@ -247,6 +249,7 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
     most = slots.max()
     units = qkv.acc.shape[0] // t * runs * kv
     alone = t == 1
+    lines = head_dim * KEY_BLOCK // LINE if alone else 0  # of a block of keys or values: with more steps, they are in a cache
     for part in nb.prange(threads):
         u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, 2 * most), i8)
         y, rest, turned = np.empty((queries, head_dim), f32), np.empty(queries, f32), np.empty(head_dim, f32)
@@ -262,6 +265,10 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
             keys, scale_k, scale_v = k[begin * head_dim :], ks[begin:], vs[begin : begin + slots[h]]
             values = v[begin * head_dim :]
             pk, pks, pv, pvs = keys.ctypes.data, scale_k.ctypes.data, values.ctypes.data, scale_v.ctypes.data
+            h_next = (h + 1) % kv
+            lane_next = lane + (h_next == 0)
+            low_next = max(np.int64(0), slot[h_next] - windows[h_next]) // KEY_BLOCK * KEY_BLOCK
+            pk_next = k.ctypes.data + (base[h_next] + lane_next * slots[h_next] + low_next) * head_dim
             at = h * queries * head_dim
             end = at + queries * head_dim
             for step in range(run * STEPS, min((run + 1) * STEPS, t)):
@@ -276,10 +283,10 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
                 apart = few and start  # the sinks are in a block of their own
                 _group(qkv, line, at, constants, y, rest)
                 _turn_group(y, rest, cs[step], constants, turned, q, ready, qsum, qs)
-                _scores(vectors, group, pq, psum, pqs, pk, pks, pu, 4 * most, low, high)
+                _scores(vectors, group, pq, psum, pqs, pk, pks, pu, 4 * most, low, high, pv, lines)
                 if few:
                     _turn_group(y, rest, pinned_cs[step], constants, turned, q, ready, qsum, qs)
-                    scores(1, vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK)
+                    scores(1, vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK, pv, 0)
                 large[:high] = False
                 v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
                 for g in range(queries):
@@ -307,4 +314,4 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
                 for b in range(low, high):
                     mixed[n] = b
                     n += 1
-                _mix(vectors, group, pw, most, pv, mixed[:n], large, sums, v_top / _WEIGHT_SUM, out[line, at:end])
+                _mix(vectors, group, pw, most, pv, mixed[:n], large, sums, v_top / _WEIGHT_SUM, out[line, at:end], pk_next, lines)

@@ -13,25 +13,28 @@ from numba.extending import intrinsic
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.packing import OFFSET, QUAD
-from llmzip.engine.kernels.simd import F32, I8, I32, INTP, VECTOR, literal, load, nothing, splat, store, vector
+from llmzip.engine.kernels.simd import F32, I8, I32, INTP, LINE, VECTOR, literal, load, nothing, prefetch, splat, store, vector
 
 _FLOATS = vector(F32, VECTOR)
 
 
 @intrinsic(prefer_literal=True)
 def scores(
-    _typing: Any, blocks: Any, vectors: Any, group: Any, _q: Any, _sums: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any
-) -> Any:
-    """scores(blocks, vectors, group, q, sums, qs, k, ks, out, stride): `group` queries against one or two blocks of KEY_BLOCK keys.
+    _typing: Any, blocks: Any, vectors: Any, group: Any, _q: Any, _sums: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any,
+    _ahead: Any, _lines: Any,
+) -> Any:  # fmt: skip
+    """scores(blocks, vectors, group, q, sums, qs, k, ks, out, stride, ahead, lines): `group` queries against one or two blocks of KEY_BLOCK keys.
 
     A head has vectors * VECTOR dimensions. Addresses of q int8 [group, head_dim] and sums int32 [group] (both by `quads.prepare`), qs
     float32 [group], k uint8 [blocks, head_dim / 4, KEY_BLOCK, 4] (with OFFSET), ks float32 [blocks, KEY_BLOCK] and out float32 [group, stride
-    bytes apart]; out = (float(q . k) * ks) * qs. Two blocks together keep more multiplications under way.
+    bytes apart]; out = (float(q . k) * ks) * qs. Two blocks together keep more multiplications under way. As many cache lines a block are
+    asked for ahead, at the address `ahead`.
     """
     d, heads, m = literal(vectors) * VECTOR, literal(group), literal(blocks)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        q, sums, qs, k, ks, out, stride = args[3:]
+        q, sums, qs, k, ks, out, stride, ahead, lines = args[3:]
+        _ask(builder, ahead, builder.mul(lines, INTP(m)))
         emit = quads.emitter(context)
         queries = [builder.add(q, INTP(emit.parts * d * g)) for g in range(heads)]
         totals = {}
@@ -51,7 +54,7 @@ def scores(
             store(builder, value, out, builder.add(builder.mul(stride, INTP(g)), INTP(4 * KEY_BLOCK * b)))
         return nothing()
 
-    return types.none(blocks, vectors, group, *[types.intp] * 7), codegen
+    return types.none(blocks, vectors, group, *[types.intp] * 9), codegen
 
 
 @intrinsic
@@ -82,27 +85,18 @@ def weigh(_typing: Any, _a: Any, _vs: Any, _blocks: Any, _r: Any, _out: Any, _pl
 
 @intrinsic(prefer_literal=True)
 def mix(
-    _typing: Any,
-    plane: Any,
-    vectors: Any,
-    group: Any,
-    _w: Any,
-    _stride: Any,
-    _plane_stride: Any,
-    _v: Any,
-    _list: Any,
-    _count: Any,
-    _out: Any,
-) -> Any:
-    """mix(plane, vectors, group, w, stride, plane_stride, v, blocks, count, out): sums of values, weighted by one plane of the weights.
+    _typing: Any, plane: Any, vectors: Any, group: Any, _w: Any, _stride: Any, _plane_stride: Any, _v: Any, _list: Any, _count: Any,
+    _out: Any, _ahead: Any, _lines: Any,
+) -> Any:  # fmt: skip
+    """mix(plane, vectors, group, w, stride, plane_stride, v, blocks, count, out, ahead, lines): sums of values, weighted by one plane of the weights.
 
     Addresses of w by `weigh` [group, stride bytes apart], v int8 [slots / 4, head_dim, 4], blocks int64 [count], which are summed over, and out int32
-    [group, head_dim], which the first plane is written into and the second one added to.
+    [group, head_dim], which the first plane is written into and the second one added to. `ahead` and `lines` as for `scores`.
     """
     d, heads, which = literal(vectors) * VECTOR, literal(group), literal(plane)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        w, stride, plane_stride, v, blocks, count, out = args[3:]
+        w, stride, plane_stride, v, blocks, count, out, ahead, lines = args[3:]
         emit = quads.emitter(context)
         if which >= emit.planes:
             return nothing()
@@ -112,6 +106,8 @@ def mix(
         for first in range(0, d // VECTOR, columns):
             totals = {at: cgutils.alloca_once_value(builder, quads.ZERO_SUMS) for at in product(range(heads), range(columns))}
             with cgutils.for_range(builder, count) as loop:
+                if not first:
+                    _ask(builder, builder.add(ahead, builder.mul(builder.mul(lines, INTP(LINE)), loop.index)), lines)
                 block = load(builder, blocks, builder.mul(loop.index, INTP(8)), INTP)
                 values = builder.add(builder.mul(block, INTP(KEY_BLOCK * d)), INTP(QUAD * VECTOR * first))
                 for i in range(KEY_BLOCK // QUAD):
@@ -134,4 +130,9 @@ def mix(
                 store(builder, result, out, at)
         return nothing()
 
-    return types.none(plane, vectors, group, *[types.intp] * 7), codegen
+    return types.none(plane, vectors, group, *[types.intp] * 9), codegen
+
+
+def _ask(builder: Any, address: Any, lines: Any) -> None:
+    with cgutils.for_range(builder, lines) as loop:
+        prefetch(builder, address, builder.mul(loop.index, INTP(LINE)))

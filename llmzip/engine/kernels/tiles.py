@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.packing import OFFSET, OUTPUTS, QUAD
-from llmzip.engine.kernels.simd import I32, INTP, VECTOR, LINE, literal, load, nothing, prefetch, splat, store
+from llmzip.engine.kernels.simd import I32, INTP, LINE, VECTOR, literal, load, nothing, prefetch, splat, store
 
 MOST_ROWS = 12  # of one tile
 MOST_INPUTS = (1 << 31) // (255 * 128) - 1
