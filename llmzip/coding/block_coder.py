@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmzip.adapter.adapter import Adapter, Sizes
 from llmzip.adapter.observer import Observer
 from llmzip.coding.directions import Decoding, Encoding
+from llmzip.coding.guesses import MOST_LANES, Guesses
 from llmzip.coding.lanes import LaneLayout
 from llmzip.coding.session import Direction, PredictionSession, Progress, logit_bytes, positions
 from llmzip.entropy.compiled_range_coder import CompiledRangeEncoder
@@ -46,14 +47,15 @@ class BlockCoder:
         span: which positions attention sees; it affects every probability.
         adapter: what learns while coding; it affects every probability, too.
         rows: tokens the encoder feeds at once, chosen if None; any number gives the same bits.
+        guess: whether the decoder may guess symbols, which saves time and changes no bit.
     """
 
     def __init__(
         self, transformer: Transformer, alphabet: int, span: AttentionSpan, adapter: AdapterParameters,
-        threads: int = 1, rows: int | None = None,
+        threads: int = 1, rows: int | None = None, guess: bool = True,
     ) -> None:  # fmt: skip
         self._transformer, self._alphabet, self._adapter = transformer, alphabet, adapter
-        self._span, self._threads, self._rows = span, threads, rows
+        self._span, self._threads, self._rows, self.guess = span, threads, rows, guess
 
     def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Progress | None = None, ledger: Observer | None = None) -> bytes:
         """The bitstream of `symbols`, int32 [n], n >= lanes >= 1; `ledger` observes what the bits are spent on.
@@ -98,7 +100,7 @@ class BlockCoder:
         self._check_memory(layout, 1, "the archive's lanes cannot be changed, so decode it where more memory is free")
         with _memory():
             decoding = Decoding(layout, stream, self._make_adapter(layout, self._adapter))
-            self._run(layout, decoding, 1, progress)
+            self._run(layout, decoding, 1, progress, Guesses(decoding.grid) if self.guess and lanes <= MOST_LANES else None)
             return layout.from_grid(decoding.grid)
 
     def _make_adapter(self, layout: LaneLayout, parameters: AdapterParameters, observer: Observer | None = None) -> Adapter:
@@ -130,7 +132,7 @@ class BlockCoder:
             have = f"{layout.lanes} lanes need {(needed + fixed) / 1e6:,.0f} MB, {needed / 1e6:,.0f} of them for keys and values, and {free / 1e6:,.0f} MB are free"
             raise NotEnoughMemoryError(f"{have}; {advice.format(fitting)}")
 
-    def _run(self, layout: LaneLayout, direction: Direction, chunk: int, progress: Progress | None) -> None:
+    def _run(self, layout: LaneLayout, direction: Direction, chunk: int, progress: Progress | None, guesses: Guesses | None = None) -> None:
         opening = np.array(self._opening(), np.int32)
         session = PredictionSession(self._transformer, opening, layout, self._span, chunk)
-        session.run(direction, progress)
+        session.run(direction, progress, guesses)

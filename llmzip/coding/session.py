@@ -8,12 +8,14 @@ adapters are updated.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.coding.guesses import Guesses
 from llmzip.coding.lanes import LaneLayout
 from llmzip.engine.hidden import DeviceHidden, HostHidden
 from llmzip.parameters import AttentionSpan
@@ -83,38 +85,70 @@ class PredictionSession:
             if layout.lanes > 1:
                 self._cache.copy_first_lane()
 
-    def run(self, direction: Direction, progress: Progress | None = None) -> None:
-        """Code all steps, or as many as the direction needs."""
-        layout, transformer = self._layout, self._transformer
-        step = 0
+    def run(self, direction: Direction, progress: Progress | None = None, guesses: Guesses | None = None) -> None:
+        """Code all steps, or as many as the direction needs; `guesses` are of the symbols of a direction that knows one step at a time."""
+        layout, step = self._layout, 0
         while step < layout.steps and not direction.finished:
             lanes = layout.active(step)
-            last = layout.full_steps if step < layout.full_steps else layout.steps
-            steps = min(direction.known(step), self._chunk, last - step)
-            hidden = transformer.advance(self._inputs(direction.grid[:lanes], step, steps), self._cache)
-            rows = np.arange(lanes * steps).reshape(lanes, steps).T  # step order, from lane-major order
-            ahead = max(1, LOGIT_ROWS // lanes)
-            for first in range(0, steps, ahead):
-                some = min(ahead, steps - first)
-                self._code(direction, step + first, lanes, hidden.at(np.ascontiguousarray(rows[first : first + some]).reshape(-1)))
+            left = (layout.full_steps if step < layout.full_steps else layout.steps) - step
+            if guesses:
+                steps = self._advance_guessed(direction, guesses, step, lanes, left)
+            else:
+                steps = self._advance(direction, step, lanes, min(direction.known(step), self._chunk, left))
             step += steps
             if progress:
                 progress(lanes * steps, direction.stream_bytes)
 
-    def _code(self, direction: Direction, step: int, lanes: int, hidden: DeviceHidden) -> None:
-        """Code consecutive steps from `step` on, whose states are given in step order. Logits do not depend on updates, so all are made at once."""
+    def _advance(self, direction: Direction, step: int, lanes: int, steps: int) -> int:
+        """Feed and code steps whose symbols are known; returns how many."""
+        hidden = self._feed(direction, step, lanes, steps)
+        ahead = max(1, LOGIT_ROWS // lanes)
+        for first in range(0, steps, ahead):
+            some = hidden.at(slice(first * lanes, (first + ahead) * lanes))
+            logits, state = self._logits(some), some.on_host() if direction.learns else None
+            done = 0
+            while done < len(some) // lanes:
+                now = step + first + done
+                more = min(_until_update(direction, now), len(some) // lanes - done)
+                self._code(direction, now, lanes, more, slice(done * lanes, (done + more) * lanes), logits, state)
+                done += more
+        return steps
+
+    def _advance_guessed(self, direction: Direction, guesses: Guesses, step: int, lanes: int, left: int) -> int:
+        """Feed the next step, and guesses of those after it; code steps as long as guesses are right, and return how many."""
+        start = time.perf_counter()
+        guessed = guesses.ahead(step, lanes, left - 1)
+        direction.grid[:lanes, step : step + guessed.shape[1]] = guessed
+        fed = 1 + guessed.shape[1]
+        hidden = self._feed(direction, step, lanes, fed)
+        logits, state = self._logits(hidden), hidden.on_host() if direction.learns else None
+        guesses.took(fed, time.perf_counter() - start)
+        for i in range(fed):
+            self._code(direction, step + i, lanes, 1, slice(i * lanes, (i + 1) * lanes), logits, state)
+            guesses.take(step + i, lanes)
+            if i + 1 == fed or (direction.grid[:lanes, step + i] != guessed[:, i]).any():
+                break
+        self._cache.rewind(fed - i - 1)
+        return i + 1
+
+    def _feed(self, direction: Direction, step: int, lanes: int, steps: int) -> DeviceHidden:
+        """States of steps whose symbols, but for the last, are in the direction's grid; in step order."""
+        hidden = self._transformer.advance(self._inputs(direction.grid[:lanes], step, steps), self._cache)
+        return hidden.at(np.arange(lanes * steps).reshape(lanes, steps).T.reshape(-1))  # from lane-major order
+
+    def _logits(self, hidden: DeviceHidden) -> NDArray[np.float32]:
+        """Logits, which do not depend on updates, in room that is used again."""
         if len(self._room) < len(hidden):
             self._room = np.empty((len(hidden), self._transformer.config.vocab), np.float32)
-        logits = self._transformer.logits(hidden, self._room)
-        state = hidden.on_host() if direction.learns else None
-        first, steps = 0, len(hidden) // lanes
-        while first < steps:
-            some = min(_until_update(direction, step + first), steps - first)
-            at = slice(first * lanes, (first + some) * lanes)
-            direction.code(step + first, lanes, logits[at], state.at(at) if state else None)
-            first += some
-            if direction.learns and (step + first) % direction.round_steps == 0:
-                direction.update()
+        return self._transformer.logits(hidden, self._room)
+
+    def _code(
+        self, direction: Direction, step: int, lanes: int, steps: int, at: slice, logits: NDArray[np.float32], state: HostHidden | None
+    ) -> None:
+        """Code consecutive steps of a round, whose rows are `at`, and end the round if they are its last."""
+        direction.code(step, lanes, logits[at], state.at(at) if state else None)
+        if direction.learns and (step + steps) % direction.round_steps == 0:
+            direction.update()
 
     def _inputs(self, grid: NDArray[np.int32], step: int, steps: int) -> NDArray[np.int32]:
         """The tokens before the symbols of `steps` steps, int32 [lanes, steps]."""

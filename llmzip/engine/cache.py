@@ -80,6 +80,10 @@ class KVCache:
             self.offset[layer, head] += shift
         return self.position - self.offset
 
+    def rewind(self, steps: int) -> None:
+        """Forget the last `steps` tokens of all lanes. They must have been fed in the last call, and not all of that call's."""
+        self.position -= steps
+
     def fill_for_timing(self, position: int) -> None:
         """Fill the cache as if `position` tokens had been fed: for timing what comes then.
 
