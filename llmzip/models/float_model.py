@@ -54,7 +54,7 @@ def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor of a layer by our names."""
     c, d, q, kv = config, config.width, config.query_width, config.kv_width
     shapes: dict[str, tuple[int, ...]] = {"q": (q, d), "k": (kv, d), "v": (kv, d), "o": (d, q)}
-    shapes |= {"gate": (c.ffn, d), "up": (c.ffn, d), "down": (d, c.ffn)}
+    shapes |= {part: (c.ffn, d) for part in c.ffn_parts} | {"down": (d, c.ffn)}
     if c.pre_norm:
         shapes |= {"attn_norm": (d,), "ffn_norm": (d,)}
     if c.post_norm:
@@ -63,12 +63,16 @@ def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes |= {"q_norm": (q if c.head_norm == "all" else c.head_dim,), "k_norm": (kv if c.head_norm == "all" else c.head_dim,)}
     if c.qkv_bias:
         shapes |= {"q_bias": (q,), "k_bias": (kv,), "v_bias": (kv,)}
+    if c.biases:
+        shapes |= {f"{part}_bias": shapes[part][:1] for part in ("o", *c.ffn_parts, "down")}
     return shapes
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor by our names (without `head`, which may be tied to `embed`)."""
     shapes: dict[str, tuple[int, ...]] = {"embed": (config.vocab, config.width), "norm": (config.width,)}
+    if config.biases:
+        shapes["head_bias"] = (config.vocab,)
     return shapes | {f"{i}.{part}": shape for i in range(config.layers) for part, shape in layer_shapes(config).items()}
 
 
