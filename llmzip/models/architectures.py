@@ -178,17 +178,15 @@ def _granite_gguf(c: Values) -> Said:
 def _neox(c: Values) -> Said:
     if c["hidden_act"] not in _GELU:
         raise ModelFormatError(f"hidden_act is {quoted(c['hidden_act'])}, and llmzip knows {', '.join(_GELU)} here; use another model")
-    return {"parallel": _flag(c.get("use_parallel_residual", True))}, Factors()
+    parallel = c.get("use_parallel_residual")
+    return _neox_gguf({"use_parallel_residual": True if parallel is None else parallel})
 
 
 def _neox_gguf(c: Values) -> Said:
-    return {"parallel": _flag(c["use_parallel_residual"])}, Factors()
-
-
-def _flag(value: Any) -> bool:
-    if type(value) is not bool:
+    parallel = c["use_parallel_residual"]
+    if type(parallel) is not bool:
         raise TypeError("use_parallel_residual is neither true nor false")
-    return value
+    return {"parallel": parallel}, Factors()
 
 
 def _every_fourth_unrotated(c: Values) -> Said:
@@ -206,7 +204,12 @@ _PLAIN = _SPREAD | {"plain_stream": True}
 _POST_NORMED = _PLAIN | {"pre_norm": False, "post_norm": True, "head_norm": "all"}
 _GEMMA = _PLAIN | {"post_norm": True, "head_norm": "head", "activation": "gelu_tanh"}
 _NEOX = _PLAIN | {"qkv_bias": True, "biases": True, "gated": False, "activation": "gelu_tanh"}
-_GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")  # the last three are one; the first differs from it by less than rounding does
+_GELU = (
+    "gelu",
+    "gelu_new",
+    "gelu_fast",
+    "gelu_pytorch_tanh",
+)  # the last three are one; the first differs from it by less than rounding does
 _NEOX_FOLDER = {
     "embed": "gpt_neox.embed_in", "norm": "gpt_neox.final_layer_norm", "head": "embed_out",
     "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",

@@ -54,7 +54,7 @@ def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor of a layer by our names."""
     c, d, q, kv = config, config.width, config.query_width, config.kv_width
     shapes: dict[str, tuple[int, ...]] = {"q": (q, d), "k": (kv, d), "v": (kv, d), "o": (d, q)}
-    shapes |= {part: (c.ffn, d) for part in c.ffn_parts} | {"down": (d, c.ffn)}
+    shapes |= dict.fromkeys(c.ffn_parts, (c.ffn, d)) | {"down": (d, c.ffn)}
     if c.pre_norm:
         shapes |= {"attn_norm": (d,), "ffn_norm": (d,)}
     if c.post_norm:
@@ -101,7 +101,14 @@ class Layout:
     """
 
     def __init__(
-        self, config: ModelConfig, names: Mapping[str, str], layer: str, *, tied: bool = False, layer_norm: bool = False, by_head: bool = False
+        self,
+        config: ModelConfig,
+        names: Mapping[str, str],
+        layer: str,
+        *,
+        tied: bool = False,
+        layer_norm: bool = False,
+        by_head: bool = False,
     ) -> None:
         self._names, self._layer, self._tied, self._head = names, layer, tied, config.head_dim if by_head else None
         self._shapes = expected_shapes(config) | {"head": (config.vocab, config.width)}

@@ -69,7 +69,7 @@ def _positions(raw: dict[str, Any], family: Architecture) -> dict[str, Any]:
     if base is None:
         raise KeyError("rope_theta")
     head_dim, turning = _head_dim(raw), _turning(raw, rope) if family.turns_partly else _head_dim(raw)
-    base, divisors = rotary.partly(float(base), head_dim, turning, rotary.divisors(_ROPE, rope, float(base), turning))
+    base, divisors = rotary.partly(float(base), head_dim, turning, rotary.divisors(_ROPE, rope, float(base), min(turning, head_dim)))
     return {"rope_base": base, "rope_divisors": divisors, "window_rope_base": float(windowed or 0.0)}
 
 

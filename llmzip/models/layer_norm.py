@@ -45,7 +45,9 @@ def centred(weights: Float) -> Float:
     total: Any = np.zeros(weights.shape[1:])
     for row in weights:
         total = total + row
-    return np.subtract(weights, total / len(weights), out=np.empty_like(weights), dtype=np.float64, casting="same_kind")
+    out = np.empty_like(weights)
+    np.subtract(weights, total / len(weights), out=out, dtype=np.float64, casting="same_kind")
+    return out
 
 
 def product(weights: Float, vector: Float) -> NDArray[np.float64]:
