@@ -204,7 +204,7 @@ def test_check_values(tmp_path: Path) -> None:
         rows.append(row)
         jobs.append((config.as_dict(), str(tmp_path / f"{i}.npz")))
     results = decode(None, formulas=jobs)
-    assert len(rows) == 3
+    assert len(rows) == 4
     assert results["formulas"] == rows
     for name, values in results["small checks"].items():
         (line,) = re.findall(rf"\*{name}\.\* (.*?)\n\n", FORMAT, re.S)
