@@ -112,9 +112,7 @@ def checkpoint(name: str, outliers: bool = False, **values: Any) -> Any:
             weights *= family.head
         if outliers and "query_key_value" in key:
             _exaggerate_partly(key, weights, int(HEAD_DIM * config.rope_parameters["partial_rotary_factor"]))
-        elif outliers and any(
-            f"self_attn.{part}" in key for part in (("q_norm", "k_norm") if normed else ("q_proj", "k_proj", "qkv_proj"))
-        ):
+        if outliers and any(f"self_attn.{part}" in key for part in (("q_norm", "k_norm") if normed else ("q_proj", "k_proj", "qkv_proj"))):
             _exaggerate(key, weights, family.values.get("head_dim", HEAD_DIM), gain_offset if normed else 0.0)
     return model
 
