@@ -219,23 +219,22 @@ def _gated(g, up, t):
 def activate_rows(acc, col, row, bias, constants, q, scale, first, last):
     """`reference.activate_rotate_quantise` for rows [first, last). bias has size 0 if there is none."""
     f = q.shape[1]
-    n = 2 * f if constants.gated else f
-    y, up, h = np.empty(n, f32), np.ones(f, f32), np.empty(f, f32)
-    g = y[:f]
-    if constants.gated:
-        up = y[f:]
+    h = np.empty(f, f32)
+    gated, biased, silu = constants.gated, bias.shape[0] > 0, constants.activation == _SILU
     for i in range(first, last):
         a, r = acc[i], row[i]
-        for j in range(n):
-            y[j] = (f32(a[j]) * col[j]) * r
-        for j in range(bias.shape[0]):
-            y[j] += bias[j]
-        if constants.activation == _SILU:
-            for j in range(f):
-                h[j] = _gated(g[j], up[j], g[j] * _NEG_LOG2E)
-        else:
-            for j in range(f):
-                h[j] = _gated(g[j], up[j], g[j] * ((g[j] * g[j]) * _CUBIC + _LINEAR))
+        for j in range(f):
+            g, up = (f32(a[j]) * col[j]) * r, ONE
+            if gated:
+                up = (f32(a[f + j]) * col[f + j]) * r
+            if biased:
+                g += bias[j]
+                if gated:
+                    up += bias[f + j]
+            t = g * _NEG_LOG2E
+            if not silu:
+                t = g * ((g * g) * _CUBIC + _LINEAR)
+            h[j] = _gated(g, up, t)
         hadamard(h, constants.block, constants.factor)
         m, _ = _quantise(h, q[i])
         scale[i] = m / ACT_MAX
