@@ -38,6 +38,7 @@ class FloatTransformer:
             {part: torch.tensor(model.tensor(f"{i}.{part}")) for part in layer_shapes(model.config)} for i in range(self.config.layers)
         ]
         self.embed, self.norm, self.head = (torch.tensor(model.tensor(n)) for n in ("embed", "norm", "head"))
+        self.head_bias = torch.tensor(model.tensor("head_bias")) if model.config.biases else torch.zeros(())
         self.reset()
 
     def reset(self) -> None:
@@ -70,15 +71,18 @@ class FloatTransformer:
         """What attention or feed-forward reads of the residual stream."""
         return self.rms(x, w[gain]) if self.config.pre_norm else x
 
+    def times(self, h: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+        """A linear layer with, perhaps, a bias."""
+        y = h @ w[name].T
+        return y + w[f"{name}_bias"] if f"{name}_bias" in w else y
+
     def written(self, y: torch.Tensor, w: dict[str, torch.Tensor], gain: str) -> torch.Tensor:
         """What they add to it."""
         return (self.rms(y, w[gain]) if self.config.post_norm else y) * self.factors.residual
 
     def heads(self, h: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tensor:
         """Queries, keys or values before they turn: [heads, T, head_dim]."""
-        c, y = self.config, h @ w[name].T
-        if c.qkv_bias:
-            y = y + w[f"{name}_bias"]
+        c, y = self.config, self.times(h, w, name)
         if name != "v" and c.head_norm == "all":
             y = self.rms(y, w[f"{name}_norm"])
         y = y.view(len(h), -1, c.head_dim).transpose(0, 1)
@@ -110,15 +114,17 @@ class FloatTransformer:
                 scores[..., : self.sinks] = torch.where(sink[:, : self.sinks], far, scores[..., : self.sinks])
             scores = (scores * (self.factors.score / c.head_dim**0.5)).masked_fill(~(near | sink), -torch.inf)
             o = (scores.softmax(-1) @ vv).transpose(0, 1).reshape(t, -1)
-            x = x + self.written(o @ w["o"].T, w, "attn_post_norm")
-            h = self.read(x, w, "ffn_norm")
-            x = x + self.written((gate(h @ w["gate"].T) * (h @ w["up"].T)) @ w["down"].T, w, "ffn_post_norm")
+            before, x = x, x + self.written(self.times(o, w, "o"), w, "attn_post_norm")
+            h = self.read(before if c.parallel else x, w, "ffn_norm")
+            up = self.times(h, w, "up")
+            y = gate(self.times(h, w, "gate")) * up if c.gated else gate(up)
+            x = x + self.written(self.times(y, w, "down"), w, "ffn_post_norm")
             self.cache[i] = (k, v)
         self.position += t
         keep = (keys_at < self.sinks) | (keys_at > self.position - self.window)
         self.kept = keys_at[keep]
         self.cache = [(k[:, keep], v[:, keep]) for k, v in self.cache]
-        return self.rms(x, self.norm) @ self.head.T * self.factors.logits
+        return (self.rms(x, self.norm) @ self.head.T + self.head_bias) * self.factors.logits
 
     def bits(self, tokens: torch.Tensor, chunk: int = 512) -> torch.Tensor:
         """-log2 p of each of `tokens` [n], the first one predicted from the start token alone."""

@@ -16,7 +16,7 @@ from llmzip.engine.reference import Added
 from llmzip.models.config import ModelConfig
 
 _NOTHING = np.zeros(0, f32)
-_NOT_ADDED = arguments.Added(np.zeros((0, 0), i32), _NOTHING, _NOTHING, _NOTHING)
+_NOT_ADDED = arguments.Added(np.zeros((0, 0), i32), *(_NOTHING,) * 4)
 
 
 class NumbaOps:
@@ -29,13 +29,13 @@ class NumbaOps:
         self._sizes = size(config.head_dim // VECTOR), size(config.heads // config.kv_heads)
         self._constants = constants(config)
 
-    def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None) -> tuple[Tensor, Tensor]:
+    def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None, late: bool = False) -> tuple[Tensor, Tensor]:
         """See `operations.Operations.add_norm_quantise`."""
         q, scale = np.empty(x.shape, i8), np.empty(x.shape[0], f32)
         product = _NOT_ADDED
         if added is not None:
-            product = arguments.Added(added.acc.numpy(), added.col.numpy(), added.row.numpy(), _vector(added.gain))
-        norm_kernel(x.numpy(), product, _vector(gain), self._constants, q, scale, self.threads)
+            product = arguments.Added(added.acc.numpy(), added.col.numpy(), added.row.numpy(), _vector(added.gain), _vector(added.bias))
+        norm_kernel(x.numpy(), product, _vector(gain), late, self._constants, q, scale, self.threads)
         return from_numpy(q), from_numpy(scale)
 
     def attend(
@@ -57,11 +57,11 @@ class NumbaOps:
         quantise_kernel(out, q, scale, self.threads)
         return from_numpy(q), from_numpy(scale)
 
-    def activate_rotate_quantise(self, acc: Tensor, col: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    def activate_rotate_quantise(self, acc: Tensor, col: Tensor, row: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `reference.activate_rotate_quantise`."""
         n = acc.shape[0]
         q, scale = np.empty((n, self.config.ffn), i8), np.empty(n, f32)
-        activate_kernel(acc.numpy(), col.numpy(), row.numpy(), self._constants, q, scale, self.threads)
+        activate_kernel(acc.numpy(), col.numpy(), row.numpy(), _vector(bias), self._constants, q, scale, self.threads)
         return from_numpy(q), from_numpy(scale)
 
     def scale_logits(self, acc: Tensor, col: Tensor, row: Tensor) -> Tensor:

@@ -46,10 +46,11 @@ class Operations(Protocol):
         """For messages."""
         ...
 
-    def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None) -> tuple[Tensor, Tensor]:
+    def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None, late: bool = False) -> tuple[Tensor, Tensor]:
         """`reference.add`, then what the next product reads: by `norm_quantise`, or by `gain_quantise` if the stream is not rotated.
 
         gain: for `gain_quantise`, float32 [d], or None.
+        late: whether the next product reads first, and then is added.
         """
         ...
 
@@ -62,7 +63,7 @@ class Operations(Protocol):
         """
         ...
 
-    def activate_rotate_quantise(self, acc: Tensor, col: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    def activate_rotate_quantise(self, acc: Tensor, col: Tensor, row: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `reference.activate_rotate_quantise`."""
         ...
 

@@ -38,10 +38,14 @@ _NORMED = replace(
     post_norm=True, activation="gelu_tanh",
 )  # fmt: skip
 _NORMED_AFTER = replace(_PLAIN, unrotated_layers=(0,), head_norm="all", plain_stream=True, pre_norm=False, post_norm=True)
+_BIASED = replace(
+    _PLAIN, spread_heads=True, qkv_bias=True, plain_stream=True, activation="gelu_tanh", gated=False, biases=True, parallel=True
+)
 _KNOWN = (  # shapes of small models, and SHA-256 of their answers
     (_PLAIN, "d770be558ce8b0f2d76b566e9e2aa0eecd4cbe047e1a11455c39a43187b41c4b"),
     (_NORMED, "00f23b3fd7fe5f566de16185b465ad391ce0f31e55b62222d709e7c7ad9af0b5"),
     (_NORMED_AFTER, "23e15f4f0fef2bd4bb9939d021679d0dc0f644289537ac8a805fc7e04db839de"),
+    (_BIASED, "5dabe7ac6860dd7ec49a01df5419e57165521239a6b2e760770e7ee325686b56"),
 )
 _NO_TOKENIZER = TokenizerSpec.__new__(TokenizerSpec)
 

@@ -25,12 +25,14 @@ class Added(NamedTuple):
         acc: int32 [n, d].
         col, row: its scales, float32 [d] and [n].
         gain: of its norm, float32 [d]; None if it is not normed.
+        bias: float32 [d], or None.
     """
 
     acc: Tensor
     col: Tensor
     row: Tensor
     gain: Tensor | None
+    bias: Tensor | None
 
 
 def _quantise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,6 +50,8 @@ def add(x: Tensor, added: Added, eps: float) -> None:
     """Adds a layer's output to the residual stream x [n, d] in place. If it has a gain, it is normed first."""
     row = added.row[:, None]
     y = added.acc.float() * added.col
+    if added.bias is not None:
+        y = y + added.bias * (torch.ones_like(row) / row)
     x += y * row if added.gain is None else (y * added.gain) * norm_factor(y, row, eps)
 
 
@@ -177,10 +181,17 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return q.to(torch.int8), _over(m, nm.ACT_MAX).squeeze(_ROW)
 
 
-def activate_rotate_quantise(acc: Tensor, col: Tensor, row: Tensor, activation: str, block: int) -> tuple[Tensor, Tensor]:
-    """activation(gate) * up, rotated in blocks and quantised: acc int32 [n, 2f] -> int8 [n, f], scales float32 [n]."""
+def activate_rotate_quantise(
+    acc: Tensor, col: Tensor, row: Tensor, bias: Tensor | None, activation: str, gated: bool, block: int
+) -> tuple[Tensor, Tensor]:
+    """activation(gate) * up, rotated in blocks and quantised: acc int32 [n, 2f] -> int8 [n, f], scales float32 [n].
+
+    Without a gate, activation(up), of acc int32 [n, f]. bias: of each column, or None.
+    """
     y = (acc.float() * col) * row[:, None]
-    g, u = y.chunk(2, dim=_ROW)
+    if bias is not None:
+        y = y + bias
+    g, u = y.chunk(2, dim=_ROW) if gated else (y, torch.ones_like(y))
     t = _exponent(g, activation).clamp(-nm.EXP_CLAMP, nm.EXP_CLAMP)
     whole = torch.floor(t)
     f = t - whole

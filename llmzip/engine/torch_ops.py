@@ -24,18 +24,22 @@ class TorchOps:
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
 
-    def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None) -> tuple[Tensor, Tensor]:
+    def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None, late: bool = False) -> tuple[Tensor, Tensor]:
         """See `operations.Operations.add_norm_quantise`."""
         c = self.config
-        if added is not None:
+        if added is not None and not late:
             reference.add(x, added, c.norm_eps)
-        return (
+        read = (
             reference.gain_quantise(x, gain, c.norm_eps, block_size(c.width)) if c.plain_stream else reference.norm_quantise(x, c.norm_eps)
         )
+        if added is not None and late:
+            reference.add(x, added, c.norm_eps)
+        return read
 
-    def activate_rotate_quantise(self, acc: Tensor, col: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    def activate_rotate_quantise(self, acc: Tensor, col: Tensor, row: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `reference.activate_rotate_quantise`."""
-        return reference.activate_rotate_quantise(acc, col, row, self.config.activation, block_size(self.config.ffn))
+        c = self.config
+        return reference.activate_rotate_quantise(acc, col, row, bias, c.activation, c.gated, block_size(c.ffn))
 
     def attend(
         self, acc: Tensor, scales: HeadScales, row: Tensor, turns: TurnTables, cache: KVCache, layer: int, slot: Table

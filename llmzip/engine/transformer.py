@@ -37,7 +37,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Layer:
-    """The matrices of a layer and, where it has them, gains: of what attention and feed-forward read, and of what they give."""
+    """The matrices of a layer and, where it has them, gains, of what attention and feed-forward read and of what they give, and biases."""
 
     read_attention: Tensor | None
     qkv: Matrix
@@ -48,6 +48,9 @@ class Layer:
     gate_up: Matrix
     down: Matrix
     down_gain: Tensor | None
+    o_bias: Tensor | None
+    gate_up_bias: Tensor | None
+    down_bias: Tensor | None
 
 
 class Transformer:
@@ -95,8 +98,8 @@ class Transformer:
 
     def _layer(self, i: int) -> Layer:
         qkv, o, gate_up, down = (self._matrix(f"{i}.{part}") for part in MATRICES)
-        bias, q_gain, k_gain, read_attention, o_gain, read_ffn, down_gain = map(self._vector, layer_vectors(self._model, i))
-        return Layer(read_attention, qkv, HeadScales(qkv.scale, bias, q_gain, k_gain), o, o_gain, read_ffn, gate_up, down, down_gain)
+        bias, q_gain, k_gain, read_attention, o_gain, read_ffn, *others = map(self._vector, layer_vectors(self._model, i))
+        return Layer(read_attention, qkv, HeadScales(qkv.scale, bias, q_gain, k_gain), o, o_gain, read_ffn, gate_up, down, *others)
 
     def _vector(self, values: NDArray[Any] | None) -> Tensor | None:
         return None if values is None else torch.from_numpy(values).to(self.device)
@@ -135,11 +138,11 @@ class Transformer:
             q, row = ops.add_norm_quantise(x, added, layer.read_attention)
             acc = self.gemm.multiply(q, layer.qkv.weights)
             q, row = ops.attend(acc, layer.heads, row, turns, cache, i, slot)
-            added = Added(self.gemm.multiply(q, layer.o.weights), layer.o.scale, row, layer.o_gain)
-            q, row = ops.add_norm_quantise(x, added, layer.read_ffn)
+            added = Added(self.gemm.multiply(q, layer.o.weights), layer.o.scale, row, layer.o_gain, layer.o_bias)
+            q, row = ops.add_norm_quantise(x, added, layer.read_ffn, self.config.parallel)
             acc = self.gemm.multiply(q, layer.gate_up.weights)
-            q, row = ops.activate_rotate_quantise(acc, layer.gate_up.scale, row)
-            added = Added(self.gemm.multiply(q, layer.down.weights), layer.down.scale, row, layer.down_gain)
+            q, row = ops.activate_rotate_quantise(acc, layer.gate_up.scale, row, layer.gate_up_bias)
+            added = Added(self.gemm.multiply(q, layer.down.weights), layer.down.scale, row, layer.down_gain, layer.down_bias)
         q, row = ops.add_norm_quantise(x, added, self._vector(self._model.tensors.get("head.norm")))
         return Hidden(q, row, unit_scale(q) if self.config.plain_stream else row)
 
@@ -150,9 +153,12 @@ class Transformer:
         Args:
             room: float32 [n or more, vocab], which the result may be written into.
         """
-        q, scale = hidden.q, hidden.scale
+        q, scale, bias = hidden.q, hidden.scale, self._model.tensors.get("head.bias")
+        logits: NDArray[np.float32]
         if self.fused and len(q) <= self.fused_rows:
-            return self.fused.logits(q, scale, np.empty((len(q), self.config.vocab), np.float32) if room is None else room[: len(q)])
-        y = self.ops.scale_logits(self.gemm.multiply(q, self._head.weights), self._head.scale, scale)
-        logits: NDArray[np.float32] = y.cpu().numpy()
+            logits = self.fused.logits(q, scale, np.empty((len(q), self.config.vocab), np.float32) if room is None else room[: len(q)])
+        else:
+            logits = self.ops.scale_logits(self.gemm.multiply(q, self._head.weights), self._head.scale, scale).cpu().numpy()
+        if bias is not None:
+            logits += bias
         return logits

@@ -18,6 +18,7 @@ class LayerVectors(NamedTuple):
         q_gain, k_gain: of the norms of queries [q] and keys [kv]. A gain that all heads share is repeated for each.
         read_attention, read_ffn: gains of what attention and feed-forward read [width].
         o_gain, down_gain: gains of what they give [width].
+        o_bias, gate_up_bias, down_bias: of these matrices.
     """
 
     bias: NDArray[Any] | None
@@ -27,6 +28,9 @@ class LayerVectors(NamedTuple):
     o_gain: NDArray[Any] | None
     read_ffn: NDArray[Any] | None
     down_gain: NDArray[Any] | None
+    o_bias: NDArray[Any] | None
+    gate_up_bias: NDArray[Any] | None
+    down_bias: NDArray[Any] | None
 
 
 def layer_vectors(model: IntegerModel, i: int) -> LayerVectors:
@@ -36,4 +40,5 @@ def layer_vectors(model: IntegerModel, i: int) -> LayerVectors:
     if c.head_norm == "head" and q_gain is not None and k_gain is not None:
         q_gain, k_gain = np.tile(q_gain, c.heads), np.tile(k_gain, c.kv_heads)
     gains = (found.get(f"{i}.{part}.norm") for part in ("qkv", "o", "gate_up", "down"))
-    return LayerVectors(found.get(f"{i}.qkv.bias"), q_gain, k_gain, *gains)
+    biases = (found.get(f"{i}.{part}.bias") for part in ("o", "gate_up", "down"))
+    return LayerVectors(found.get(f"{i}.qkv.bias"), q_gain, k_gain, *gains, *biases)

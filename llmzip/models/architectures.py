@@ -14,19 +14,19 @@ from llmzip.errors import ModelFormatError, quoted
 from llmzip.models.float_model import Factors, float32
 from llmzip.models.understood import names
 
-# Tensors by our names, without "model.layers.{i}." or "blk.{i}." before and ".weight" or ".bias" behind. Parts that share a tensor lie in it one after another.
+# Tensors by our names, without "model.layers.{i}." or "blk.{i}." before and ".weight" or ".bias" behind, biases by the names of their matrices. Parts that
+# share a tensor lie in it one after another.
 _FOLDER = {
     "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head",
     "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
-    "q_bias": "self_attn.q_proj", "k_bias": "self_attn.k_proj", "v_bias": "self_attn.v_proj",
     "q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm",
     "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
 }  # fmt: skip
 _GGUF = {
     "embed": "token_embd", "norm": "output_norm", "head": "output",
     "attn_norm": "attn_norm", "ffn_norm": "ffn_norm", "attn_post_norm": "post_attention_norm", "ffn_post_norm": "post_ffw_norm",
-    "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "q_bias": "attn_q", "k_bias": "attn_k", "v_bias": "attn_v",
+    "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
     "q_norm": "attn_q_norm", "k_norm": "attn_k_norm", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
 }  # fmt: skip
 _NORMED_AFTER = {"attn_post_norm": "post_attention_layernorm", "ffn_post_norm": "post_feedforward_layernorm"}
@@ -50,6 +50,8 @@ class Source:
         fixed: keys that must have one value, likewise.
         ignored: keys that change no logit, likewise.
         read: from the values of a configuration to what they say. May raise KeyError, TypeError, ValueError or ModelFormatError.
+        layer: what stands before the names of a layer's tensors in folders, with {} for its number.
+        buffers: ends of the names of tensors that are not weights.
     """
 
     name: str
@@ -58,6 +60,8 @@ class Source:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     read: Callable[[Values], Said] = _nothing
+    layer: str = "model.layers.{}."
+    buffers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ class Architecture:
         interleaved: Whether rows of queries and keys are interleaved in GGUF files.
         strict: Whether folders must state what has a default elsewhere.
         tied: Whether the head is the embedding in folders that do not say it.
+        layer_norm: Whether norms subtract the mean and have biases, which `models.layer_norm` folds into the weights.
+        by_head: Whether parts that share a tensor lie in it head by head, in folders.
+        turns_partly: Whether the configuration says how many values of a head turn.
     """
 
     features: Mapping[str, Any]
@@ -80,6 +87,9 @@ class Architecture:
     interleaved: bool = False
     strict: bool = True
     tied: bool = False
+    layer_norm: bool = False
+    by_head: bool = False
+    turns_partly: bool = False
 
 
 def _check_types(types: Sequence[str], *known: str) -> None:
@@ -165,6 +175,20 @@ def _granite_gguf(c: Values) -> Said:
     return {}, _granite_factors(c, head_dim, "embedding_scale", "residual_scale", "attention.scale", "logit_scale")
 
 
+def _neox(c: Values) -> Said:
+    if c["hidden_act"] not in _GELU:
+        raise ModelFormatError(f"hidden_act is {quoted(c['hidden_act'])}, and llmzip knows {', '.join(_GELU)} here; use another model")
+    parallel = c.get("use_parallel_residual")
+    return _neox_gguf({"use_parallel_residual": True if parallel is None else parallel})
+
+
+def _neox_gguf(c: Values) -> Said:
+    parallel = c["use_parallel_residual"]
+    if type(parallel) is not bool:
+        raise TypeError("use_parallel_residual is neither true nor false")
+    return {"parallel": parallel}, Factors()
+
+
 def _every_fourth_unrotated(c: Values) -> Said:
     return {"unrotated_layers": tuple(range(3, int(c["block_count"]), 4))}, Factors()
 
@@ -179,6 +203,18 @@ _SPREAD = {"spread_heads": True}  # all but Llama, whose digests are older: quer
 _PLAIN = _SPREAD | {"plain_stream": True}
 _POST_NORMED = _PLAIN | {"pre_norm": False, "post_norm": True, "head_norm": "all"}
 _GEMMA = _PLAIN | {"post_norm": True, "head_norm": "head", "activation": "gelu_tanh"}
+_NEOX = _PLAIN | {"qkv_bias": True, "biases": True, "gated": False, "activation": "gelu_tanh"}
+_GELU = (
+    "gelu",
+    "gelu_new",
+    "gelu_fast",
+    "gelu_pytorch_tanh",
+)  # the last three are one; the first differs from it by less than rounding does
+_NEOX_FOLDER = {
+    "embed": "gpt_neox.embed_in", "norm": "gpt_neox.final_layer_norm", "head": "embed_out",
+    "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+    **dict.fromkeys("qkv", "attention.query_key_value"), "o": "attention.dense", "up": "mlp.dense_h_to_4h", "down": "mlp.dense_4h_to_h",
+}  # fmt: skip
 _BIASED = _PLAIN | {"qkv_bias": True}
 _FUSED = {
     "q": "self_attn.qkv_proj",
@@ -219,6 +255,16 @@ ARCHITECTURES = [
         Source("phi3", _GGUF | _FUSED_GGUF, names("attention.sliding_window"), read=_phi3_gguf),
     ),
     Architecture(_POST_NORMED, Source("olmo2", _FOLDER | _NORMED_AFTER), Source("olmo2", _GGUF)),
+    Architecture(
+        _NEOX,
+        Source(
+            "gpt_neox", _NEOX_FOLDER, names("layer_norm_eps use_parallel_residual hidden_act rotary_pct rotary_emb_base partial_rotary_factor"),
+            {"attention_bias": True}, names("classifier_dropout attention_probs_dropout_prob hidden_dropout_prob"), _neox,
+            "gpt_neox.layers.{}.", (".attention.bias", ".attention.masked_bias"),
+        ),
+        Source("gptneox", _GGUF | dict.fromkeys("qkv", "attn_qkv"), names("attention.layer_norm_epsilon use_parallel_residual"), read=_neox_gguf),
+        layer_norm=True, by_head=True, turns_partly=True,
+    ),
 ]  # fmt: skip
 
 

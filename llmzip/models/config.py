@@ -48,6 +48,9 @@ class ModelConfig:
     pre_norm: bool = True  # attention and feed-forward read the normed residual stream
     post_norm: bool = False  # their outputs are normed before they are added to it
     activation: str = "silu"  # one of ACTIVATIONS
+    gated: bool = True  # the feed-forward layer's activation is multiplied by another product
+    biases: bool = False  # of attention's output, of the feed-forward layer and of the head
+    parallel: bool = False  # feed-forward reads the stream that attention reads, not what attention has added to
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -117,6 +120,11 @@ class ModelConfig:
     def kv_width(self) -> int:
         """Columns of all key heads together."""
         return self.kv_heads * self.head_dim
+
+    @property
+    def ffn_parts(self) -> tuple[str, ...]:
+        """What the matrix that the feed-forward layer begins with consists of."""
+        return ("gate", "up") if self.gated else ("up",)
 
     def window_of(self, layer: int) -> int:
         """Positions that a layer was trained to see; 0 if all."""

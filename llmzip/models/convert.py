@@ -11,7 +11,7 @@ integers on every machine. Layout of the result, by name:
     head            int8  [vocab, width]      head.scale       float32 [vocab]    (logits in units of log2)
     {i}.qkv         int8  [q+3kv, width]      {i}.qkv.scale    float32 [q+2kv]    (rows: queries, keys, values twice)
     {i}.o           int8  [width, q]          {i}.o.scale      float32 [width]
-    {i}.gate_up     int8  [2 ffn, width]      {i}.gate_up.scale
+    {i}.gate_up     int8  [2 ffn, width]      {i}.gate_up.scale                  (without a gate: [ffn, width])
     {i}.down        int8  [width, ffn]        {i}.down.scale   float32 [width]
 
 and, where the configuration asks for them, in float32:
@@ -20,6 +20,7 @@ and, where the configuration asks for them, in float32:
     {i}.q_norm, {i}.k_norm    gains [head_dim], or of all heads [q], [kv]
     {i}.o.norm, {i}.down.norm    gains of the outputs [width]
     {i}.qkv.norm, {i}.gate_up.norm, head.norm    gains of what is read [width]: these are not folded if the stream is not rotated
+    {i}.o.bias, {i}.gate_up.bias, {i}.down.bias, head.bias    one for each row of the matrix
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def tensor_names(config: ModelConfig) -> list[str]:
 def tensor_layout(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Type and shape of every tensor, in the order of the digest."""
     c, q, kv, d, ffn = config, config.query_width, config.kv_width, config.width, config.ffn
-    rows = {"qkv": (q + 3 * kv, d), "o": (d, q), "gate_up": (2 * ffn, d), "down": (d, ffn)}
+    rows = {"qkv": (q + 3 * kv, d), "o": (d, q), "gate_up": (2 * ffn if c.gated else ffn, d), "down": (d, ffn)}
     vectors: dict[str, tuple[int, ...]] = {}
     if c.qkv_bias:
         vectors["qkv.bias"] = (q + 2 * kv,)
@@ -102,11 +103,15 @@ def tensor_layout(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]
         vectors |= {"qkv.norm": (d,), "gate_up.norm": (d,)}
     if c.post_norm:
         vectors |= {"o.norm": (d,), "down.norm": (d,)}
+    if c.biases:
+        vectors |= {f"{part}.bias": rows[part][:1] for part in ("o", "gate_up", "down")}
     layout: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, kind in (("embed", "int16"), ("head", "int8")):
         layout |= {name: (kind, (c.vocab, d)), f"{name}.scale": ("float32", (c.vocab,))}
     if c.plain_stream:
         layout["head.norm"] = ("float32", (d,))
+    if c.biases:
+        layout["head.bias"] = ("float32", (c.vocab,))
     for i in range(c.layers):
         for part in MATRICES:
             scales = q + 2 * kv if part == "qkv" else rows[part][0]
@@ -156,14 +161,17 @@ def convert(model: FloatModel, progress: Callable[[int, int], None] | None = Non
 
     put_vocabulary("embed", model.tensor("embed"), fold, np.int16, by.embed)
     head_weights = model.tensor("head")
-    put_vocabulary("head", head_weights * model.tensor("norm") if fold else head_weights, True, np.int8, float(LOG2_E * TEMPERATURE))
+    log2 = LOG2_E * TEMPERATURE
+    put_vocabulary("head", head_weights * model.tensor("norm") if fold else head_weights, True, np.int8, float(log2))
     del head_weights
     if by.logits != 1.0:
         tensors["head.scale"] *= np.float32(by.logits)
     if c.plain_stream:
         tensors["head.norm"] = model.tensor("norm")
+    if c.biases:
+        tensors["head.bias"] = (model.tensor("head_bias") * log2) * np.float32(by.logits)
     for i in range(c.layers):
-        q, k, v, o, gate, up, down = (model.tensor(f"{i}.{n}") for n in ("q", "k", "v", "o", "gate", "up", "down"))
+        q, k, v, o, down = (model.tensor(f"{i}.{n}") for n in ("q", "k", "v", "o", "down"))
         qk, qk_scale = quantise_rows(reads(f"{i}.attn_norm", q, k), 127)
         # Each value head's output is rotated, and that is undone where it is read.
         values, v_scale = quantise_rows(reads(f"{i}.attn_norm", _of_columns(v, head)), 127 * VALUE_BASE)
@@ -173,7 +181,7 @@ def convert(model: FloatModel, progress: Callable[[int, int], None] | None = Non
         if by.score != 1.0 and not c.head_norm:
             tensors[f"{i}.qkv.scale"][: c.query_width] *= np.float32(by.score)
         put(f"{i}.o", writes(hadamard(o, head)), by.residual)
-        put(f"{i}.gate_up", reads(f"{i}.ffn_norm", gate, up))
+        put(f"{i}.gate_up", reads(f"{i}.ffn_norm", *(model.tensor(f"{i}.{n}") for n in c.ffn_parts)))
         put(f"{i}.down", writes(hadamard(down, ffn)), by.residual)
         tensors |= {f"{i}.{name}": vector for name, vector in _vectors(model, i, head).items()}
         if progress:
@@ -185,7 +193,7 @@ def convert(model: FloatModel, progress: Callable[[int, int], None] | None = Non
 
 def _vectors(model: FloatModel, i: int, head: int) -> dict[str, Float]:
     """Gains and biases of layer i."""
-    c, score = model.config, np.float32(model.factors.score)
+    c, score, residual = model.config, np.float32(model.factors.score), np.float32(model.factors.residual)
     found: dict[str, Float] = {}
     if c.qkv_bias:
         q, k, v = (model.tensor(f"{i}.{n}") for n in ("q_bias", "k_bias", "v_bias"))
@@ -195,8 +203,10 @@ def _vectors(model: FloatModel, i: int, head: int) -> dict[str, Float]:
     if c.plain_stream and c.pre_norm:
         found |= {"qkv.norm": model.tensor(f"{i}.attn_norm"), "gate_up.norm": model.tensor(f"{i}.ffn_norm")}
     if c.post_norm:
-        factor = np.float32(model.factors.residual)
-        found |= {"o.norm": model.tensor(f"{i}.attn_post_norm") * factor, "down.norm": model.tensor(f"{i}.ffn_post_norm") * factor}
+        found |= {"o.norm": model.tensor(f"{i}.attn_post_norm") * residual, "down.norm": model.tensor(f"{i}.ffn_post_norm") * residual}
+    if c.biases:
+        found |= {f"{part}.bias": model.tensor(f"{i}.{part}_bias") * residual for part in ("o", "down")}
+        found["gate_up.bias"] = np.concatenate([model.tensor(f"{i}.{n}_bias") for n in c.ffn_parts])
     return found
 
 

@@ -1,8 +1,8 @@
 """A model's float weights, wherever they come from.
 
 All sources use one naming: `embed`, `norm`, `head`, and per layer `q k v o gate up down` and, where the configuration asks for them, the gains
-`attn_norm`, `ffn_norm`, `q_norm`, `k_norm`, `attn_post_norm`, `ffn_post_norm` and the biases `q_bias k_bias v_bias`. Matrices are [outputs, inputs], and rows
-of queries and keys are ordered for the rotation of pairs (i, i + head_dim/2).
+`attn_norm`, `ffn_norm`, `q_norm`, `k_norm`, `attn_post_norm`, `ffn_post_norm` and biases: `q_bias` and so on, and `head_bias`. Matrices are [outputs, inputs],
+and rows of queries and keys are ordered for the rotation of pairs (i, i + head_dim/2).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor of a layer by our names."""
     c, d, q, kv = config, config.width, config.query_width, config.kv_width
     shapes: dict[str, tuple[int, ...]] = {"q": (q, d), "k": (kv, d), "v": (kv, d), "o": (d, q)}
-    shapes |= {"gate": (c.ffn, d), "up": (c.ffn, d), "down": (d, c.ffn)}
+    shapes |= dict.fromkeys(c.ffn_parts, (c.ffn, d)) | {"down": (d, c.ffn)}
     if c.pre_norm:
         shapes |= {"attn_norm": (d,), "ffn_norm": (d,)}
     if c.post_norm:
@@ -63,13 +63,27 @@ def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes |= {"q_norm": (q if c.head_norm == "all" else c.head_dim,), "k_norm": (kv if c.head_norm == "all" else c.head_dim,)}
     if c.qkv_bias:
         shapes |= {"q_bias": (q,), "k_bias": (kv,), "v_bias": (kv,)}
+    if c.biases:
+        shapes |= {f"{part}_bias": shapes[part][:1] for part in ("o", *c.ffn_parts, "down")}
     return shapes
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor by our names (without `head`, which may be tied to `embed`)."""
     shapes: dict[str, tuple[int, ...]] = {"embed": (config.vocab, config.width), "norm": (config.width,)}
+    if config.biases:
+        shapes["head_bias"] = (config.vocab,)
     return shapes | {f"{i}.{part}": shape for i in range(config.layers) for part, shape in layer_shapes(config).items()}
+
+
+def half_split(rows: NDArray[Any], config: ModelConfig) -> NDArray[Any]:
+    """Rows of queries or keys of which the first of each head turn, in two halves, in the engine's order: each half of a head has half of those that do not."""
+    if 0.0 not in config.rope_divisors:
+        return rows
+    head, turning = config.head_dim, 2 * sum(d != 0.0 for d in config.rope_divisors)
+    starts = np.split(np.arange(head), [turning // 2, turning, (turning + head) // 2])
+    order = np.concatenate([starts[i] for i in (0, 2, 1, 3)])
+    return rows.reshape(-1, head, *rows.shape[1:])[:, order].reshape(rows.shape)
 
 
 class Layout:
@@ -79,23 +93,37 @@ class Layout:
         names: its names by ours, see `architectures`.
         layer: what stands before the names of a layer's tensors, with {} for its number.
         tied: Whether the head is the embedding, even if there is a tensor for it.
+        layer_norm: Whether norms have biases, as `layer_norm` folds them.
+        by_head: Whether parts that share a tensor lie in it head by head.
 
     Attributes:
         known: the names of all tensors that the model may have.
     """
 
-    def __init__(self, config: ModelConfig, names: Mapping[str, str], layer: str, tied: bool = False) -> None:
-        self._layer, self._tied = layer, tied
-        self._names, self._shapes = names, expected_shapes(config) | {"head": (config.vocab, config.width)}
+    def __init__(
+        self,
+        config: ModelConfig,
+        names: Mapping[str, str],
+        layer: str,
+        *,
+        tied: bool = False,
+        layer_norm: bool = False,
+        by_head: bool = False,
+    ) -> None:
+        self._names, self._layer, self._tied, self._head = names, layer, tied, config.head_dim if by_head else None
+        self._shapes = expected_shapes(config) | {"head": (config.vocab, config.width)}
+        if layer_norm:
+            self._shapes |= {f"{name}_bias": shape for name, shape in self._shapes.items() if name.endswith("norm")}
+            self._shapes.pop("head_bias", None)
         self.known = {self.stored(name) for name in self._shapes}
 
     def stored(self, name: str) -> str:
         """The file's name of one of our tensors."""
         layer, _, part = name.rpartition(".")
         before = self._layer.format(layer) if layer else ""
-        return f"{before}{self._names[part]}.{'bias' if part.endswith('_bias') else 'weight'}"
+        return f"{before}{self._names[part.removesuffix('_bias')]}.{'bias' if part.endswith('_bias') else 'weight'}"
 
-    def locate(self, name: str, found: Mapping[str, tuple[int, ...]], missing: str) -> tuple[str, slice | None]:
+    def locate(self, name: str, found: Mapping[str, tuple[int, ...]], missing: str) -> tuple[str, slice | NDArray[np.int64] | None]:
         """The file's name of one of our tensors, and which of its rows that is; None if all.
 
         Args:
@@ -116,6 +144,8 @@ class Layout:
         check_shape(stored, found[stored], (sum(rows), *self._shapes[name][1:]))
         if len(beside) == 1:
             return stored, None
+        if self._head:
+            return stored, np.arange(sum(rows)).reshape(-1, len(beside), self._head)[:, beside.index(name)].reshape(-1)
         first = sum(rows[: beside.index(name)])
         return stored, slice(first, first + self._shapes[name][0])
 

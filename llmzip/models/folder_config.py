@@ -20,7 +20,7 @@ def read(raw: Any) -> tuple[Architecture, ModelConfig, Factors]:
         family = architectures.of_folder(raw.get("model_type"))
         _check(raw, family)
         features, factors = family.folder.read(raw)
-        return family, ModelConfig(**_sizes(raw, family), **_positions(raw, family), **{**family.features, **features}), factors
+        return family, ModelConfig(**{**_sizes(raw, family), **_positions(raw, family), **family.features, **features}), factors
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
         raise ModelFormatError(f"{NAME} cannot be understood ({quoted(repr(e))}); fetch it again") from e
 
@@ -33,7 +33,7 @@ def _check(raw: dict[str, Any], family: Architecture) -> None:
 
 
 def _sizes(raw: dict[str, Any], family: Architecture) -> dict[str, Any]:
-    heads = int(raw["num_attention_heads"])
+    heads, eps = int(raw["num_attention_heads"]), "layer_norm_eps" if family.layer_norm else "rms_norm_eps"
     return {
         "layers": int(raw["num_hidden_layers"]),
         "width": int(raw["hidden_size"]),
@@ -42,7 +42,7 @@ def _sizes(raw: dict[str, Any], family: Architecture) -> dict[str, Any]:
         "head_dim": _head_dim(raw),
         "ffn": int(raw["intermediate_size"]),
         "vocab": int(raw["vocab_size"]),
-        "norm_eps": float32(raw["rms_norm_eps"] if family.strict else raw.get("rms_norm_eps", 1e-5)),
+        "norm_eps": float32(raw[eps] if family.strict else raw.get(eps, 1e-5)),
         "bos": _start(raw),
     }
 
@@ -65,11 +65,21 @@ def _positions(raw: dict[str, Any], family: Architecture) -> dict[str, Any]:
                 f"{_ROPE} scales the positions of layers with a window, which llmzip does not support; use another model"
             )
         windowed = float(local["rope_theta"])
-    base = rope.get("rope_theta") or raw.get("rope_theta") or (None if family.strict else 10000.0)
+    base = rope.get("rope_theta") or raw.get("rope_theta") or raw.get("rotary_emb_base") or (None if family.strict else 10000.0)
     if base is None:
         raise KeyError("rope_theta")
-    divisors = rotary.divisors(_ROPE, rope, float(base), _head_dim(raw))
-    return {"rope_base": float(base), "rope_divisors": divisors, "window_rope_base": float(windowed or 0.0)}
+    head_dim, turning = _head_dim(raw), _turning(raw, rope) if family.turns_partly else _head_dim(raw)
+    base, divisors = rotary.partly(float(base), head_dim, turning, rotary.divisors(_ROPE, rope, float(base), min(turning, head_dim)))
+    return {"rope_base": base, "rope_divisors": divisors, "window_rope_base": float(windowed or 0.0)}
+
+
+def _turning(raw: dict[str, Any], rope: dict[str, Any]) -> int:
+    """How many values of a head turn; the share of them is taken out of `rope`."""
+    shares = rope.pop("partial_rotary_factor", None), raw.get("partial_rotary_factor"), raw.get("rotary_pct")
+    share = next((s for s in shares if s is not None), None)
+    if share is None:
+        raise KeyError("partial_rotary_factor")
+    return int(_head_dim(raw) * float(share))
 
 
 def _start(raw: dict[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmzip.errors import ModelFormatError, quoted
-from llmzip.models import architectures, understood
+from llmzip.models import architectures, rotary, understood
 from llmzip.models.architectures import Architecture, Source
 from llmzip.models.config import ModelConfig
 from llmzip.models.float_model import Factors, float32
@@ -24,7 +24,7 @@ def read(meta: dict[str, Any], name: str) -> tuple[Architecture, ModelConfig, Fa
     c = {key.removeprefix(prefix): value for key, value in meta.items() if key.startswith(prefix)}
     _check(meta, c, family.gguf, name)
     features, factors = family.gguf.read(c)
-    return family, ModelConfig(**_sizes(meta, c, prefix), **{**family.features, **features}), factors
+    return family, ModelConfig(**{**_sizes(meta, c, prefix, family), **family.features, **features}), factors
 
 
 def _check(meta: dict[str, Any], c: dict[str, Any], source: Source, name: str) -> None:
@@ -46,9 +46,9 @@ def _head_dim(c: dict[str, Any]) -> int:
     return int(c.get("attention.key_length", int(c["embedding_length"]) // int(c["attention.head_count"])))
 
 
-def _sizes(meta: dict[str, Any], c: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _sizes(meta: dict[str, Any], c: dict[str, Any], prefix: str, family: Architecture) -> dict[str, Any]:
     heads, head_dim = int(c["attention.head_count"]), _head_dim(c)
-    for key in ("attention.value_length", "rope.dimension_count"):
+    for key in ("attention.value_length", *(() if family.turns_partly else ("rope.dimension_count",))):
         if c.get(key, head_dim) != head_dim:
             raise ModelFormatError(f"{prefix}{key} is not the size of a head, {head_dim}, which llmzip does not support; use another model")
     start = meta.get("tokenizer.ggml.bos_token_id", meta.get("tokenizer.ggml.eos_token_id"))
@@ -62,7 +62,12 @@ def _sizes(meta: dict[str, Any], c: dict[str, Any], prefix: str) -> dict[str, An
         "head_dim": head_dim,
         "ffn": int(c["feed_forward_length"]),
         "vocab": len(meta["tokenizer.ggml.tokens"]),
-        "rope_base": float(c.get("rope.freq_base", 10000.0)),
-        "norm_eps": float32(c["attention.layer_norm_rms_epsilon"]),
+        **_positions(c, head_dim),
+        "norm_eps": float32(c["attention.layer_norm_epsilon" if family.layer_norm else "attention.layer_norm_rms_epsilon"]),
         "bos": int(start),
     }
+
+
+def _positions(c: dict[str, Any], head_dim: int) -> dict[str, Any]:
+    base, divisors = rotary.partly(float(c.get("rope.freq_base", 10000.0)), head_dim, int(c.get("rope.dimension_count", head_dim)), ())
+    return {"rope_base": base, "rope_divisors": divisors}

@@ -11,8 +11,9 @@ from llmzip.errors import ModelFormatError, quoted
 from llmzip.models import gguf_config
 from llmzip.models.architectures import Architecture
 from llmzip.models.config import ModelConfig
-from llmzip.models.float_model import Factors, Float, FloatModel, Layout, check_no_others, check_shape, finite
+from llmzip.models.float_model import Factors, Float, FloatModel, Layout, check_no_others, check_shape, finite, half_split
 from llmzip.models.gguf_file import LARGEST_HEADER, CutShortError, GGUFFile, GGUFHeader
+from llmzip.models.layer_norm import folded
 from llmzip.models.tokenizer import TokenizerSpec
 from llmzip.models.tokenizer_sources import spec_from_gguf
 
@@ -44,14 +45,16 @@ def load(path: Path) -> FloatModel:
 
     def tensor(name: str) -> Float:
         stored, rows = layout.locate(name, shapes, f"{path.name} has no tensor {{}}; it is damaged or not of a supported model")
-        values = read(stored)[rows or slice(None)]
+        values = read(stored)[slice(None) if rows is None else rows]
         part = name.rpartition(".")[2].removesuffix("_bias")
         if family.interleaved and part in ("q", "k"):  # the two halves of each head alternate, for the format's own rotation
             heads = config.heads if part == "q" else config.kv_heads
             values = values.reshape(heads, config.head_dim // 2, 2, -1).swapaxes(1, 2).reshape(values.shape)
+        elif family.turns_partly and part in ("q", "k"):
+            values = half_split(values, config)
         return np.ascontiguousarray(values)
 
-    return FloatModel(config, tokenizer, tensor, factors)
+    return FloatModel(config, tokenizer, folded(tensor) if family.layer_norm else tensor, factors)
 
 
 def describe(header: GGUFHeader, name: str) -> tuple[ModelConfig, TokenizerSpec]:
@@ -93,7 +96,7 @@ def _understand(header: GGUFHeader, name: str) -> tuple[Architecture, ModelConfi
 
 def _layout(family: Architecture, config: ModelConfig) -> Layout:
     assert family.gguf
-    return Layout(config, family.gguf.tensors, "blk.{}.")
+    return Layout(config, family.gguf.tensors, "blk.{}.", layer_norm=family.layer_norm)
 
 
 def _unreadable(name: str, e: Exception) -> ModelFormatError:

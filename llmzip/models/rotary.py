@@ -27,6 +27,21 @@ def turns_per_position(base: float, head_dim: int, divisors: Sequence[float] = (
         return [t / Decimal(d) if d else Decimal(0) for t, d in zip(turns, divisors, strict=True)] if divisors else turns
 
 
+def partly(base: float, head_dim: int, turning: int, scaled: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
+    """Base and divisors for heads of which only `turning` values turn, as a head of that size does by `base` and the divisors `scaled`.
+
+    Raises:
+        ModelFormatError: no head can turn so.
+    """
+    if turning == head_dim:
+        return base, scaled
+    if not 0 < turning < head_dim or turning % 2:
+        raise ModelFormatError(f"{turning} of the {head_dim} values of a head turn, which llmzip does not support; use another model")
+    with localcontext(CONTEXT):
+        larger = float((Decimal(base).ln() * head_dim / turning).exp())
+    return larger, (scaled or (1.0,) * (turning // 2)) + (0.0,) * ((head_dim - turning) // 2)
+
+
 def divisors(where: str, rope: Mapping[str, Any], base: float, head_dim: int) -> tuple[float, ...]:
     """Divisors of the pairs, from a configuration's parameters of rotation; none if positions are not scaled.
 

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmzip.errors import ModelFormatError, quoted
 from llmzip.models import folder_config
 from llmzip.models.config import ModelConfig
-from llmzip.models.float_model import Float, FloatModel, Layout, check_no_others, finite
+from llmzip.models.float_model import Float, FloatModel, Layout, check_no_others, finite, half_split
+from llmzip.models.layer_norm import folded
 from llmzip.models.tokenizer import TokenizerSpec
 from llmzip.models.tokenizer_sources import spec_from_tokenizer_json
 
@@ -38,25 +41,33 @@ def load(path: Path) -> FloatModel:
                     where[stored], found[stored] = file, tuple(f.get_slice(stored).get_shape())
     except (OSError, SafetensorError) as e:
         raise ModelFormatError(f"{path} holds a damaged safetensors file ({quoted(e)}); fetch it again") from e
-    layout = Layout(config, family.folder.tensors, "model.layers.{}.", tied=bool(raw.get("tie_word_embeddings", family.tied)))
+    layout = Layout(
+        config, family.folder.tensors, family.folder.layer, tied=bool(raw.get("tie_word_embeddings", family.tied)),
+        layer_norm=family.layer_norm, by_head=family.by_head,
+    )  # fmt: skip
     missing = f"{path} has no tensor {{}}; a safetensors file is missing"
-    buffers = {name for name in found if name.endswith(".rotary_emb.inv_freq")}  # older versions of transformers save them
+    buffers = {name for name in found if name.endswith((".rotary_emb.inv_freq", *family.folder.buffers))}
     check_no_others(str(path), found, layout.known | buffers)
 
     def tensor(name: str) -> Float:
         stored, rows = layout.locate(name, found, missing)
         try:
             with safe_open(where[stored], framework="pt") as f:
-                values = f.get_slice(stored)[rows] if rows else f.get_tensor(stored)
+                values = f.get_slice(stored)[rows] if isinstance(rows, slice) else f.get_tensor(stored)
         except Exception as e:  # the library raises whatever it trips over
             raise ModelFormatError(f"tensor {stored} cannot be read ({quoted(e)}); fetch it again") from e
         if not values.is_floating_point():
             raise ModelFormatError(f"tensor {stored} holds no floating-point numbers; llmzip needs the model's float weights")
         weights = finite(stored, values.float().numpy())
+        if isinstance(rows, np.ndarray):
+            weights = weights[rows]
+        if family.turns_partly and name.rpartition(".")[2].removesuffix("_bias") in ("q", "k"):
+            weights = half_split(weights, config)
         return weights + weights.dtype.type(family.gain_offset) if family.gain_offset and weights.ndim == 1 else weights
 
     layout.locate("embed", found, missing)  # so that there are weights for every token before the tokenizer is believed
-    return FloatModel(config, spec_from_tokenizer_json(tokenizer_text, config.vocab), tensor, factors)
+    tokenizer = spec_from_tokenizer_json(tokenizer_text, config.vocab)
+    return FloatModel(config, tokenizer, folded(tensor) if family.layer_norm else tensor, factors)
 
 
 def describe(path: Path) -> tuple[ModelConfig, TokenizerSpec]:

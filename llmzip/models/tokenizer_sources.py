@@ -34,6 +34,7 @@ _LLAMA_3 = _split(_CONTRACTIONS + r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p
 GGUF_PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "gpt-2": _BYTE_LEVEL,
     "olmo": _BYTE_LEVEL,
+    "mpt": _BYTE_LEVEL,  # GPT-NeoX's, as MPT has it
     "smollm": _DIGITS,
     "refact": _DIGITS,
     "llama-bpe": _LLAMA_3,

@@ -23,6 +23,7 @@ def rows(w, top):
 def integer_tensors(config, weights, factors):
     """Sections 9.2 and 9.3: all tensors of section 7.2, in the order of the digest. `weights(name)` gives those of section 9.1."""
     c, d, h, ffn = config, config["width"], config["head_dim"], config["ffn"]
+    halves = ("gate", "up") if c.get("gated", True) else ("up",)
     rotated, normed = not c.get("plain_stream", False), c.get("head_norm", "")
     by = {name: f32(float(factor)) for name, factor in factors.items()}
     tensors, one = {}, f32(1.0)
@@ -44,6 +45,8 @@ def integer_tensors(config, weights, factors):
     tensors["head.scale"] = tensors["head.scale"] * by["logits"]
     if not rotated:
         tensors["head.norm"] = weights("norm")
+    if c.get("biases"):
+        tensors["head.bias"] = (weights("head_bias") * from_bits(0x3FB5E51E)) * by["logits"]
     for i in range(c["layers"]):
         queries, keys = (rows(read(f"{i}.attn_norm", weights(f"{i}.{name}")), 127) for name in "qk")
         if not normed:
@@ -52,7 +55,7 @@ def integer_tensors(config, weights, factors):
         high = np.rint(v / f32(128))
         put(f"{i}.qkv", [queries, keys, (high, scale), (v - f32(128) * high, scale[:0])], one)
         put(f"{i}.o", [rows(write(turn(weights(f"{i}.o"), h)), 127)], by["residual"])
-        put(f"{i}.gate_up", [rows(read(f"{i}.ffn_norm", weights(f"{i}.{name}")), 127) for name in ("gate", "up")], one)
+        put(f"{i}.gate_up", [rows(read(f"{i}.ffn_norm", weights(f"{i}.{name}")), 127) for name in halves], one)
         put(f"{i}.down", [rows(write(turn(weights(f"{i}.down"), ffn)), 127)], by["residual"])
         if c.get("qkv_bias"):
             q, k, v = (weights(f"{i}.{name}_bias") for name in "qkv")
@@ -64,4 +67,8 @@ def integer_tensors(config, weights, factors):
         if c.get("post_norm"):
             after = {f"{i}.o.norm": weights(f"{i}.attn_post_norm"), f"{i}.down.norm": weights(f"{i}.ffn_post_norm")}
             tensors |= {name: gain * by["residual"] for name, gain in after.items()}
+        if c.get("biases"):
+            tensors[f"{i}.o.bias"] = weights(f"{i}.o_bias") * by["residual"]
+            tensors[f"{i}.gate_up.bias"] = np.concatenate([weights(f"{i}.{name}_bias") for name in halves])
+            tensors[f"{i}.down.bias"] = weights(f"{i}.down_bias") * by["residual"]
     return tensors

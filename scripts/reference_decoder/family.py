@@ -20,16 +20,25 @@ FUSED = {  # parts that lie in one tensor, one after another: its name in folder
     "phi3": {
         **dict.fromkeys("qkv", ("self_attn.qkv_proj", "attn_qkv")),
         **dict.fromkeys(("gate", "up"), ("mlp.gate_up_proj", "ffn_up")),
-    }
+    },
+    "gpt_neox": dict.fromkeys("qkv", ("attention.query_key_value", "attn_qkv")),
 }
+NEOX_NAMES = {
+    "attn_norm": "input_layernorm", "o": "attention.dense", "ffn_norm": "post_attention_layernorm", "up": "mlp.dense_h_to_4h",
+    "down": "mlp.dense_4h_to_h", "embed": "gpt_neox.embed_in", "norm": "gpt_neox.final_layer_norm", "head": "embed_out",
+}  # fmt: skip
 FEATURES = {  # members of the configuration that all models of a family have
     **{name: {"spread_heads": True} for name in ("mistral", "smollm3", "granite", "phi3")},
     "qwen2": {"spread_heads": True, "plain_stream": True, "qkv_bias": True},
     "qwen3": {"spread_heads": True, "plain_stream": True, "head_norm": "head"},
     "gemma3": {"spread_heads": True, "plain_stream": True, "post_norm": True, "head_norm": "head", "activation": "gelu_tanh"},
     "olmo2": {"spread_heads": True, "plain_stream": True, "pre_norm": False, "post_norm": True, "head_norm": "all"},
-}
-FAMILIES = ("llama", "mistral", "smollm3", "qwen2", "qwen3", "gemma3", "granite", "phi3", "olmo2")
+    "gpt_neox": {
+        "spread_heads": True, "plain_stream": True, "qkv_bias": True, "biases": True, "gated": False, "activation": "gelu_tanh",
+    },
+}  # fmt: skip
+FAMILIES = ("llama", "mistral", "smollm3", "qwen2", "qwen3", "gemma3", "granite", "phi3", "olmo2", "gpt_neox")
+OTHER_NAMES = {"gemma3_text": "gemma3", "gptneox": "gpt_neox"}  # in folders or in GGUF files
 INTERLEAVED = ("llama", "smollm3", "granite")  # in GGUF files
 TIED = ("gemma3", "smollm3")  # in folders that do not say it
 NO_FACTORS = {"embed": 1.0, "residual": 1.0, "score": 1.0, "logits": 1.0}
@@ -37,7 +46,7 @@ NO_FACTORS = {"embed": 1.0, "residual": 1.0, "score": 1.0, "logits": 1.0}
 
 def folder_names(family):
     """Names of tensors in folders."""
-    names = FOLDER_NAMES | (POST_NORMS if family in ("gemma3", "olmo2") else {})
+    names = NEOX_NAMES if family == "gpt_neox" else FOLDER_NAMES | (POST_NORMS if family in ("gemma3", "olmo2") else {})
     if family == "gemma3":
         names["ffn_norm"] = "pre_feedforward_layernorm"
     return names | {part: name for part, (name, _) in FUSED.get(family, {}).items()}
@@ -75,6 +84,8 @@ def of_folder(family, settings, h):
     if family == "granite":
         names = ("embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling")
         factors = granite_factors([settings[name] for name in names], h)
+    if family == "gpt_neox" and settings.get("use_parallel_residual") is not False:
+        members["parallel"] = True
     return members, factors
 
 
@@ -93,6 +104,8 @@ def of_gguf(family, setting, h):
     if family == "granite":
         names = ("embedding_scale", "residual_scale", "attention.scale", "logit_scale")
         factors = granite_factors([setting[name] for name in names], h)
+    if family == "gpt_neox" and setting["use_parallel_residual"]:
+        members["parallel"] = True
     return members, factors
 
 

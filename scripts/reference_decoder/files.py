@@ -11,6 +11,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 import family
+import neox
 import numpy as np
 import tokenizer
 from predictor import PI
@@ -37,8 +38,8 @@ def read_model(path):
 def read_folder(path):
     """A folder as on a hub."""
     settings = json.loads((path / "config.json").read_text("utf-8"))
-    kind = settings["model_type"].removesuffix("_text")
-    if kind not in family.FAMILIES or settings.get("mlp_bias") or (settings.get("attention_bias") and kind != "qwen2"):
+    kind = family.OTHER_NAMES.get(settings["model_type"], settings["model_type"])
+    if kind not in family.FAMILIES or settings.get("mlp_bias") or (settings.get("attention_bias") and kind not in ("qwen2", "gpt_neox")):
         raise ValueError("config.json asks for more than is defined")
     heads = settings["num_attention_heads"]
     config = {
@@ -49,51 +50,58 @@ def read_folder(path):
         "head_dim": settings.get("head_dim") or settings["hidden_size"] // heads,
         "ffn": settings["intermediate_size"],
         "vocab": settings["vocab_size"],
-        "norm_eps": float(np.float32(settings.get("rms_norm_eps", 1e-5))),
+        "norm_eps": float(np.float32(settings.get("layer_norm_eps" if kind == "gpt_neox" else "rms_norm_eps", 1e-5))),
         "bos": first_token(settings.get("bos_token_id"), settings.get("eos_token_id")),
     }
     members, factors = family.of_folder(kind, settings, config["head_dim"])
-    config |= positions(settings, config["head_dim"]) | family.FEATURES.get(kind, {}) | members
+    config |= positions(kind, settings, config["head_dim"]) | family.FEATURES.get(kind, {}) | members
     tensors = {}
     for file in sorted(path.glob("*.safetensors")):
         tensors |= safetensors(file)
-    tied = settings.get("tie_word_embeddings", kind in family.TIED) or "lm_head.weight" not in tensors
-    names = family.folder_names(kind)
+    names, layers = family.folder_names(kind), "gpt_neox.layers" if kind == "gpt_neox" else "model.layers"
+    tied = settings.get("tie_word_embeddings", kind in family.TIED) or f"{names['head']}.weight" not in tensors
 
     def weights(name):
         layer, _, part = name.rpartition(".")
         if name == "head" and tied:
             part = "embed"
         last = "bias" if part.endswith("_bias") else "weight"
-        w = tensors[(f"model.layers.{layer}." if layer else "") + f"{names[part.removesuffix('_bias')]}.{last}"]()
+        w = tensors[(f"{layers}.{layer}." if layer else "") + f"{names[part.removesuffix('_bias')]}.{last}"]()
         if kind == "gemma3" and w.ndim == 1:
             w = w + np.float32(1)
+        if kind == "gpt_neox":
+            return neox.part_of_head(part, w, config)
         return rows_of(part, names, config, w)
 
-    return Source(config, weights, factors, tokenizer.of_folder(path, config["vocab"]))
+    read = neox.folded(weights) if kind == "gpt_neox" else weights
+    return Source(config, read, factors, tokenizer.of_folder(path, config["vocab"]))
 
 
 def rows_of(part, names, config, w):
     """The rows of a tensor that are a part, of those that share it."""
     h = config["head_dim"]
     sizes = {"q": config["heads"] * h, "k": config["kv_heads"] * h, "v": config["kv_heads"] * h, "gate": config["ffn"], "up": config["ffn"]}
-    beside = [other for other in sizes if names[other] == names.get(part)]
+    beside = [other for other in sizes if names.get(other) == names.get(part.removesuffix("_bias"))]
     if len(beside) < 2:
         return w
+    part = part.removesuffix("_bias")
     first = sum(sizes[other] for other in beside[: beside.index(part)])
     return w[first : first + sizes[part]]
 
 
-def positions(settings, h):
+def positions(kind, settings, h):
     """Section 9.4: how positions are rotated, as a part of a configuration."""
     rope = (settings.get("rope_scaling") or {}) | (settings.get("rope_parameters") or {})
     windowed = settings.get("rope_local_base_freq")
     if "full_attention" in rope:
         rope, windowed = rope["full_attention"], rope["sliding_attention"]["rope_theta"]
-    found = {"rope_base": float(rope.get("rope_theta") or settings.get("rope_theta") or 10000.0)}
-    if windowed:
-        found["window_rope_base"] = float(windowed)
-    return found | divisors(found["rope_base"], h, rope)
+    base = float(rope.get("rope_theta") or settings.get("rope_theta") or settings.get("rotary_emb_base") or 10000.0)
+    if kind == "gpt_neox":
+        shares = [rope.get("partial_rotary_factor"), settings.get("partial_rotary_factor"), settings.get("rotary_pct")]
+        turning = math.floor(h * next(share for share in shares if share is not None))
+        return neox.turned_partly(base, h, turning, divisors(base, turning, rope).get("rope_divisors"))
+    found = {"rope_base": base} | ({"window_rope_base": float(windowed)} if windowed else {})
+    return found | divisors(base, h, rope)
 
 
 def first_token(*numbers):
@@ -144,8 +152,9 @@ def read_gguf(path):
     """A GGUF file."""
     data = mapped(path)
     metadata, tensors = gguf_header(data)
-    kind = metadata["general.architecture"]
-    setting = {key.removeprefix(f"{kind}."): value for key, value in metadata.items()}
+    stated = metadata["general.architecture"]
+    kind = family.OTHER_NAMES.get(stated, stated)
+    setting = {key.removeprefix(f"{stated}."): value for key, value in metadata.items()}
     scaled = setting.get("rope.scaling.type", "none") != "none"
     if kind not in family.FAMILIES or kind == "mistral" or (scaled and kind != "gemma3"):
         raise ValueError("it is of a family, or scales positions in a way, that is not defined")
@@ -159,9 +168,11 @@ def read_gguf(path):
         "ffn": setting["feed_forward_length"],
         "vocab": len(metadata["tokenizer.ggml.tokens"]),
         "rope_base": setting.get("rope.freq_base", 10000.0),
-        "norm_eps": setting["attention.layer_norm_rms_epsilon"],
+        "norm_eps": setting["attention.layer_norm_epsilon" if kind == "gpt_neox" else "attention.layer_norm_rms_epsilon"],
         "bos": first_token(metadata.get("tokenizer.ggml.bos_token_id"), metadata.get("tokenizer.ggml.eos_token_id")),
     }
+    if kind == "gpt_neox":
+        config |= neox.turned_partly(config["rope_base"], config["head_dim"], setting.get("rope.dimension_count", config["head_dim"]), None)
     members, factors = family.of_gguf(kind, setting, config["head_dim"])
     config |= family.FEATURES.get(kind, {}) | members
     names = family.gguf_names(kind)
@@ -182,9 +193,10 @@ def read_gguf(path):
         w = rows_of(part, names, config, stored(where))
         if kind in family.INTERLEAVED and bare in ("q", "k"):  # from pairs (2i, 2i + 1) of a head to pairs (i, i + h/2)
             w = w.reshape(-1, config["head_dim"] // 2, 2, math.prod(w.shape[1:])).swapaxes(1, 2).reshape(w.shape)
-        return w
+        return neox.ordered(w, config) if kind == "gpt_neox" and bare in ("q", "k") else w
 
-    return Source(config, weights, factors, tokenizer.of_gguf(metadata), hashlib.sha256(data).hexdigest())
+    read = neox.folded(weights) if kind == "gpt_neox" else weights
+    return Source(config, read, factors, tokenizer.of_gguf(metadata), hashlib.sha256(data).hexdigest())
 
 
 def gguf_header(data):

@@ -157,9 +157,11 @@ class Predictor:
         for i in range(self.config["layers"]):
             q, s = self.read(x, f"{i}.qkv")
             q, s = self.attention(i, product(w[f"{i}.qkv"], q), s)
-            x = x + self.output(f"{i}.o", q, s)
-            q, s = self.read(x, f"{i}.gate_up")
-            g, u = np.split((f32(product(w[f"{i}.gate_up"], q)) * scale[f"{i}.gate_up"]) * s, 2, axis=-1)
+            before, x = x, x + self.output(f"{i}.o", q, s)
+            q, s = self.read(before if self.config.get("parallel") else x, f"{i}.gate_up")
+            y = (f32(product(w[f"{i}.gate_up"], q)) * scale[f"{i}.gate_up"]) * s
+            y = y + self.model.vectors.get(f"{i}.gate_up.bias", f32(0))
+            g, u = np.split(y, 2, axis=-1) if self.config.get("gated", True) else (y, f32(1))
             q, m, _ = quantise(hadamard(feed_forward(g, u, self.config.get("activation", "silu")), self.config["ffn"]))
             x = x + self.output(f"{i}.down", q, m / f32(127))
         self.position += 1
@@ -176,7 +178,8 @@ class Predictor:
     def output(self, matrix, q, s):
         """Section 8.6: what is added to the residual stream, [L, d]."""
         y = f32(product(self.model.matrices[matrix], q)) * self.model.scales[matrix]
-        gain = self.model.vectors.get(f"{matrix}.norm")
+        gain, bias = (self.model.vectors.get(f"{matrix}.{kind}") for kind in ("norm", "bias"))
+        y = y if bias is None else y + bias * (f32(1) / s)
         return y * s if gain is None else (y * gain) * norm_factor(y, s, self.eps)
 
     def unit(self, q, s):
@@ -185,7 +188,8 @@ class Predictor:
 
     def logits(self, q, s):
         """Section 8.8: logits [L, V]."""
-        return (f32(product(self.model.matrices["head"], q)) * self.model.scales["head"]) * s
+        y = (f32(product(self.model.matrices["head"], q)) * self.model.scales["head"]) * s
+        return y + self.model.vectors.get("head.bias", f32(0))
 
     def heads(self, acc, at, n, s, layer, gain):
         """Section 8.5: queries or keys before they turn, [L, n, h], and what is left to scale them by, [L, n, 1]. `at`: their rows of `qkv`."""

@@ -32,7 +32,7 @@ TEKKEN = words(
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 PRE_TOKENIZERS = {  # by the name that a GGUF file gives
-    "gpt-2": byte_level(True), "olmo": byte_level(True), "smollm": DIGITS, "refact": DIGITS, "tekken": TEKKEN,
+    "gpt-2": byte_level(True), "olmo": byte_level(True), "mpt": byte_level(True), "smollm": DIGITS, "refact": DIGITS, "tekken": TEKKEN,
     "llama-bpe": llama_3(r"\p{N}{1,3}"), "dbrx": llama_3(r"\p{N}{1,3}"), "smaug-bpe": llama_3(r"\p{N}{1,3}"), "qwen2": llama_3(r"\p{N}"),
 }  # fmt: skip
 

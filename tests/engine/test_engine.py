@@ -39,7 +39,10 @@ NORMED = replace(
 )  # fmt: skip
 BIASED = replace(tiny.config(head_dim=128), qkv_bias=True, spread_heads=True, plain_stream=True, unrotated_layers=(0,))
 NORMED_AFTER = replace(tiny.config(), head_norm="all", plain_stream=True, pre_norm=False, post_norm=True, qkv_bias=True)
-FAMILIES = [NORMED, BIASED, NORMED_AFTER]
+PARALLEL = replace(BIASED, activation="gelu_tanh", gated=False, biases=True, parallel=True)
+ALL_BIASED = replace(NORMED, biases=True, parallel=True)
+UNGATED = replace(tiny.config(head_dim=32), gated=False, biases=True)
+FAMILIES = [NORMED, BIASED, NORMED_AFTER, PARALLEL, ALL_BIASED, UNGATED]
 
 
 def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
@@ -66,17 +69,22 @@ def test_numba_equals_reference(c: ModelConfig, rows: int) -> None:
     slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(rows)
     x = torch.randn(rows, c.width, generator=r.generator) * 3
     x[0] = 0.0
-    products = [Added(r.acc(rows, c.width), r.scale(c.width), r.scale(rows), r.gain(c.width) if c.post_norm else None) for _ in range(2)]
+
+    def gain(wanted: bool, n: int = c.width) -> torch.Tensor | None:
+        return r.gain(n) if wanted else None
+
+    products = [Added(r.acc(rows, c.width), r.scale(c.width), r.scale(rows), gain(c.post_norm), gain(c.biases)) for _ in range(2)]
     products[1].acc[0] = 0
     for added in (None, *products):
         a, b = x.clone(), x.clone()
-        gain = r.gain(c.width) if c.plain_stream and c.pre_norm else None
-        assert same(slow.add_norm_quantise(a, added, gain), fast.add_norm_quantise(b, added, gain))
+        read = gain(c.plain_stream and c.pre_norm)
+        assert same(slow.add_norm_quantise(a, added, read, c.parallel), fast.add_norm_quantise(b, added, read, c.parallel))
         assert torch.equal(a, b)
         assert torch.isfinite(a).all()
-    acc, col, row = r.acc(rows, 2 * c.ffn), r.scale(2 * c.ffn), r.scale(rows) * 10
+    columns = len(c.ffn_parts) * c.ffn
+    acc, col, row, bias = r.acc(rows, columns), r.scale(columns), r.scale(rows) * 10, gain(c.biases, columns)
     acc[0, : c.ffn] = 0
-    assert same(slow.activate_rotate_quantise(acc, col, row), fast.activate_rotate_quantise(acc, col, row))
+    assert same(slow.activate_rotate_quantise(acc, col, row, bias), fast.activate_rotate_quantise(acc, col, row, bias))
     acc = r.acc(rows, 500)
     assert torch.equal(slow.scale_logits(acc, col[:1].expand(500), row), fast.scale_logits(acc, col[:1].repeat(500), row))
 
@@ -206,7 +214,7 @@ def test_memory_is_constant(tiny_model: IntegerModel) -> None:
 def float_norm(total: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., Any]:
     """An RMSNorm whose mean square is a float sum, taken in some order: what section 3 of the design forbids."""
 
-    def add_norm_quantise(x: torch.Tensor, added: Added | None, gain: None) -> tuple[torch.Tensor, torch.Tensor]:
+    def add_norm_quantise(x: torch.Tensor, added: Added | None, gain: None, late: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         if added is not None:
             reference.add(x, added, 1e-5)
         q, _ = reference.quantise_rows(x)
@@ -303,11 +311,12 @@ def test_compiled_products(rows: int, shape: tuple[int, int]) -> None:
         assert np.array_equal(out[:, : shape[0]], expected)
 
 
+@pytest.mark.parametrize("c", [SMOL, PARALLEL, ALL_BIASED, UNGATED], ids=["llama", "parallel", "all biased", "ungated"])
 @pytest.mark.parametrize("rows", [1, 3, 40, 300])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.slow
-def test_fused_layers_equal_the_reference(rows: int, threads: int) -> None:
-    model = small_model(SMOL)
+def test_fused_layers_equal_the_reference(rows: int, threads: int, c: ModelConfig) -> None:
+    model = small_model(c)
     tokens = np.random.default_rng(3).integers(0, model.config.vocab, (1, 600)).astype(np.int32)
     fused = stream(model, tokens, [rows], ops="fused", threads=threads)
     assert np.array_equal(fused, stream(model, tokens, [100], ops="torch", kernel="float64"))

@@ -69,6 +69,9 @@ ODD: list[tuple[str, Callable[[gguf.GGUFWriter], None], str]] = [
     ("granite", lambda w: w.add_array("granite.deepstack_mapping", [0, 1]), "deepstack_mapping"),
     ("olmo2", lambda w: w.add_sliding_window(4096), "attention.sliding_window"),
     ("olmo2", lambda w: w.add_clamp_kqv(8.0), "attention.clamp_kqv"),
+    ("gpt_neox", lambda w: w.add_clamp_kqv(8.0), "attention.clamp_kqv"),
+    ("gpt_neox", lambda w: w.add_sliding_window(100), "attention.sliding_window"),
+    ("gpt_neox", lambda w: w.add_tensor("blk.0.ffn_gate.weight", np.ones((128, 64), np.float32)), "ffn_gate.weight"),
     ("smollm3", lambda w: w.add_tensor("blk.0.attn_q_norm.weight", np.ones(16, np.float32)), "attn_q_norm.weight"),
 ]
 
@@ -82,14 +85,14 @@ def test_odd_gguf_files_are_refused_by_their_header(name: str, add: Callable[[gg
 
 
 @pytest.mark.parametrize(
-    "name", ["gemma", "gemma2", "qwen2moe", "qwen3moe", "granitemoe", "gpt2", "gptneox", "rwkv7", "mamba", "llama4", "phi2"]
+    "name", ["gemma", "gemma2", "qwen2moe", "qwen3moe", "granitemoe", "gpt2", "gptj", "rwkv7", "mamba", "llama4", "phi2"]
 )
 def test_gguf_files_of_other_families(name: str, tmp_path: Path) -> None:
     w = gguf.GGUFWriter(tmp_path / "odd.gguf", name)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.close()
-    with pytest.raises(ModelFormatError, match=f"odd.gguf holds a {name} model; llmzip runs gemma3, granite"):
+    with pytest.raises(ModelFormatError, match=f"odd.gguf holds a {name} model; llmzip runs gemma3, gptneox, granite"):
         load_float_model(tmp_path / "odd.gguf")
 
 
@@ -99,11 +102,13 @@ def test_a_tensor_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "model", name)
     path = folder / "model.safetensors"
     tensors = load_file(path)
-    for stored in [key for key in tensors if key.startswith("model.layers.1.")] + ["model.norm.weight"]:
+    family = NAMES[name].folder
+    of_layer, norm = family.layer.format(1), f"{family.tensors['norm']}.weight"
+    for stored in [key for key in tensors if key.startswith(of_layer) or key.removesuffix("bias") + "weight" == norm] + [norm]:
         save_file({key: values for key, values in tensors.items() if key != stored}, path)
         with pytest.raises(ModelFormatError, match=f"has no tensor {stored}"):
             model_of(folder)
-    save_file(tensors | {"model.layers.1.self_attn.o_proj.bias": np.zeros(families.WIDTH, np.float32)}, path)
+    save_file(tensors | {f"{of_layer}self_attn.o_proj.bias": np.zeros(families.WIDTH, np.float32)}, path)
     with pytest.raises(ModelFormatError, match=r"o_proj\.bias"):
         model_of(folder)
 

@@ -15,7 +15,7 @@ import llmzip
 from llmzip.engine.rope import rotation, turn_fractions
 from llmzip.errors import ModelFormatError
 from llmzip.models.convert import convert
-from llmzip.models.rotary import divisors
+from llmzip.models.rotary import divisors, partly
 from llmzip.models.sources import load_float_model
 from tests.support import tiny
 from tests.support.codecs import ROOT, TEXT
@@ -49,6 +49,22 @@ def test_divisors_follow_the_published_rule(rope: dict[str, float], base: float,
     assert np.allclose(found, straightforward(rope, base, h), rtol=1e-6)
     assert all(x == float(np.float32(x)) for x in found)
     assert found[0] == 1
+
+
+@pytest.mark.parametrize(("h", "turning"), [(64, 16), (80, 20), (96, 24), (16, 12)])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_part_of_a_head_turns_as_a_head_of_that_size(h: int, turning: int, scaled: bool) -> None:
+    slower = tuple(1.0 + i for i in range(turning // 2)) if scaled else ()
+    base, found = partly(10000.0, h, turning, slower)
+    assert found[turning // 2 :] == (0.0,) * ((h - turning) // 2)
+    whole, part = turn_fractions(base, h, found), turn_fractions(10000.0, turning, slower)
+    assert np.allclose(whole[: turning // 2].astype(float), part.astype(float), rtol=1e-14)
+    assert not whole[turning // 2 :].any()
+
+
+def test_whole_heads_turn_as_before() -> None:
+    assert partly(500000.0, 128, 128, ()) == (500000.0, ())
+    assert partly(10000.0, 64, 16, ())[0] == 1e16
 
 
 @pytest.mark.parametrize("when", ["imported", "called"])

@@ -344,7 +344,7 @@ def test_named_pre_tokenizers(pre: str) -> None:
     assert "".join(parts) == text
     digits = [p.strip() for p in parts if any(c.isdigit() for c in p)]
     three, whole = ["123", "45", "67"], ["12345", "67"]
-    wanted = {"gpt-2": whole, "olmo": whole, "llama-bpe": three, "dbrx": three, "smaug-bpe": three}.get(pre, list("1234567"))
+    wanted = {"gpt-2": whole, "olmo": whole, "mpt": whole, "llama-bpe": three, "dbrx": three, "smaug-bpe": three}.get(pre, list("1234567"))
     assert digits == wanted
     assert ("Hello" in [p.strip() for p in parts]) == (pre == "tekken")
 

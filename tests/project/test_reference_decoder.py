@@ -105,6 +105,7 @@ def test_families_of_gguf_files(model_type: str, tmp_path: Path) -> None:
 
 
 _TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+_LLAMA3 = {"factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 _YARN: dict[str, Any] = {"rope_type": "yarn", "factor": 8.0}
 SAID: list[tuple[str, dict[str, Any]]] = [  # by configurations, and what the family takes from them
     ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 1.0, "rope_theta": 500.0}}),
@@ -127,6 +128,9 @@ SAID: list[tuple[str, dict[str, Any]]] = [  # by configurations, and what the fa
     ("gemma3", {"rope_parameters": None, "rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}),
     ("granite", {"attention_multiplier": 0.1, "logits_scaling": 3.3, "residual_multiplier": 0.22, "embedding_multiplier": 12}),
     ("phi3", {"sliding_window": None}),
+    ("gpt_neox", {"rope_parameters": None, "rotary_pct": 0.25, "rotary_emb_base": 5000, "use_parallel_residual": None, "tie_word_embeddings": True}),
+    ("gpt_neox", {"rope_parameters": {"rope_type": "linear", "factor": 2.5, "rope_theta": 500.0}, "partial_rotary_factor": 0.8}),
+    ("gpt_neox", {"rope_parameters": {"rope_type": "llama3", "rope_theta": 700.0, "partial_rotary_factor": 1} | _LLAMA3}),
 ]  # fmt: skip
 
 
@@ -154,6 +158,13 @@ FEATURES: dict[str, tuple[dict[str, Any], Factors]] = {  # together, as no famil
     ),
     "biases": (
         {"plain_stream": True, "qkv_bias": True, "spread_heads": True, "rope_divisors": (1.0,) * 8, "activation": "gelu_tanh"}, Factors(score=2.0),
+    ),
+    "biases everywhere, without a gate": (
+        {"qkv_bias": True, "biases": True, "gated": False, "parallel": True, "unrotated_layers": (1,)},
+        Factors(embed=2.0, residual=0.5, score=0.7, logits=1.1),
+    ),
+    "biases and norms after": (
+        {"plain_stream": True, "post_norm": True, "biases": True, "parallel": True, "activation": "gelu_tanh"}, Factors(residual=0.7, logits=1.3),
     ),
     "norms after, wide heads": (_OUTER | {"head_norm": "all", "qkv_bias": True, "head_dim": 192, "heads": 2, "kv_heads": 1, "opening": (5, 80)}, Factors()),
     "norms after, narrow heads": (_OUTER | {"spread_heads": True, "head_dim": 12, "width": 20, "ffn": 60}, Factors(residual=0.5)),
@@ -193,7 +204,7 @@ def test_check_values(tmp_path: Path) -> None:
         rows.append(row)
         jobs.append((config.as_dict(), str(tmp_path / f"{i}.npz")))
     results = decode(None, formulas=jobs)
-    assert len(rows) == 3
+    assert len(rows) == 4
     assert results["formulas"] == rows
     for name, values in results["small checks"].items():
         (line,) = re.findall(rf"\*{name}\.\* (.*?)\n\n", FORMAT, re.S)

@@ -31,12 +31,14 @@ class Family:
         values: of the configuration, beside those that all have.
         forgotten: what a forward pass could forget, as changes of `ModelConfig` and of `Factors`, which are told apart by their names.
         post_gain: of norms whose names begin with "post", twice that after feed-forward: small where they follow a block, so that it adds little to the stream.
+        head: what the head is multiplied by.
     """
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)
     forgotten: tuple[dict[str, Any], ...] = ()
     post_gain: float = 1.0
+    head: float = 1.0
 
 
 def _rope(base: float = 10000.0, **more: Any) -> dict[str, Any]:
@@ -74,6 +76,17 @@ FAMILIES = {
         ({"embed": 1.0}, {"residual": 1.0}, {"score": 1.0}, {"logits": 1.0}),
     ),
     "phi3": Family("Phi3", {"sliding_window": WINDOW} | _rope(), (_NO_WINDOWS,)),
+    "gpt_neox": Family(
+        "GPTNeoX", {"num_key_value_heads": HEADS, "hidden_act": "gelu"} | _rope(partial_rotary_factor=0.5),
+        (
+            {"parallel": False}, {"qkv_bias": False}, {"biases": False}, {"activation": "silu"},
+            {"rope_base": 10000.0, "rope_divisors": ()}, _OTHER_BASE,
+        ),
+        head=1.5,
+    ),
+    "gpt_neox_in_turn": Family(
+        "GPTNeoX", {"num_key_value_heads": HEADS, "use_parallel_residual": False} | _rope(partial_rotary_factor=1.0), ({"parallel": True}, _OTHER_BASE),
+    ),
     "olmo2": Family("Olmo2", _rope(), (_OTHER_BASE, {"head_norm": ""}, {"post_norm": False}), 0.1),
 }  # fmt: skip
 
@@ -95,6 +108,10 @@ def checkpoint(name: str, outliers: bool = False, **values: Any) -> Any:
     normed = any("q_norm" in key for key in tensors)  # of what is normed after it, the gain counts
     for key, weights in tensors.items():
         _fill(key, weights, gain_offset, family.post_gain)
+        if key == "lm_head.weight":
+            weights *= family.head
+        if outliers and "query_key_value" in key:
+            _exaggerate_partly(key, weights, int(HEAD_DIM * config.rope_parameters["partial_rotary_factor"]))
         if outliers and any(f"self_attn.{part}" in key for part in (("q_norm", "k_norm") if normed else ("q_proj", "k_proj", "qkv_proj"))):
             _exaggerate(key, weights, family.values.get("head_dim", HEAD_DIM), gain_offset if normed else 0.0)
     return model
@@ -105,10 +122,14 @@ def _fill(key: str, weights: torch.Tensor, gain_offset: float, post_gain: float)
     if key.endswith("norm.weight"):
         gains = (0.4 * r).exp() * (post_gain * (2 if "post_feed" in key else 1) if "post_" in key else 1.0)
         weights.copy_(gains - gain_offset)
+    elif key.endswith(("lm_head.weight", "embed_tokens.weight", "embed_in.weight")):
+        weights.copy_(0.2 * r if gain_offset else 0.25 * r)
+    elif key.endswith(("dense.bias", "dense_4h_to_h.bias")):  # to the stream
+        weights.copy_(0.1 * r)
     elif key.endswith("bias"):
         weights.copy_(0.5 * r)
-    elif key.endswith(("lm_head.weight", "embed_tokens.weight")):
-        weights.copy_(0.2 * r if gain_offset else 0.25 * r)
+    elif key.endswith(("dense.weight", "dense_4h_to_h.weight")):
+        weights.copy_((2.5 if "4h" in key else 0.8) * r / weights.shape[-1] ** 0.5)  # without a gate, feed-forward gives less
     elif key.endswith(("o_proj.weight", "down_proj.weight")):
         weights.copy_(0.15 * r / weights.shape[-1] ** 0.5)  # small next to the stream, as in trained models
     else:
@@ -125,6 +146,16 @@ def _exaggerate(key: str, weights: torch.Tensor, size: int, gain_offset: float) 
         weights[slowest] = torch.tensor([100.0, -80.0])
     else:
         weights[slowest] = (weights[slowest] + gain_offset) * (20.0 if ".k_" in key else 0.1) - gain_offset
+
+
+def _exaggerate_partly(key: str, weights: torch.Tensor, turning: int) -> None:
+    """The same where queries, keys and values of a head lie together, and only the first `turning` values of queries and keys turn."""
+    slowest = torch.tensor([turning // 2 - 1, turning - 1])
+    weights[slowest] *= 0.1
+    if key.endswith("bias"):
+        weights[slowest + HEAD_DIM] = torch.tensor([100.0, -80.0])
+    else:
+        weights[slowest + HEAD_DIM] *= 20.0
 
 
 def write(folder: Path, model: Any) -> Path:

@@ -24,6 +24,7 @@ SAYABLE: dict[str, dict[str, Any]] = {
     "granite": {},
     "phi3": {},
     "olmo2": {},
+    "gpt_neox": {},
 }
 _INTERLEAVED = ("llama", "smollm3", "granite")
 
@@ -31,7 +32,7 @@ _INTERLEAVED = ("llama", "smollm3", "granite")
 def write(path: Path, folder: Path, add: Callable[[gguf.GGUFWriter], None] = lambda writer: None) -> Path:
     """Write the model in `folder` as the format's own converter does. `add` may add keys and tensors."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    name = {"gemma3_text": "gemma3"}.get(config["model_type"], config["model_type"])
+    name = {"gemma3_text": "gemma3", "gpt_neox": "gptneox"}.get(config["model_type"], config["model_type"])
     w = gguf.GGUFWriter(path, name)
     _add_sizes(w, config)
     _add_positions(w, config)
@@ -51,6 +52,8 @@ def write(path: Path, folder: Path, add: Callable[[gguf.GGUFWriter], None] = lam
         for part, heads in (("q_proj", config["num_attention_heads"]), ("k_proj", config["num_key_value_heads"])):
             if part in stored and name in _INTERLEAVED:
                 values = values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+        if "query_key_value" in stored:
+            values = values.reshape(config["num_attention_heads"], 3, -1, *values.shape[1:]).swapaxes(0, 1).reshape(values.shape)
         known = names.get_name(stored, (".weight", ".bias"))
         assert known
         w.add_tensor(known, np.ascontiguousarray(values))
@@ -70,7 +73,12 @@ def _add_sizes(w: gguf.GGUFWriter, config: dict[str, Any]) -> None:
     w.add_head_count_kv(config["num_key_value_heads"])
     w.add_key_length(head_dim)
     w.add_value_length(head_dim)
-    w.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    if config["model_type"] == "gpt_neox":
+        w.add_layer_norm_eps(config["layer_norm_eps"])
+        w.add_parallel_residual(config["use_parallel_residual"])
+        w.add_rope_dimension_count(int(head_dim * config["rope_parameters"]["partial_rotary_factor"]))
+    else:
+        w.add_layer_norm_rms_eps(config["rms_norm_eps"])
 
 
 def _add_positions(w: gguf.GGUFWriter, config: dict[str, Any]) -> None:

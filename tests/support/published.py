@@ -14,6 +14,15 @@ def _sizes(layers: int, width: int, heads: int, kv_heads: int, ffn: int, vocab: 
     } | _TRAINED  # fmt: skip
 
 
+def _neox(layers: int, width: int, heads: int, ffn: int, vocab: int) -> dict[str, Any]:
+    return {
+        "architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox", "num_hidden_layers": layers, "hidden_size": width,
+        "num_attention_heads": heads, "intermediate_size": ffn, "vocab_size": vocab, "bos_token_id": 0, "eos_token_id": 0,
+        "initializer_range": 0.02, "layer_norm_eps": 1e-05, "max_position_embeddings": 2048, "rotary_emb_base": 10000, "rotary_pct": 0.25,
+        "tie_word_embeddings": False, "torch_dtype": "float16", "transformers_version": "4.24.0", "use_cache": True,
+    }  # fmt: skip
+
+
 def _every(step: int, layers: int, then: str = "full_attention", others: str = "sliding_attention") -> list[str]:
     return [others if (i + 1) % step else then for i in range(layers)]
 
@@ -75,6 +84,15 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 4096, "original_max_position_embeddings": 4096, "pad_token_id": 32000, "resid_pdrop": 0.0,
         "rms_norm_eps": 1e-05, "rope_scaling": None, "rope_theta": 10000.0, "sliding_window": 2047, "tie_word_embeddings": False,
     },
+    "pythia-160m": _neox(12, 768, 12, 3072, 50304) | {"hidden_act": "gelu", "use_parallel_residual": True},
+    "pythia-2.8b": _neox(32, 2560, 32, 10240, 50304) | {
+        "attention_dropout": 0.0, "classifier_dropout": 0.1, "hidden_act": "gelu", "hidden_dropout": 0.0, "rope_scaling": None, "attention_bias": True,
+        "use_parallel_residual": True,
+    },
+    "gpt-neox-20b": _neox(44, 6144, 64, 24576, 50432) | {
+        "attention_probs_dropout_prob": 0, "hidden_act": "gelu_fast", "hidden_dropout_prob": 0,
+    },
+    "RedPajama-INCITE-3B": _neox(32, 2560, 32, 10240, 50432) | {"hidden_act": "gelu", "rotary_pct": 1.0, "use_parallel_residual": False},
     "OLMo-2-1B": _sizes(16, 2048, 16, 16, 8192, 100352) | {
         "model_type": "olmo2", "attention_bias": False, "eos_token_id": 100257, "hidden_act": "silu", "max_position_embeddings": 4096,
         "pad_token_id": 100277, "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 500000, "tie_word_embeddings": False,

@@ -46,12 +46,14 @@ class Added(NamedTuple):
         acc: int32 [n, m], m >= d; of size 0 if there is none.
         col, row: its scales, float32 [d] and [n].
         gain: of its norm, float32 [d]; of size 0 if it is not normed.
+        bias: float32 [d]; of size 0 if there is none.
     """
 
     acc: NDArray[np.int32]
     col: Floats
     row: Floats
     gain: Floats
+    bias: Floats
 
 
 class Projected(NamedTuple):
@@ -93,7 +95,7 @@ class TurnTables(NamedTuple):
 class LayerWeights(NamedTuple):
     """Packed weights of all layers [layers, ...], their scales [layers, outputs], and vectors [layers, n], n = 0 if the model has none.
 
-    Gains: `read_attention` and `read_ffn` of what these read, `o_gain` and `down_gain` of what they give.
+    Gains: `read_attention` and `read_ffn` of what these read, `o_gain` and `down_gain` of what they give. Biases: `bias` of `qkv`, and those of others.
     """
 
     qkv: NDArray[np.uint8]
@@ -111,6 +113,9 @@ class LayerWeights(NamedTuple):
     o_gain: Floats
     read_ffn: Floats
     down_gain: Floats
+    o_bias: Floats
+    gate_up_bias: Floats
+    down_bias: Floats
     read_head: Floats  # [width], or of size 0
 
 
@@ -126,6 +131,7 @@ class Constants(NamedTuple):
         head_block, head_factor: likewise, of queries and keys; block 0 if they are not.
         head_norm: index in `models.config.HEAD_NORMS`.
         activation: index in `models.config.ACTIVATIONS`.
+        gated, parallel: as in `models.config.ModelConfig`.
     """
 
     heads: int
@@ -139,6 +145,8 @@ class Constants(NamedTuple):
     head_factor: Any
     head_norm: int
     activation: int
+    gated: bool
+    parallel: bool
 
 
 def constants(c: ModelConfig) -> Constants:
@@ -150,5 +158,5 @@ def constants(c: ModelConfig) -> Constants:
 
     return Constants(
         c.heads, np.float32(numerics.score_scale(c.head_dim)), np.float32(c.norm_eps), *rotation(c.ffn), *rotation(c.width, c.plain_stream),
-        *rotation(c.head_dim, c.spread_heads), HEAD_NORMS.index(c.head_norm), ACTIVATIONS.index(c.activation),
+        *rotation(c.head_dim, c.spread_heads), HEAD_NORMS.index(c.head_norm), ACTIVATIONS.index(c.activation), c.gated, c.parallel,
     )  # fmt: skip

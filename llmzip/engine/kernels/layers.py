@@ -40,11 +40,11 @@ def columns(w):
 
 
 @jit
-def _norm(x, added, gain, constants, q, scale, parts):
+def _norm(x, added, gain, late, constants, q, scale, parts):
     if x.shape[0] < 2 * parts:
-        norm_rows(x, added, gain, constants, q, scale, 0, x.shape[0])
+        norm_rows(x, added, gain, late, constants, q, scale, 0, x.shape[0])
     else:
-        norm_kernel(x, added, gain, constants, q, scale, parts)
+        norm_kernel(x, added, gain, late, constants, q, scale, parts)
 
 
 @jit
@@ -56,11 +56,11 @@ def _quantise(x, q, scale, parts):
 
 
 @jit
-def _activate(acc, col, row, constants, q, scale, parts):
+def _activate(acc, col, row, bias, constants, q, scale, parts):
     if q.shape[0] < 2 * parts:
-        activate_rows(acc, col, row, constants, q, scale, 0, q.shape[0])
+        activate_rows(acc, col, row, bias, constants, q, scale, 0, q.shape[0])
     else:
-        activate_kernel(acc, col, row, constants, q, scale, parts)
+        activate_kernel(acc, col, row, bias, constants, q, scale, parts)
 
 
 @jit
@@ -73,19 +73,20 @@ def _gain_before(weights, i):
 def _start(x, weights, constants, q, row, qkv, parts):
     """The first layer's norm, queries, keys and values."""
     n, w_qkv, gain = x.shape[0], weights.qkv[0], weights.read_attention[0]
-    nothing = Added(np.empty((0, 0), i32), np.empty(0, f32), np.empty(0, f32), np.empty(0, f32))
+    none = np.empty(0, f32)
+    nothing = Added(np.empty((0, 0), i32), none, none, none, none)
     for part in nb.prange(parts):
         first, last = part * n // parts, (part + 1) * n // parts
-        norm_rows(x, nothing, gain, constants, q, row, first, last)
+        norm_rows(x, nothing, gain, False, constants, q, row, first, last)
         product(q[first:last], w_qkv, qkv[first:last])
 
 
 @parallel
 def _to_next(x, o, weights, i, constants, q, row, qkv, parts):
     """From the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
-    w_o, c_o, g_o = weights.o[i], weights.o_scale[i], weights.o_gain[i]
-    w_gate_up, c_gate_up, g_ffn = weights.gate_up[i], weights.gate_up_scale[i], weights.read_ffn[i]
-    w_down, c_down, g_down = weights.down[i], weights.down_scale[i], weights.down_gain[i]
+    w_o, c_o, g_o, b_o = weights.o[i], weights.o_scale[i], weights.o_gain[i], weights.o_bias[i]
+    w_gate_up, c_gate_up, g_ffn, b_gate_up = weights.gate_up[i], weights.gate_up_scale[i], weights.read_ffn[i], weights.gate_up_bias[i]
+    w_down, c_down, g_down, b_down = weights.down[i], weights.down_scale[i], weights.down_gain[i], weights.down_bias[i]
     w_qkv = weights.qkv[i + 1] if i + 1 < weights.qkv.shape[0] else weights.qkv[0, :0]
     g_next = _gain_before(weights, i + 1)
     n, ffn = x.shape[0], w_down.shape[1] * QUAD
@@ -100,11 +101,11 @@ def _to_next(x, o, weights, i, constants, q, row, qkv, parts):
             xs, qs, rows = x[first:last], q[first:last], row[first:last]
             quantise_rows(o[first:last], q_o, row_o, 0, m)
             product(q_o[:m], w_o, acc)
-            norm_rows(xs, Added(acc, c_o, row_o, g_o), g_ffn, constants, qs, rows, 0, m)
+            norm_rows(xs, Added(acc, c_o, row_o, g_o, b_o), g_ffn, constants.parallel, constants, qs, rows, 0, m)
             product(qs, w_gate_up, wide)
-            activate_rows(wide, c_gate_up, rows, constants, q_f, row_f, 0, m)
+            activate_rows(wide, c_gate_up, rows, b_gate_up, constants, q_f, row_f, 0, m)
             product(q_f[:m], w_down, acc)
-            norm_rows(xs, Added(acc, c_down, row_f, g_down), g_next, constants, qs, rows, 0, m)
+            norm_rows(xs, Added(acc, c_down, row_f, g_down, b_down), g_next, False, constants, qs, rows, 0, m)
             product(qs, w_qkv, qkv[first:last])
 
 
@@ -128,8 +129,8 @@ def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, pa
         _start(x, weights, constants, q, row, qkv, parts)
     for i in range(layers):
         if few:
-            added = Added(acc if i else nothing, weights.down_scale[i - 1], row_f, weights.down_gain[i - 1])
-            _norm(x, added, weights.read_attention[i], constants, q, row, parts)
+            added = Added(acc if i else nothing, weights.down_scale[i - 1], row_f, weights.down_gain[i - 1], weights.down_bias[i - 1])
+            _norm(x, added, weights.read_attention[i], False, constants, q, row, parts)
             shared_product(q, weights.qkv[i], qkv, parts)
         scaled = Projected(qkv, row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], q_row, k_row)
         if all_rows:
@@ -144,14 +145,15 @@ def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, pa
         if few:
             _quantise(o, q_o, row_o, parts)
             shared_product(q_o, weights.o[i], acc, parts)
-            _norm(x, Added(acc, weights.o_scale[i], row_o, weights.o_gain[i]), weights.read_ffn[i], constants, q, row, parts)
+            added = Added(acc, weights.o_scale[i], row_o, weights.o_gain[i], weights.o_bias[i])
+            _norm(x, added, weights.read_ffn[i], constants.parallel, constants, q, row, parts)
             shared_product(q, weights.gate_up[i], wide, parts)
-            _activate(wide, weights.gate_up_scale[i], row, constants, q_f, row_f, parts)
+            _activate(wide, weights.gate_up_scale[i], row, weights.gate_up_bias[i], constants, q_f, row_f, parts)
             shared_product(q_f, weights.down[i], acc, parts)
         else:
             _to_next(x, o, weights, i, constants, q, row, qkv, parts)
     if few:
-        last = Added(acc, weights.down_scale[layers - 1], row_f, weights.down_gain[layers - 1])
-        _norm(x, last, weights.read_head, constants, q, scale, parts)
+        last = Added(acc, weights.down_scale[layers - 1], row_f, weights.down_gain[layers - 1], weights.down_bias[layers - 1])
+        _norm(x, last, weights.read_head, False, constants, q, scale, parts)
     else:
         scale[:] = row

@@ -99,43 +99,57 @@ def norm_factor(y, inverse, eps):
 
 
 @jit
-def _add(x, acc, col, row, gain, eps, y):
+def _add(x, acc, col, row, gain, bias, eps, y):
     """`reference.add` for one row; y [d] is overwritten."""
     d = x.shape[0]
-    if not gain.shape[0]:
+    if not gain.shape[0] and not bias.shape[0]:
         for j in range(d):
             x[j] += (f32(acc[j]) * col[j]) * row
         return
+    inverse = ONE / row
     for j in range(d):
         y[j] = f32(acc[j]) * col[j]
-    factor = norm_factor(y, ONE / row, eps)
+    for j in range(bias.shape[0]):
+        y[j] += bias[j] * inverse
+    if not gain.shape[0]:
+        for j in range(d):
+            x[j] += y[j] * row
+        return
+    factor = norm_factor(y, inverse, eps)
     for j in range(d):
         x[j] += (y[j] * gain[j]) * factor
 
 
 @jit
-def norm_rows(x, added, gain, constants, q, scale, first, last):
+def norm_rows(x, added, gain, late, constants, q, scale, first, last):
     """`Operations.add_norm_quantise` for rows [first, last). added: `Added`; gain [d], of size 0 if there is none; constants: `Constants`."""
-    d, eps, block = x.shape[1], constants.eps, constants.stream_block
-    acc, col, row, out_gain = added.acc, added.col, added.row, added.gain
-    y = np.empty(d, f32)
+    eps = constants.eps
+    acc, col, row, out_gain, bias = added.acc, added.col, added.row, added.gain, added.bias
+    y = np.empty(x.shape[1], f32)
     for i in range(first, last):
         xi = x[i]
-        if acc.shape[0]:
-            _add(xi, acc[i], col, row[i], out_gain, eps, y)
-        if block:
-            _read(xi, gain, constants, y)
-            m, _ = _quantise(y, q[i])
-            if gain.shape[0]:
-                m *= norm_factor(xi, ONE, eps)
-            scale[i] = m / ACT_MAX
-            continue
-        _, r = _quantise(xi, q[i])
-        scale[i] = _reciprocal_sqrt(_squares(q[i]) / f32(d) + (r * r) * eps)
+        if acc.shape[0] and not late:
+            _add(xi, acc[i], col, row[i], out_gain, bias, eps, y)
+        scale[i] = _read(xi, gain, constants, y, q[i])
+        if acc.shape[0] and late:
+            _add(xi, acc[i], col, row[i], out_gain, bias, eps, y)
 
 
 @jit
-def _read(x, gain, constants, y):
+def _read(x, gain, constants, y, q):
+    """What a product reads of a row x of the stream, into q int8 [d]; returns its scale. y [d] is overwritten."""
+    if not constants.stream_block:
+        _, r = _quantise(x, q)
+        return _reciprocal_sqrt(_squares(q) / f32(x.shape[0]) + (r * r) * constants.eps)
+    _prepare(x, gain, constants, y)
+    m, _ = _quantise(y, q)
+    if gain.shape[0]:
+        m *= norm_factor(x, ONE, constants.eps)
+    return m / ACT_MAX
+
+
+@jit
+def _prepare(x, gain, constants, y):
     """A row of the stream as it is quantised, into y [d]: with its gain, and rotated."""
     if gain.shape[0]:
         for j in range(x.shape[0]):
@@ -162,11 +176,11 @@ def unit_rows(q, unit):
 
 
 @parallel
-def norm_kernel(x, added, gain, constants, q, scale, parts):
+def norm_kernel(x, added, gain, late, constants, q, scale, parts):
     """`norm_rows` for all rows."""
     n = x.shape[0]
     for part in nb.prange(parts):
-        norm_rows(x, added, gain, constants, q, scale, part * n // parts, (part + 1) * n // parts)
+        norm_rows(x, added, gain, late, constants, q, scale, part * n // parts, (part + 1) * n // parts)
 
 
 @jit
@@ -202,31 +216,36 @@ def _gated(g, up, t):
 
 
 @jit
-def activate_rows(acc, col, row, constants, q, scale, first, last):
-    """`reference.activate_rotate_quantise` for rows [first, last)."""
+def activate_rows(acc, col, row, bias, constants, q, scale, first, last):
+    """`reference.activate_rotate_quantise` for rows [first, last). bias has size 0 if there is none."""
     f = q.shape[1]
     h = np.empty(f, f32)
+    gated, biased, silu = constants.gated, bias.shape[0] > 0, constants.activation == _SILU
     for i in range(first, last):
-        r = row[i]
-        if constants.activation == _SILU:
-            for j in range(f):
-                g = (f32(acc[i, j]) * col[j]) * r
-                h[j] = _gated(g, (f32(acc[i, f + j]) * col[f + j]) * r, g * _NEG_LOG2E)
-        else:
-            for j in range(f):
-                g = (f32(acc[i, j]) * col[j]) * r
-                h[j] = _gated(g, (f32(acc[i, f + j]) * col[f + j]) * r, g * ((g * g) * _CUBIC + _LINEAR))
+        a, r = acc[i], row[i]
+        for j in range(f):
+            g, up = (f32(a[j]) * col[j]) * r, ONE
+            if gated:
+                up = (f32(a[f + j]) * col[f + j]) * r
+            if biased:
+                g += bias[j]
+                if gated:
+                    up += bias[f + j]
+            t = g * _NEG_LOG2E
+            if not silu:
+                t = g * ((g * g) * _CUBIC + _LINEAR)
+            h[j] = _gated(g, up, t)
         hadamard(h, constants.block, constants.factor)
         m, _ = _quantise(h, q[i])
         scale[i] = m / ACT_MAX
 
 
 @parallel
-def activate_kernel(acc, col, row, constants, q, scale, parts):
+def activate_kernel(acc, col, row, bias, constants, q, scale, parts):
     """`activate_rows` for all rows."""
     n = q.shape[0]
     for part in nb.prange(parts):
-        activate_rows(acc, col, row, constants, q, scale, part * n // parts, (part + 1) * n // parts)
+        activate_rows(acc, col, row, bias, constants, q, scale, part * n // parts, (part + 1) * n // parts)
 
 
 @parallel
