@@ -26,9 +26,7 @@ def repeating(n: int, vocab: int, seed: int = 3) -> NDArray[np.int32]:
 
 def as_if_free(guesses: Guesses) -> Guesses:
     """Guesses that never find a further step too dear."""
-    guesses.took(1, 1.0)
-    guesses.took(2, 1.001)
-    guesses.took = lambda steps, seconds: None  # type: ignore[method-assign]
+    guesses._price = lambda: 0.0  # type: ignore[method-assign]
     return guesses
 
 
