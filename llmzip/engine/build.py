@@ -58,6 +58,7 @@ def build(
 
     from llmzip.engine.fused import FusedLayers, faster_up_to
     from llmzip.engine.kernels.layers import MANY_ROWS
+    from llmzip.engine.kernels.quads import have_instruction
     from llmzip.engine.numba_ops import NumbaOps
 
     small = small_model(model.config)
@@ -78,7 +79,7 @@ def build(
     operations: Operations = TorchOps(model.config)
     most_rows = 0
     if ops != "numba" and kernel is None and FusedLayers.fits(model) and exact(TorchOps(small.config), sys.maxsize):
-        most_rows = faster_up_to(product, model, threads)
+        most_rows = sys.maxsize if have_instruction() else faster_up_to(product, model, threads)
     if most_rows < sys.maxsize and exact(NumbaOps(small.config, threads)):
         operations = NumbaOps(model.config, threads)
     rows = "" if most_rows == sys.maxsize else f" up to {most_rows} rows, else one by one ({operations.name}; {product.name} products)"

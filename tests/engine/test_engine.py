@@ -338,6 +338,7 @@ def test_crossover_to_the_library(tiny_model: IntegerModel) -> None:
 
 
 def test_both_sides_of_the_crossover_agree(tiny_model: IntegerModel, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmzip.engine.kernels.quads.have_instruction", lambda: False)
     monkeypatch.setattr("llmzip.engine.fused.faster_up_to", lambda *_: 20)
     assert np.array_equal(stream(tiny_model, tokens, [1, 40, 5]), stream(tiny_model, tokens, [32], ops="torch"))
 

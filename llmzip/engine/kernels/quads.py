@@ -118,6 +118,12 @@ def parts(_typing: Any) -> Any:
 
 
 @jit
+def have_instruction():
+    """Whether a step is one instruction here: then no library's product is faster."""
+    return parts() == 1
+
+
+@jit
 def operand(q):
     """Room for the broadcast side of q int8 [m, k]: int8 [m, parts * k], which is q itself if there is one part."""
     return q if parts() == 1 else np.empty((q.shape[0], parts() * q.shape[1]), i8)
