@@ -75,9 +75,11 @@ def table(texts: dict[str, bytes], models: dict[str, tuple[list[float], list[int
     head, columns = ["text", "bytes"], [[*texts, "all"], summed([len(data) for data in texts.values()])]
     first: list[int] = []
     for name, (s, archives) in models.items():
-        ratios = [f"{archive / exact:.4f}" for archive, exact in zip([*archives, sum(archives)], [*s, sum(s)], strict=True)]
-        head += [f"{name}: S", "archive", "archive / S"]
-        columns += [summed(s), summed(archives), ratios]
+        head.append(name)
+        columns.append(summed(archives))
+        if s:
+            head += ["S", "archive / S"]
+            columns += [summed(s), [f"{size / exact:.4f}" for size, exact in zip([*archives, sum(archives)], [*s, sum(s)], strict=True)]]
         if first:
             head.append("change")
             pairs = zip([*archives, sum(archives)], [*first, sum(first)], strict=True)
@@ -112,13 +114,14 @@ def main() -> None:
     parser.add_argument("--model", dest="models", action="append", metavar="NAME", help=f"may be repeated (default: {DEFAULT_MODEL})")
     parser.add_argument("--weights", action=Weights, metavar="PATH", help="a .gguf file or a folder: weights of the model before it")
     parser.add_argument("--s-file", type=Path, metavar="FILE", help="JSON that keeps S")
+    parser.add_argument("--no-s", action="append", default=[], metavar="NAME", help="a model whose S is left out; may be repeated")
     parser.add_argument("--round-trip", action="store_true", help="also restore every archive")
     options = parser.parse_args()
     texts = {file.name: file.read_bytes() for file in options.files}
     models: dict[str, tuple[list[float], list[int]]] = {}
     for name in options.models or [DEFAULT_MODEL]:
         weights = (options.weights or {}).get(name, name)
-        s = FloatSizes(options.s_file, name, weights).of(texts)
+        s = [] if name in options.no_s else FloatSizes(options.s_file, name, weights).of(texts)
         models[name] = s, archive_sizes(Codec(Options(model=name if name in REGISTRY else weights)), texts, options.round_trip)
     found = {contender.name: contender for contender in competitors.find()[0]}
     others = {name: [len(found[name].compress(data)) for data in texts.values()] for name in OTHERS if name in found}
