@@ -115,6 +115,7 @@ _ALL = [
         languages=_ENGLISH,
         digest="9012862c1a075ede201236dac160b982c6382363c3e0adb6483b7b2a2668d467",
         tokenizer_hash="221924eedf076394303d735f9d7608ac9b011651dcb9898c2a9e9e7d0c7e87bc",
+        bits_per_byte=1.062,
         tried=True,
         opening=(2031, 45, 198),  # a line of "=====": costs less at the start of a text than the chat's start token
         local_heads=(2, 4, 27, 32, 33, 35, 36, 37, 38, 39, 40, 41, 44, 45, 48, 49, 53, 54, 55, 59, 66, 73, 75, 76, 77, 82, 83, 87),
@@ -140,6 +141,7 @@ _ALL = [
         licence=_GEMMA,
         download=238_175_024,
         languages=_MANY,
+        bits_per_byte=0.840,
         tried=True,
     ),
     *(
