@@ -158,6 +158,7 @@ def run(*args: str, stdin: bytes | None = None) -> Result:
     return CliRunner().invoke(main, args, input=stdin)
 
 
+@pytest.mark.slow
 def test_commands(both: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plain").write_bytes(PLAIN)
     (tmp_path / "shifted").write_bytes(SHIFTED)
