@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llmzip.adapter.adapter import Adapter, Sizes
 from llmzip.adapter.observer import Observer
 from llmzip.coding.directions import Decoding, Encoding
-from llmzip.coding.guesses import MOST_LANES, Guesses
+from llmzip.coding.guesses import Guesses
 from llmzip.coding.lanes import LaneLayout
 from llmzip.coding.session import Direction, PredictionSession, Progress, logit_bytes, positions
 from llmzip.entropy.compiled_range_coder import CompiledRangeEncoder
@@ -100,7 +100,7 @@ class BlockCoder:
         self._check_memory(layout, 1, "the archive's lanes cannot be changed, so decode it where more memory is free")
         with _memory():
             decoding = Decoding(layout, stream, self._make_adapter(layout, self._adapter))
-            self._run(layout, decoding, 1, progress, Guesses(decoding.grid) if self.guess and lanes <= MOST_LANES else None)
+            self._run(layout, decoding, 1, progress, Guesses(decoding.grid) if self.guess else None)
             return layout.from_grid(decoding.grid)
 
     def _make_adapter(self, layout: LaneLayout, parameters: AdapterParameters, observer: Observer | None = None) -> Adapter:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_LANES = 4  # guesses must be right in all lanes at once
+MOST_LANES = 4  # with more, nothing is guessed: guesses must be right in all lanes at once
 _LONGEST, _SHORTEST = 4, 2  # symbols that must have come before
 _MOST = 7  # symbols guessed at once
 _LENGTHS = 32  # matches are told apart up to this length
 _SLOWLY = 0.1  # weight of the newest time in an average
+_FIRST_PRICE = 0.2  # of a further step, until it is measured
 
 
 class _Copy:
@@ -33,15 +34,15 @@ class Guesses:
     """Guesses for lanes that advance together.
 
     Args:
-        grid: the symbols decoded so far, int32 [lanes, steps], which the decoder fills.
+        grid: the symbols decoded so far, int32 [lanes, steps], contiguous. The decoder fills it.
     """
 
     def __init__(self, grid: NDArray[np.int32]) -> None:
-        self._grid, self._steps = grid, grid.shape[1]
-        self._flat = grid.reshape(-1)
+        self._steps: int = grid.shape[1]
+        self._flat = grid.reshape(-1)  # a view: it changes with the grid
         self._lanes = [_Copy() for _ in range(len(grid))] if len(grid) <= MOST_LANES else []
         self._seen: dict[tuple[int, ...], int] = {}
-        self._right, self._tried = np.full(_LENGTHS, 0.5), np.full(_LENGTHS, 2.0)
+        self._right, self._tried = np.full(_LENGTHS, 0.5, np.float64), np.full(_LENGTHS, 2.0, np.float64)
         self._alone, self._more = 0.0, 0.0  # seconds of a call with one step, and of each further step
 
     def ahead(self, step: int, lanes: int, most: int) -> NDArray[np.int32]:
@@ -97,7 +98,7 @@ class Guesses:
     def _is_known(self, source: int, lane: int, step: int) -> bool:
         """Whether all symbols that could be copied from `source` are decoded, or are the lane's own next ones."""
         from_lane, at = divmod(source, self._steps)
-        return bool(from_lane == lane or at + _MOST <= step)
+        return from_lane == lane or at + _MOST <= step
 
     def _share(self, copy: _Copy, further: int) -> float:
         """How often such guesses were right."""
@@ -108,4 +109,4 @@ class Guesses:
 
     def _price(self) -> float:
         """Time of a further step as a share of a call's."""
-        return self._more / self._alone if self._more else 0.2
+        return self._more / self._alone if self._more else _FIRST_PRICE

@@ -134,7 +134,7 @@ class PredictionSession:
     def _feed(self, direction: Direction, step: int, lanes: int, steps: int) -> DeviceHidden:
         """States of steps whose symbols, but for the last, are in the direction's grid; in step order."""
         hidden = self._transformer.advance(self._inputs(direction.grid[:lanes], step, steps), self._cache)
-        return hidden.at(np.arange(lanes * steps).reshape(lanes, steps).T.reshape(-1))  # from lane-major order
+        return hidden.at(np.arange(lanes * steps, dtype=np.int64).reshape(lanes, steps).T.reshape(-1))  # from lane-major order
 
     def _logits(self, hidden: DeviceHidden) -> NDArray[np.float32]:
         """Logits, which do not depend on updates, in room that is used again."""

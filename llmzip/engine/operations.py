@@ -50,7 +50,7 @@ class Operations(Protocol):
         """`reference.add`, then what the next product reads: by `norm_quantise`, or by `gain_quantise` if the stream is not rotated.
 
         gain: for `gain_quantise`, float32 [d], or None.
-        late: whether the next product reads first, and then is added.
+        late: whether the product is added only after the next one has read the stream.
         """
         ...
 

@@ -204,12 +204,7 @@ _PLAIN = _SPREAD | {"plain_stream": True}
 _POST_NORMED = _PLAIN | {"pre_norm": False, "post_norm": True, "head_norm": "all"}
 _GEMMA = _PLAIN | {"post_norm": True, "head_norm": "head", "activation": "gelu_tanh"}
 _NEOX = _PLAIN | {"qkv_bias": True, "biases": True, "gated": False, "activation": "gelu_tanh"}
-_GELU = (
-    "gelu",
-    "gelu_new",
-    "gelu_fast",
-    "gelu_pytorch_tanh",
-)  # the last three are one; the first differs from it by less than rounding does
+_GELU = "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"  # the last three are one; the first differs from it by less than rounding does
 _NEOX_FOLDER = {
     "embed": "gpt_neox.embed_in", "norm": "gpt_neox.final_layer_norm", "head": "embed_out",
     "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",

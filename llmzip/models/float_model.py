@@ -77,7 +77,11 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def half_split(rows: NDArray[Any], config: ModelConfig) -> NDArray[Any]:
-    """Rows of queries or keys of which the first of each head turn, in two halves, in the engine's order: each half of a head has half of those that do not."""
+    """Rows of queries or keys in the engine's order, where each half of a head turns with the other half.
+
+    In the files, only the first rows of each head turn, one half of them with the other; the rest of the head comes after them. Here, each half of the head has
+    one half of those that turn, and then half of the rest.
+    """
     if 0.0 not in config.rope_divisors:
         return rows
     head, turning = config.head_dim, 2 * sum(d != 0.0 for d in config.rope_divisors)
@@ -94,7 +98,7 @@ class Layout:
         layer: what stands before the names of a layer's tensors, with {} for its number.
         tied: Whether the head is the embedding, even if there is a tensor for it.
         layer_norm: Whether norms have biases, as `layer_norm` folds them.
-        by_head: Whether parts that share a tensor lie in it head by head.
+        by_head: Whether parts that share a tensor lie in it head by head: all parts of the first head, then those of the second.
 
     Attributes:
         known: the names of all tensors that the model may have.

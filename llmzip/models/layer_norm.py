@@ -41,8 +41,8 @@ def folded(tensor: Callable[[str], Float]) -> Callable[[str], Float]:
 
 
 def centred(weights: Float) -> Float:
-    """Without the mean over the first axis."""
-    total: Any = np.zeros(weights.shape[1:])
+    """Weights less their mean over the first axis, float32."""
+    total: Any = np.zeros(weights.shape[1:], np.float64)
     for row in weights:
         total = total + row
     out = np.empty_like(weights)
@@ -51,8 +51,8 @@ def centred(weights: Float) -> Float:
 
 
 def product(weights: Float, vector: Float) -> NDArray[np.float64]:
-    """A matrix times a vector. Each product of two float32 numbers is exact."""
-    total = np.zeros(len(weights))
+    """A matrix times a vector, both float32, as float64. Each product of two numbers is exact; sums are rounded, in the order of the columns."""
+    total = np.zeros(len(weights), np.float64)
     for column, value in zip(weights.T, vector.astype(np.float64), strict=True):
-        total += column * value
+        total += column.astype(np.float64) * value
     return total

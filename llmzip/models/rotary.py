@@ -28,7 +28,7 @@ def turns_per_position(base: float, head_dim: int, divisors: Sequence[float] = (
 
 
 def partly(base: float, head_dim: int, turning: int, scaled: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
-    """Base and divisors for heads of which only `turning` values turn, as a head of that size does by `base` and the divisors `scaled`.
+    """Base and divisors of a head of which only `turning` values turn. They turn as a whole head of that size would, by `base` and the divisors `scaled`.
 
     Raises:
         ModelFormatError: no head can turn so.

@@ -95,7 +95,7 @@ class TurnTables(NamedTuple):
 class LayerWeights(NamedTuple):
     """Packed weights of all layers [layers, ...], their scales [layers, outputs], and vectors [layers, n], n = 0 if the model has none.
 
-    Gains: `read_attention` and `read_ffn` of what these read, `o_gain` and `down_gain` of what they give. Biases: `bias` of `qkv`, and those of others.
+    Gains: `read_attention` and `read_ffn` of what these read, `o_gain` and `down_gain` of what they give. Biases: `bias` belongs to `qkv`, `o_bias` to `o`, and so on.
     """
 
     qkv: NDArray[np.uint8]

@@ -27,8 +27,8 @@ def scores(
 
     A head has vectors * VECTOR dimensions. Addresses of q int8 [group, head_dim] and sums int32 [group] (both by `quads.prepare`), qs
     float32 [group], k uint8 [blocks, head_dim / 4, KEY_BLOCK, 4] (with OFFSET), ks float32 [blocks, KEY_BLOCK] and out float32 [group, stride
-    bytes apart]; out = (float(q . k) * ks) * qs. Two blocks together keep more multiplications under way. As many cache lines a block are
-    asked for ahead, at the address `ahead`.
+    bytes apart]; out = (float(q . k) * ks) * qs. Two blocks together keep more multiplications under way. For each block,
+    `lines` cache lines from address `ahead` on are asked for, so that they are in a cache when they are needed.
     """
     d, heads, m = literal(vectors) * VECTOR, literal(group), literal(blocks)
 

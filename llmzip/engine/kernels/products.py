@@ -12,7 +12,7 @@ import numpy as np
 from llmzip.engine.kernels.packing import OUTPUTS
 from llmzip.engine.kernels.quads import operand, prepare
 from llmzip.engine.kernels.rows import f32, i32, jit, parallel
-from llmzip.engine.kernels.tiles import tile
+from llmzip.engine.kernels.tiles import MOST_ROWS, tile
 
 _HEAD_BLOCKS = 16  # of outputs whose logits are written together: rows of logits lie far apart, so short runs would cost more
 
@@ -20,9 +20,9 @@ _HEAD_BLOCKS = 16  # of outputs whose logits are written together: rows of logit
 @jit
 def tile_rows(left):
     """Rows of the next tile, of `left` rows: large tiles, and none of one or two rows behind larger ones."""
-    if left >= 24:
-        return 12
-    if left > 12:
+    if left >= 2 * MOST_ROWS:
+        return MOST_ROWS
+    if left > MOST_ROWS:
         left = (left + 1) // 2
     if left in (7, 9, 11):
         left = (left + 1) // 2

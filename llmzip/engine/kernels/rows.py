@@ -122,7 +122,7 @@ def _add(x, acc, col, row, gain, bias, eps, y):
 
 @jit
 def norm_rows(x, added, gain, late, constants, q, scale, first, last):
-    """`Operations.add_norm_quantise` for rows [first, last). added: `Added`; gain [d], of size 0 if there is none; constants: `Constants`."""
+    """`Operations.add_norm_quantise` for rows [first, last). added: `Added`; gain [d], of size 0 if there is none; late as there; constants: `Constants`."""
     eps = constants.eps
     acc, col, row, out_gain, bias = added.acc, added.col, added.row, added.gain, added.bias
     y = np.empty(x.shape[1], f32)

@@ -14,6 +14,8 @@ from numba.core import cgutils, errors
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from llmzip.entropy.kernels.maxima import larger, largest_of
+
 I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
 INTP = ir.IntType(64)
 VECTOR = 16  # int32s in one accumulator
@@ -103,18 +105,8 @@ def _maximum(builder: Any, args: Any, magnitude: bool) -> Any:
             bits = builder.bitcast(value, vector(I32, VECTOR))
             cleared = builder.and_(bits, ir.Constant(vector(I32, VECTOR), [0x7FFFFFFF] * VECTOR))
             value = builder.bitcast(cleared, kind)
-        builder.store(_larger(builder, value, builder.load(best)), best)
-    result = builder.load(best)
-    n = VECTOR
-    while n > 1:  # the upper half against the lower
-        n //= 2
-        upper = ir.Constant(vector(I32, VECTOR), [n + i if i < n else i for i in range(VECTOR)])
-        result = _larger(builder, builder.shuffle_vector(result, ir.Constant(kind, ir.Undefined), upper), result)
-    return builder.extract_element(result, ir.Constant(I32, 0))
-
-
-def _larger(builder: Any, a: Any, b: Any) -> Any:
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+        builder.store(larger(builder, value, builder.load(best)), best)
+    return largest_of(builder, builder.load(best))
 
 
 @intrinsic
