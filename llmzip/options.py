@@ -49,7 +49,7 @@ class Options:
             larger.
         threads: CPU threads; all cores if None. The archive does not depend on them.
         device: "auto", "cpu" or "cuda". The archive does not depend on it.
-        kernel, ops: insist on a matrix product, or on the operations between products (see `engine.build`).
+        kernel: insist on a way of computing, for tests and experiments (see `engine.build`).
         rows: tokens that the encoder feeds at once; chosen if None.
         quiet: If true, show no progress bars for downloads and conversion.
         adapter: what learns while coding, for experiments; chosen by the level if None.
@@ -67,7 +67,6 @@ class Options:
     threads: int | None = None
     device: str = "auto"
     kernel: str | None = None
-    ops: str | None = None
     rows: int | None = None
     quiet: bool = True
     adapter: AdapterParameters | None = None

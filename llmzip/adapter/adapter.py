@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from llmzip.adapter.bias import VocabularyBias
 from llmzip.adapter.neighbours import Neighbours
 from llmzip.adapter.observer import Observer
-from llmzip.engine.hidden import HostHidden
+from llmzip.engine.hidden import Hidden
 from llmzip.entropy import compiled_frequencies
 from llmzip.entropy.frequencies import Gradients, Integers, Logits, Votes, no_votes, scratch, scratch_bytes
 from llmzip.parameters import AdapterParameters
@@ -81,7 +81,7 @@ class Adapter:
         """Whether any part is switched on."""
         return self.bias.learns or self.neighbours is not None
 
-    def intervals(self, logits: Logits, hidden: HostHidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
+    def intervals(self, logits: Logits, hidden: Hidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
         """Cumulative frequency and frequency of the symbols `coded`, int32 [n], under logits float32 [n, vocab].
 
         `hidden` are the states that the logits come from; needed if `learns`.
@@ -89,12 +89,12 @@ class Adapter:
         parts = [self._code(logits[at], _rows(hidden, at), coded[at]) for at in _slices(len(logits))]
         return _joined([start for start, _ in parts]), _joined([freq for _, freq in parts])
 
-    def find(self, logits: Logits, hidden: HostHidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
+    def find(self, logits: Logits, hidden: Hidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
         """The symbols whose intervals hold `targets`, int64 [n]; their cumulative frequencies and frequencies."""
         parts = [self._find(logits[at], _rows(hidden, at), targets[at]) for at in _slices(len(logits))]
         return _joined([found for found, _, _ in parts]), _joined([start for _, start, _ in parts]), _joined([freq for _, _, freq in parts])
 
-    def _code(self, logits: Logits, hidden: HostHidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
+    def _code(self, logits: Logits, hidden: Hidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
         votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
         if self._observer:
             self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
@@ -102,7 +102,7 @@ class Adapter:
         self._note(hidden, coded, gradients)
         return start, freq
 
-    def _find(self, logits: Logits, hidden: HostHidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
+    def _find(self, logits: Logits, hidden: Hidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
         votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
         found, start, freq = compiled_frequencies.find(
             logits, self.bias.values, votes, self._sizes.symbols, targets, gradients, self._scratch
@@ -110,10 +110,10 @@ class Adapter:
         self._note(hidden, found, gradients)
         return found, start, freq
 
-    def _votes(self, hidden: HostHidden | None, rows: int) -> Votes:
+    def _votes(self, hidden: Hidden | None, rows: int) -> Votes:
         return self.neighbours.predict(hidden) if self.neighbours and hidden is not None else no_votes(rows)
 
-    def _note(self, hidden: HostHidden | None, coded: NDArray[np.int32], gradients: Gradients) -> None:
+    def _note(self, hidden: Hidden | None, coded: NDArray[np.int32], gradients: Gradients) -> None:
         """Keep what the round's update needs."""
         self.bias.note(coded)
         if self.neighbours and hidden is not None:
@@ -130,7 +130,7 @@ def _slices(rows: int) -> list[slice]:
     return [slice(i, min(i + _ROWS, rows)) for i in range(0, rows, _ROWS)]
 
 
-def _rows(hidden: HostHidden | None, at: slice) -> HostHidden | None:
+def _rows(hidden: Hidden | None, at: slice) -> Hidden | None:
     return None if hidden is None else hidden.at(at)
 
 

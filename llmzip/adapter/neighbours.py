@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmzip.adapter.kernels import neighbours as kernels
 from llmzip.adapter.kernels.neighbours import BUCKETS, RANGE, Memory
-from llmzip.engine.hidden import HostHidden
+from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels import packing
 from llmzip.engine.kernels.products import shared_product
 from llmzip.entropy.frequencies import MOST_ODDS, Gradients, Votes
@@ -71,7 +71,7 @@ class Neighbours:
         self._dots = np.empty((rows, packing.blocks(room) * packing.OUTPUTS), np.int32)
         self._voted, self._masses = np.empty((rows, room), np.int32), np.empty((rows, room), np.int64)
         self._bucket: NDArray[np.int64] | None = None  # None while there are no neighbours
-        self._pending: list[tuple[HostHidden, NDArray[np.int32], NDArray[np.int64] | None, Gradients]] = []
+        self._pending: list[tuple[Hidden, NDArray[np.int32], NDArray[np.int64] | None, Gradients]] = []
 
     @staticmethod
     def memory(parameters: NeighbourParameters, width: int, total: int, rows: int) -> int:
@@ -79,14 +79,14 @@ class Neighbours:
         room = min(1 << parameters.capacity_bits, total)
         return room * (width + 8) + rows * room * 16
 
-    def fill_for_timing(self, seen: int, state: HostHidden) -> None:
+    def fill_for_timing(self, seen: int, state: Hidden) -> None:
         """Fill with random symbols after random ones of these states, as if `seen` symbols had been coded: for timing what comes then."""
         random = np.random.default_rng(0)
         which, symbols = random.integers(len(state.q), size=seen), random.integers(self._alphabet, size=seen, dtype=np.int32)
         kernels.keep(state.q[which], state.unit[which], symbols, 0, self.capacity, self._memory)
         self.seen = seen
 
-    def predict(self, state: HostHidden) -> Votes:
+    def predict(self, state: Hidden) -> Votes:
         """Votes on the symbol that follows each of n states."""
         n, kept = len(state.q), min(self.seen, self.capacity)
         bucket = np.zeros(n, np.int64)
@@ -99,7 +99,7 @@ class Neighbours:
         votes.odds[:] = self._shares.odds(bucket)
         return votes
 
-    def note(self, state: HostHidden, symbols: NDArray[np.int32], gradients: Gradients) -> None:
+    def note(self, state: Hidden, symbols: NDArray[np.int32], gradients: Gradients) -> None:
         """Take the symbols that followed the states of the last `predict`, int32 [n], and their weights."""
         self._pending.append((state, symbols, self._bucket, gradients))
 

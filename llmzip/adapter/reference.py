@@ -9,7 +9,7 @@ from llmzip.adapter.adapter import Sizes, steps_a_round
 from llmzip.adapter.bias import update_reference
 from llmzip.adapter.kernels.neighbours import BUCKETS, MASS_BITS, RANGE
 from llmzip.adapter.neighbours import Shares, factors
-from llmzip.engine.hidden import HostHidden
+from llmzip.engine.hidden import Hidden
 from llmzip.entropy import frequencies
 from llmzip.entropy.exponential import power_of_two
 from llmzip.entropy.frequencies import TOTAL_BITS, Integers, Logits, Votes, no_votes
@@ -31,16 +31,16 @@ class ReferenceAdapter:
         # States and symbols coded so far, oldest first, and those of this round.
         self._keys, self._scales = np.zeros((0, sizes.width), np.int64), np.zeros(0, _f32)
         self._symbols = np.zeros(0, np.int32)
-        self._round: list[tuple[HostHidden, NDArray[np.int32]]] = []
+        self._round: list[tuple[Hidden, NDArray[np.int32]]] = []
         self._gradients: list[tuple[NDArray[np.int64], Integers, Integers]] = []
 
-    def intervals(self, logits: Logits, hidden: HostHidden, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
+    def intervals(self, logits: Logits, hidden: Hidden, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
         """See `Adapter.intervals`."""
         votes, bucket = self._votes(hidden)
         self._learn(logits, votes, bucket, hidden, coded)
         return frequencies.intervals_reference(frequencies.frequencies(logits, self._bias, votes, self._sizes.symbols), coded)
 
-    def find(self, logits: Logits, hidden: HostHidden, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
+    def find(self, logits: Logits, hidden: Hidden, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
         """See `Adapter.find`."""
         votes, bucket = self._votes(hidden)
         f = frequencies.frequencies(logits, self._bias, votes, self._sizes.symbols)
@@ -48,7 +48,7 @@ class ReferenceAdapter:
         self._learn(logits, votes, bucket, hidden, found)
         return (found, *frequencies.intervals_reference(f, found))
 
-    def _learn(self, logits: Logits, votes: Votes, bucket: NDArray[np.int64] | None, hidden: HostHidden, coded: NDArray[np.int32]) -> None:
+    def _learn(self, logits: Logits, votes: Votes, bucket: NDArray[np.int64] | None, hidden: Hidden, coded: NDArray[np.int32]) -> None:
         expected, own, voted = frequencies.learn_reference(logits, self._bias, votes, self._sizes.symbols, coded, self._shift)
         self._gradient += expected
         for s in coded[coded < self._sizes.vocab]:
@@ -57,7 +57,7 @@ class ReferenceAdapter:
         if bucket is not None:
             self._gradients.append((bucket, own, voted))
 
-    def _votes(self, hidden: HostHidden) -> tuple[Votes, NDArray[np.int64] | None]:
+    def _votes(self, hidden: Hidden) -> tuple[Votes, NDArray[np.int64] | None]:
         n, p = len(hidden.q), self._p.neighbours
         if p is None or not len(self._keys):
             return no_votes(n), None

@@ -20,7 +20,7 @@ from llmzip.adapter.adapter import Adapter, Sizes
 from llmzip.archive.records import ModelRecord
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import LaneLayout
-from llmzip.engine.hidden import HostHidden
+from llmzip.engine.hidden import Hidden
 from llmzip.entropy.frequencies import TOTAL
 from llmzip.parameters import AttentionSpan
 
@@ -124,7 +124,7 @@ class Forecast:
             times.append(_Times(advanced - start, self.clock() - advanced))
         return _Times(*(sum(kind) / len(kind) for kind in zip(*times[1:], strict=True)))
 
-    def _states(self) -> HostHidden:
+    def _states(self) -> Hidden:
         """What random tokens lead to: as near to each other as this model's states are, which is what votes' time depends on."""
         transformer = self._transformer
         cache = transformer.cache(1, replace(self._model.span, window=_STATES), _STATES, _STATES)

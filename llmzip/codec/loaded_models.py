@@ -18,7 +18,7 @@ from llmzip.system import exact_threads
 if TYPE_CHECKING:
     from llmzip.coding.alphabet import Alphabet
     from llmzip.coding.block_coder import BlockCoder
-    from llmzip.engine.transformer import Transformer
+    from llmzip.engine.engine import Engine
     from llmzip.models.convert import IntegerModel
     from llmzip.models.store import CachedModel
 
@@ -37,7 +37,7 @@ class LoadedModel:
         self.digest = model.digest()[: records.DIGEST_BYTES]
         self.tokenizer = model.tokenizer.hash[: records.TOKENIZER_BYTES]
         self.alphabet: Alphabet = Alphabet(model.tokenizer)
-        self.transformer: Transformer = build.build(model, options.device, options.threads, options.kernel, options.ops)
+        self.transformer: Engine = build.build(model, options.device, options.threads, options.kernel)
         probe.prove(self.transformer.threads)
 
     def prepare(self) -> None:
@@ -172,7 +172,6 @@ class LoadedModels:
             times.append(time.perf_counter())
 
         import numba  # noqa: F401  timed apart
-        import torch  # noqa: F401
 
         done()
         model = read()

@@ -20,7 +20,7 @@ from llmzip.errors import NotEnoughMemoryError
 from llmzip.parameters import AdapterParameters, AttentionSpan
 
 if TYPE_CHECKING:
-    from llmzip.engine.transformer import Transformer
+    from llmzip.engine.engine import Engine
 
 ENCODER_ROWS = 512  # tokens the encoder puts through the transformer at once ...
 ENCODER_STEPS = 32  # ... and steps at least: each call reads every lane's keys and values
@@ -51,7 +51,7 @@ class BlockCoder:
     """
 
     def __init__(
-        self, transformer: Transformer, alphabet: int, span: AttentionSpan, adapter: AdapterParameters,
+        self, transformer: Engine, alphabet: int, span: AttentionSpan, adapter: AdapterParameters,
         threads: int = 1, rows: int | None = None, guess: bool = True,
     ) -> None:  # fmt: skip
         self._transformer, self._alphabet, self._adapter = transformer, alphabet, adapter

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmzip.adapter.adapter import Adapter
 from llmzip.coding.lanes import LaneLayout
-from llmzip.engine.hidden import HostHidden
+from llmzip.engine.hidden import Hidden
 from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder
 from llmzip.entropy.frequencies import TOTAL, Integers
 from llmzip.errors import NotReproducedError
@@ -52,7 +52,7 @@ class Encoding:
         """See `Direction.known`: all steps that are left."""
         return self._steps - step
 
-    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: HostHidden | None) -> None:
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: Hidden | None) -> None:
         """See `Direction.code`."""
         steps = len(logits) // lanes
         symbols = np.ascontiguousarray(self.grid[:lanes, step : step + steps].T).reshape(-1)
@@ -91,7 +91,7 @@ class Decoding:
         """See `Direction.known`: the next step alone."""
         return 1
 
-    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: HostHidden | None) -> None:
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: Hidden | None) -> None:
         """See `Direction.code`. Raise NotReproducedError where no encoder goes."""
         targets = self._coder.targets(lanes)
         if (targets >= TOTAL).any():

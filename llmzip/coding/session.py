@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from llmzip.coding.guesses import Guesses
 from llmzip.coding.lanes import LaneLayout
-from llmzip.engine.hidden import DeviceHidden, HostHidden
+from llmzip.engine.hidden import Hidden
 from llmzip.parameters import AttentionSpan
 
 if TYPE_CHECKING:
-    from llmzip.engine.transformer import Transformer
+    from llmzip.engine.engine import Engine
 
 Progress = Callable[[int, int], None]  # called with the number of symbols just coded, and the bytes of bitstream so far
 LOGIT_ROWS = 64  # tokens whose logits are held at once, if a step has no more
@@ -54,7 +54,7 @@ class Direction(Protocol):
         """Number of steps from `step` whose input tokens are already known."""
         ...
 
-    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: HostHidden | None) -> None:
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: Hidden | None) -> None:
         """Code consecutive steps from `step` on; logits float32 [steps * lanes, vocab], rows in step order, which the next call overwrites."""
         ...
 
@@ -74,7 +74,7 @@ class PredictionSession:
         chunk: steps fed at once, at most; any number gives the same bits.
     """
 
-    def __init__(self, transformer: Transformer, opening: NDArray[np.int32], layout: LaneLayout, span: AttentionSpan, chunk: int) -> None:
+    def __init__(self, transformer: Engine, opening: NDArray[np.int32], layout: LaneLayout, span: AttentionSpan, chunk: int) -> None:
         self._transformer, self._layout, self._chunk = transformer, layout, chunk
         self._last = int(opening[-1])
         self._room = np.empty((0, transformer.config.vocab), np.float32)  # of logits
@@ -131,19 +131,19 @@ class PredictionSession:
         self._cache.rewind(fed - i - 1)
         return i + 1
 
-    def _feed(self, direction: Direction, step: int, lanes: int, steps: int) -> DeviceHidden:
+    def _feed(self, direction: Direction, step: int, lanes: int, steps: int) -> Hidden:
         """States of steps whose symbols, but for the last, are in the direction's grid; in step order."""
         hidden = self._transformer.advance(self._inputs(direction.grid[:lanes], step, steps), self._cache)
         return hidden.at(np.arange(lanes * steps, dtype=np.int64).reshape(lanes, steps).T.reshape(-1))  # from lane-major order
 
-    def _logits(self, hidden: DeviceHidden) -> NDArray[np.float32]:
+    def _logits(self, hidden: Hidden) -> NDArray[np.float32]:
         """Logits, which do not depend on updates, in room that is used again."""
         if len(self._room) < len(hidden):
             self._room = np.empty((len(hidden), self._transformer.config.vocab), np.float32)
         return self._transformer.logits(hidden, self._room)
 
     def _code(
-        self, direction: Direction, step: int, lanes: int, steps: int, at: slice, logits: NDArray[np.float32], state: HostHidden | None
+        self, direction: Direction, step: int, lanes: int, steps: int, at: slice, logits: NDArray[np.float32], state: Hidden | None
     ) -> None:
         """Code consecutive steps of a round, whose rows are `at`, and end the round if they are its last."""
         direction.code(step, lanes, logits[at], state.at(at) if state else None)
@@ -168,7 +168,7 @@ def positions(layout: LaneLayout, opening: int) -> int:
     return layout.steps + opening - 1
 
 
-def tokens(transformer: Transformer, symbols: NDArray[np.int32]) -> NDArray[np.int32]:
+def tokens(transformer: Engine, symbols: NDArray[np.int32]) -> NDArray[np.int32]:
     """What the model sees of symbols, any shape: raw bytes look like `bos`."""
     config = transformer.config
     return np.where(symbols < config.vocab, symbols, config.bos).astype(np.int32)

@@ -1,87 +1,81 @@
-"""The exact inference engine: integer matrix products, and operations that round the same everywhere."""
+"""Puts a model on a device, with the fastest exact way of computing that is found there."""
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING
 
-from llmzip.engine.cache import KEY_BLOCK
+from llmzip.engine import probe
+from llmzip.engine.compiled import CompiledTransformer
+from llmzip.engine.engine import Engine
 from llmzip.errors import DeviceError
-
-if TYPE_CHECKING:
-    from llmzip.engine.operations import Operations
-    from llmzip.engine.transformer import Transformer
-    from llmzip.models.convert import IntegerModel
+from llmzip.models.convert import IntegerModel
+from llmzip.system import exact_threads
 
 _log = logging.getLogger(__name__)
 
+_DRIVERS = {"linux": ("libcuda.so.1",), "win32": ("nvcuda.dll",)}  # libraries that come with a driver for CUDA
+_ROCM = "/dev/kfd"  # torch calls AMD's devices CUDA, too
 
-def build(
-    model: IntegerModel, device: str = "auto", threads: int | None = None, kernel: str | None = None, ops: str | None = None
-) -> Transformer:
-    """Put a model on a device, with the fastest exact way of computing that is found there.
+
+def build(model: IntegerModel, device: str = "auto", threads: int | None = None, kernel: str | None = None) -> Engine:
+    """An engine for a model.
+
+    On processors everything is compiled, if compiled code proves exact here; torch is then not even imported. Otherwise, and on other devices,
+    everything runs in torch, with the fastest of its products that is exact.
 
     Args:
         model: integer weights.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; all cores if None.
-        kernel: name of a matrix product in `gemm.KERNELS` to insist on, for tests and experiments.
-        ops: "fused", "numba" or "torch" to insist on, likewise. If None, the first of them that proves exact here; beside "fused", the
-            next one is used for calls with so many rows that the kernel's products are faster.
+        kernel: "torch" to insist on torch, or a matrix product in `gemm.KERNELS` to insist on, for tests and experiments.
 
     Raises:
         DeviceError: the device is not there.
-        InexactMachineError: no matrix product is exact on this machine.
+        InexactMachineError: nothing is exact on this machine.
     """
-    import torch
-
-    from llmzip.engine import gemm
-    from llmzip.engine.probe import agree, prove_definition, small_model
-    from llmzip.engine.torch_ops import TorchOps
-    from llmzip.engine.transformer import Transformer
-    from llmzip.system import exact_threads
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("no CUDA device is available to this torch; use --device cpu")
     if threads is None:
         threads = exact_threads.default_threads()
     exact_threads.use_threads(threads)
+    if device == "cpu" or (device == "auto" and not _may_have_cuda()):
+        if kernel is None and CompiledTransformer.fits(model.config):
+            if probe.is_exact(model.config, threads):
+                return CompiledTransformer(model, threads)
+            _log.info("compiled kernels are inexact on this machine and are not used; expect it to be slow")
+        return _in_torch(model, "cpu", threads, kernel)
+
+    import torch
+
+    if torch.cuda.is_available():
+        return _in_torch(model, "cuda", threads, kernel)
+    if device == "cuda":
+        raise DeviceError("no CUDA device is available to this torch; use --device cpu")
+    return build(model, "cpu", threads, kernel)
+
+
+def _in_torch(model: IntegerModel, device: str, threads: int, kernel: str | None) -> Engine:
+    import torch
+
+    from llmzip.engine import definition, gemm
+    from llmzip.engine.transformer import Transformer
+
+    exact_threads.use_threads(threads)  # of torch, too, now that it is here
     place = torch.device(device)
-    prove_definition(place)
+    definition.prove(place)
     shapes = [tuple(w.shape) for n, w in model.tensors.items() if n == "head" or (n.startswith("0.") and w.ndim == 2)]
-    product: gemm.Gemm = gemm.choose(shapes, place, kernel)
-    if device != "cpu" or ops == "torch" or model.config.head_dim % KEY_BLOCK:
-        return Transformer(model, product, TorchOps(model.config), place, threads)
+    return Transformer(model, gemm.choose(shapes, place, None if kernel == "torch" else kernel), place, threads)
 
-    from llmzip.engine.fused import FusedLayers, faster_up_to
-    from llmzip.engine.kernels.layers import MANY_ROWS
-    from llmzip.engine.kernels.quads import have_instruction
-    from llmzip.engine.numba_ops import NumbaOps
 
-    small = small_model(model.config)
-
-    def engine(m: IntegerModel, operations: Operations, rows: int = 0) -> Transformer:
-        return Transformer(m, product, operations, place, threads, FusedLayers(m, threads) if rows else None, rows)
-
-    def exact(operations: Operations, rows: int = 0) -> bool:
-        definition = Transformer(small, gemm.KERNELS["float64"], TorchOps(small.config), place, threads)
+def _may_have_cuda() -> bool:
+    """Whether it is worth asking torch, which takes long to import."""
+    if os.path.exists(_ROCM):
+        return True
+    for name in _DRIVERS.get(sys.platform, ()):
         try:
-            if agree(engine(small, operations, rows), definition, MANY_ROWS * threads):
-                return True
-        except Exception:  # broken code may raise anything
-            _log.debug("compiled kernels failed", exc_info=True)
-        _log.info("compiled kernels are inexact on this machine and are not used; expect it to be slow")
-        return False
-
-    operations: Operations = TorchOps(model.config)
-    most_rows = 0
-    if ops != "numba" and kernel is None and FusedLayers.fits(model) and exact(TorchOps(small.config), sys.maxsize):
-        most_rows = sys.maxsize if have_instruction() else faster_up_to(product, model, threads)
-    if most_rows < sys.maxsize and exact(NumbaOps(small.config, threads)):
-        operations = NumbaOps(model.config, threads)
-    rows = "" if most_rows == sys.maxsize else f" up to {most_rows} rows, else one by one ({operations.name}; {product.name} products)"
-    _log.info("operations of a layer: compiled as one%s", rows)
-    return engine(model, operations, most_rows)
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return True
+    return False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from llmzip.engine import buffers
 from llmzip.engine.kernels.arguments import CacheArrays, Table
 from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.rope import Rotations
@@ -22,7 +23,7 @@ class KVCache:
     """Keys and values of all lanes, which advance in lockstep.
 
     Local-attention heads have a smaller window, and so smaller buffers. All heads' buffers lie one after another in flat
-    tensors, a head's lanes in a row: lane i of layer l, head h begins at slot base[l, h] + i * slots[l, h]. Slot of
+    arrays, a head's lanes in a row: lane i of layer l, head h begins at slot base[l, h] + i * slots[l, h]. Slot of
     position p in it: p until the buffer is full, then p - offset[l, h]. The first block keeps the sinks for ever; sliding moves
     the last window - 1 positions to where the second block starts. The layouts let one vector instruction multiply and
     add several int8s: four dimensions of keys, four slots of values.
@@ -36,7 +37,7 @@ class KVCache:
         position: of the next token.
     """
 
-    def __init__(self, config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, device: torch.device) -> None:
+    def __init__(self, config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> None:
         self.lanes, self.position, self.head_dim = lanes, 0, config.head_dim
         kinds, self.ways = ways(config)
         self._rotations = [Rotations(*way) for way in kinds]
@@ -44,9 +45,14 @@ class KVCache:
         self.windows, self.sinks, self.slots, self.base = _layout(config, lanes, span, steps, chunk)
         self.offset: Table = np.zeros_like(self.windows)
         total = int(lanes * self.slots.sum())
-        self.k = torch.zeros(total * self.head_dim, dtype=torch.uint8, device=device)
-        self.v = torch.zeros(total * self.head_dim, dtype=torch.int8, device=device)
-        self.ks, self.vs = (torch.zeros(total, dtype=torch.float32, device=device) for _ in range(2))
+        self.k, self.v = self._zeros(total * self.head_dim, np.uint8), self._zeros(total * self.head_dim, np.int8)
+        self.ks, self.vs = (self._zeros(total, np.float32) for _ in range(2))
+
+    def _zeros(self, n: int, dtype: DTypeLike) -> Any:
+        return buffers.zeros(n, dtype)
+
+    def _copy(self, values: Any) -> Any:
+        return values.copy()
 
     @staticmethod
     def bytes_needed(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> int:
@@ -55,9 +61,8 @@ class KVCache:
         return int(lanes * slots.sum()) * 2 * (config.head_dim + 4)
 
     def arrays(self, slot: Table) -> CacheArrays:
-        """All layers' arrays for kernels; `slot` is what `make_room` gave. The cache must be on the CPU."""
-        k, ks, v, vs = (x.numpy() for x in (self.k, self.ks, self.v, self.vs))
-        return CacheArrays(k, ks, v, vs, self.base, self.slots, self.windows, self.sinks, slot)
+        """All layers' arrays for kernels; `slot` is what `make_room` gave."""
+        return CacheArrays(self.k, self.ks, self.v, self.vs, self.base, self.slots, self.windows, self.sinks, slot)
 
     def rotations(self, steps: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rotations of the next tokens in each way, and as their queries see the sinks: float32 [ways, steps, 2, head_dim / 2].
@@ -75,8 +80,8 @@ class KVCache:
             first = (at - (int(self.windows[layer, head]) - 1)) // KEY_BLOCK * KEY_BLOCK
             shift = first - KEY_BLOCK
             for buffer, unit in ((self.k, KEY_BLOCK), (self.v, QUAD), (self.ks, 1), (self.vs, 1)):
-                view = self._of(buffer, layer, head).view(self.lanes, self.slots[layer, head] // unit, -1)
-                view[:, KEY_BLOCK // unit : -(-(at - shift) // unit)] = view[:, first // unit : -(-at // unit)].clone()
+                view = self._of(buffer, layer, head).reshape(self.lanes, int(self.slots[layer, head]) // unit, -1)
+                view[:, KEY_BLOCK // unit : -(-(at - shift) // unit)] = self._copy(view[:, first // unit : -(-at // unit)])
             self.offset[layer, head] += shift
         return self.position - self.offset
 
@@ -92,7 +97,7 @@ class KVCache:
         self.position = position
         self.offset = np.maximum(position + _ALIGN - self.slots, 0) // KEY_BLOCK * KEY_BLOCK
         for buffer, value in ((self.k, OFFSET), (self.v, 1), (self.ks, 1.0), (self.vs, 1.0)):
-            buffer.fill_(value)  # so that the system provides the memory
+            buffer[:] = value  # so that the system provides the memory
 
     def copy_first_lane(self) -> None:
         """Copy the first lane, the only one fed so far, to all others. No buffer may have slid yet."""
@@ -100,39 +105,14 @@ class KVCache:
         for layer, head in np.ndindex(self.slots.shape):
             for buffer in (self.k, self.v, self.ks, self.vs):
                 view = self._of(buffer, layer, head)
-                end = filled * (buffer.numel() // self.ks.numel())
+                end = filled * (len(buffer) // len(self.ks))
                 view[1:, :end] = view[:1, :end]
 
-    def _of(self, buffer: Tensor, layer: int, head: int) -> Tensor:
+    def _of(self, buffer: Any, layer: int, head: int) -> Any:
         """One head's part of a buffer, [lanes, its slots' bytes or scales]."""
-        size = buffer.numel() // self.ks.numel()
+        size = len(buffer) // len(self.ks)
         first, slots = int(self.base[layer, head]), int(self.slots[layer, head])
-        return buffer[first * size : (first + self.lanes * slots) * size].view(self.lanes, slots * size)
-
-    def keys(self, layer: int, head: int, lanes: int, end: int) -> tuple[Tensor, Tensor]:
-        """Keys in slots [0, end) and scales: int8 [lanes, end, head_dim], a copy, and float32 [lanes, end]."""
-        k = self._of(self.k, layer, head)[:lanes].view(lanes, -1, self.head_dim // QUAD, KEY_BLOCK, QUAD).transpose(2, 3)
-        signed = (k.reshape(lanes, -1, self.head_dim)[:, :end].to(torch.int16) - OFFSET).to(torch.int8)
-        return signed, self._of(self.ks, layer, head)[:lanes, :end]
-
-    def values(self, layer: int, head: int, lanes: int, end: int) -> tuple[Tensor, Tensor]:
-        """Values in slots [0, end) and scales: int8 [lanes, end, head_dim], a copy, and float32 [lanes, end]."""
-        v = self._of(self.v, layer, head)[:lanes].view(lanes, -1, self.head_dim, QUAD).transpose(2, 3)
-        return v.reshape(lanes, -1, self.head_dim)[:, :end], self._of(self.vs, layer, head)[:lanes, :end]
-
-    def put(self, layer: int, head: int, slot: int, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor) -> None:
-        """Stores new keys and values [lanes, t, head_dim] and scales [lanes, t] from `slot` on."""
-        lanes, t, d = k.shape
-        at = torch.arange(slot, slot + t, device=k.device)
-        keys = self._of(self.k, layer, head)[:lanes].view(lanes, -1, d // QUAD, KEY_BLOCK, QUAD)
-        # Advanced indices around a slice put their dimension first.
-        keys[:, at // KEY_BLOCK, :, at % KEY_BLOCK] = (
-            (k.to(torch.int16) + OFFSET).to(torch.uint8).view(lanes, t, d // QUAD, QUAD).transpose(0, 1)
-        )
-        values = self._of(self.v, layer, head)[:lanes].view(lanes, -1, d, QUAD)
-        values[:, at // QUAD, :, at % QUAD] = v.to(torch.int8).transpose(0, 1)
-        self._of(self.ks, layer, head)[:lanes, slot : slot + t] = ks
-        self._of(self.vs, layer, head)[:lanes, slot : slot + t] = vs
+        return buffer[first * size : (first + self.lanes * slots) * size].reshape(self.lanes, slots * size)
 
 
 def ways(config: ModelConfig) -> tuple[list[tuple[float, int, tuple[float, ...]]], Table]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-Array = TypeVar("Array", Tensor, NDArray[Any])
 
 
 @dataclass(frozen=True)
-class Hidden(Generic[Array]):
-    """The normed and quantised residual stream, on a device or, as numpy's arrays, on the host.
+class Hidden:
+    """The normed and quantised residual stream: numpy's arrays or, on another device, torch's tensors.
 
     Attributes:
         q: int8 [n, width].
@@ -23,25 +19,17 @@ class Hidden(Generic[Array]):
         unit: float32 [n]; brings the mean square of each row of q to 1.
     """
 
-    q: Array
-    scale: Array
-    unit: Array
+    q: Any
+    scale: Any
+    unit: Any
 
     def __len__(self) -> int:
         return len(self.q)
 
-    def at(self, rows: slice | NDArray[np.int64]) -> Hidden[Array]:
+    def at(self, rows: slice | NDArray[np.int64]) -> Hidden:
         """Some of the rows."""
-        index: Any = rows
-        if isinstance(self.q, Tensor) and isinstance(rows, np.ndarray):
-            index = torch.from_numpy(rows).to(self.q.device)
-        return Hidden(self.q[index], self.scale[index], self.unit[index])
+        return Hidden(self.q[rows], self.scale[rows], self.unit[rows])
 
-    def on_host(self) -> Hidden[NDArray[Any]]:
+    def on_host(self) -> Hidden:
         """The same as numpy's arrays."""
-        arrays: list[Any] = [x.cpu().numpy() if isinstance(x, Tensor) else x for x in (self.q, self.scale, self.unit)]
-        return Hidden(*arrays)
-
-
-HostHidden = Hidden[NDArray[Any]]
-DeviceHidden = Hidden[Tensor]
+        return Hidden(*(x.cpu().numpy() if hasattr(x, "cpu") else x for x in (self.q, self.scale, self.unit)))

@@ -1,20 +1,20 @@
-"""How much memory is available."""
+"""How much memory an engine needs, and how much the machine has left."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
 
-import torch
+from llmzip.engine.cache import KVCache
+from llmzip.models.config import ModelConfig
+from llmzip.parameters import AttentionSpan
 
 _MEMINFO = Path("/proc/meminfo")
 _LIMIT, _USED, _STATISTICS = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current", "memory.stat"))
 
 
-def available(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on `device`, or None where that is not known."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+def available() -> int | None:
+    """Bytes that can still be allocated, or None where that is not known."""
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         found.append(1024 * int(_MEMINFO.read_text().split("MemAvailable:")[1].split()[0]))
@@ -23,3 +23,9 @@ def available(device: torch.device) -> int | None:
         cached = int(held["inactive_file"]) + int(held["active_file"])  # counted as used, but given back when needed
         found.append(int(_LIMIT.read_text()) - int(_USED.read_text()) + cached)
     return min(found, default=None)
+
+
+def needed(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> int:
+    """About how many bytes a cache and what lies between layers take."""
+    between = 8 * (config.width + config.ffn) * lanes * chunk
+    return KVCache.bytes_needed(config, lanes, span, steps, chunk) + between

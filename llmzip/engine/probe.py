@@ -1,51 +1,39 @@
 """Proves compiled code before it is used.
 
-A bug of a compiler, a quirk of a processor, or kernels cached by another version would break archives silently. So at the start a small random
-model, with heads of the same size as the real one's, runs through the compiled paths, including window, sinks and slides of the cache. Its
-results must be those of the reference operations.
-
-The reference operations are torch's, and could be wrong, too: any library in the process may change torch's settings. So they are proven first,
-on a model whose answers are known.
+A bug of a compiler, a quirk of a processor, or kernels cached by another version would break archives silently. So at every start a small random
+model, with heads of the same size as the real one's, runs through the compiled code, including window, sinks and slides of the cache. Its
+answers must be those of the definition (`definition`). Those are computed once for each kind of model, and then kept in the cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+import logging
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from llmzip.engine import gemm
-from llmzip.engine.torch_ops import TorchOps
-from llmzip.engine.transformer import Transformer
-from llmzip.errors import InexactMachineError
+from llmzip.engine.engine import Engine
+from llmzip.errors import ModelUnavailableError
+from llmzip.models import notes
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import IntegerModel, tensor_layout
 from llmzip.models.tokenizer import TokenizerSpec
+from llmzip.models.workspace import NotWritableError
 from llmzip.parameters import AttentionSpan
 
-_SPAN, _LOCAL_WINDOW, _LAYER_WINDOW, _LANES = AttentionSpan(window=100, sinks=3), 20, 50, 2
-_PLAIN = ModelConfig(
-    layers=2, width=64, heads=4, kv_heads=2, head_dim=32, ffn=128, vocab=90, rope_base=10000.0, norm_eps=float(np.float32(1e-5)), bos=0
-)  # fmt: skip
-_NORMED = replace(
-    _PLAIN, layer_windows=(0, 40), window_rope_base=100.0, head_norm="head", qkv_bias=True, spread_heads=True, plain_stream=True,
-    post_norm=True, activation="gelu_tanh",
-)  # fmt: skip
-_NORMED_AFTER = replace(_PLAIN, unrotated_layers=(0,), head_norm="all", plain_stream=True, pre_norm=False, post_norm=True)
-_BIASED = replace(
-    _PLAIN, spread_heads=True, qkv_bias=True, plain_stream=True, activation="gelu_tanh", gated=False, biases=True, parallel=True
-)
-_KNOWN = (  # shapes of small models, and SHA-256 of their answers
-    (_PLAIN, "d770be558ce8b0f2d76b566e9e2aa0eecd4cbe047e1a11455c39a43187b41c4b"),
-    (_NORMED, "00f23b3fd7fe5f566de16185b465ad391ce0f31e55b62222d709e7c7ad9af0b5"),
-    (_NORMED_AFTER, "23e15f4f0fef2bd4bb9939d021679d0dc0f644289537ac8a805fc7e04db839de"),
-    (_BIASED, "5dabe7ac6860dd7ec49a01df5419e57165521239a6b2e760770e7ee325686b56"),
+_log = logging.getLogger(__name__)
+
+_SPAN, _LOCAL_WINDOW, _LAYER_WINDOW, _LANES, _STEPS = AttentionSpan(window=100, sinks=3), 20, 50, 2, 400
+_THREADS = 4  # at most; more of them do the same
+_NOTES = "answers"  # folder of the cache
+KNOWN = (  # SHA-256 of the answers of `definition.KINDS`: what the definition is known by
+    "a835a6da8294685ab3c4e6725e9a7620aab0d54cd2412f47133b9ee14051a91d",
+    "20328574688a4a9575c690aa85bbb0c98ff8c82c808269b6c1b170fb5c3d5b13",
+    "0341ea0f3cebdc984d1bc768056fd9434c85be4a4d76eaab754049b64f1d1323",
+    "9223c9ffadca62c980db7347041947376f73c4d93c48273097b9526a03868171",
 )
 _NO_TOKENIZER = TokenizerSpec.__new__(TokenizerSpec)
 
@@ -70,33 +58,54 @@ def small_model(config: ModelConfig) -> IntegerModel:
     return IntegerModel(c, _NO_TOKENIZER, tensors)
 
 
-def agree(a: Transformer, b: Transformer, many: int) -> bool:
-    """Whether two engines for one model give the same bits: for one row at a time, for a few, and for `many`."""
-    calls = (1, 5, -(-many // _LANES), 1, 9) * 2
-    return all(np.array_equal(x, y) for x, y in zip(_answers(a, calls), _answers(b, calls), strict=True))
-
-
-def _answers(transformer: Transformer, calls: tuple[int, ...]) -> Iterator[NDArray[Any]]:
-    """Yield hidden states, their scales and logits of random tokens, with the given numbers of steps a call."""
+def answers(engine: Engine, calls: tuple[int, ...]) -> str:
+    """SHA-256 of hidden states, their scales and logits of random tokens. How many steps each call feeds, in turn, does not affect it."""
     rng = np.random.RandomState(2)
-    cache = transformer.cache(_LANES, _SPAN, 1 << 20, 64)
-    for steps in calls:
-        tokens = rng.randint(0, transformer.config.vocab, (_LANES, steps)).astype(np.int32)
-        hidden = transformer.advance(tokens, cache)
-        yield from (hidden.q.cpu().numpy(), hidden.scale.cpu().numpy(), transformer.logits(hidden))
-        if transformer.config.plain_stream:
-            yield hidden.unit.cpu().numpy()
+    tokens = rng.randint(0, engine.config.vocab, (_LANES, _STEPS)).astype(np.int32)
+    cache = engine.cache(_LANES, _SPAN, 1 << 20, max(calls))
+    digest, done, i = hashlib.sha256(), 0, 0
+    found: list[list[Any]] = []
+    while done < _STEPS:
+        some = tokens[:, done : done + calls[i % len(calls)]]
+        hidden = engine.advance(some, cache)
+        state = hidden.on_host()
+        parts = [state.q, state.scale, engine.logits(hidden), *([state.unit] if engine.config.plain_stream else [])]
+        found.append([part.reshape(*some.shape, -1) for part in parts])
+        done, i = done + some.shape[1], i + 1
+    for kind in zip(*found, strict=True):
+        answer = np.concatenate(kind, axis=1)
+        digest.update(answer.astype(answer.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
 
 
-@cache
-def prove_definition(device: torch.device) -> None:
-    """Raise InexactMachineError unless the reference operations give the known answers on `device`."""
-    for config, known in _KNOWN:
-        digest, small = hashlib.sha256(), small_model(config)
-        for answer in _answers(Transformer(small, gemm.KERNELS["float64"], TorchOps(small.config), device), (1, 70, 1, 40)):
-            digest.update(answer.astype(answer.dtype.newbyteorder("<")).tobytes())
-        if digest.hexdigest() != known:
-            raise InexactMachineError(
-                f"torch does not compute on {device.type} as it should; another library in this process may have changed its settings, so use "
-                "llmzip in a process of its own, or use another torch build"
-            )
+def is_exact(config: ModelConfig, threads: int) -> bool:
+    """Whether compiled code gives the answers of the definition for a model of this kind.
+
+    Raises:
+        InexactMachineError: the definition itself does not compute as it should, which is seen only if its answers are not known yet.
+    """
+    from llmzip.engine.compiled import CompiledTransformer
+    from llmzip.engine.kernels.layers import MANY_ROWS
+
+    model, threads = small_model(config), min(threads, _THREADS)
+    try:
+        calls = (1, 5, -(-MANY_ROWS * threads // _LANES), 1, 9)
+        found = answers(CompiledTransformer(model, threads), calls)
+    except Exception:  # broken code may raise anything
+        _log.debug("compiled kernels failed", exc_info=True)
+        return False
+    return found == known_answers(model) or found == known_answers(model, again=True)
+
+
+def known_answers(model: IntegerModel, again: bool = False) -> str:
+    """The answers of the definition for a small model: from the cache, unless `again`; otherwise it is computed, and kept."""
+    kind = hashlib.sha256(repr((model.config, KNOWN)).encode()).hexdigest()
+    with contextlib.suppress(ModelUnavailableError):  # there is no cache
+        if not again and (known := notes.read(_NOTES, kind).get("sha256")):
+            return known
+    from llmzip.engine import definition
+
+    answer = definition.answers(model)
+    with contextlib.suppress(ModelUnavailableError, NotWritableError):
+        notes.write(_NOTES, kind, {"sha256": answer})
+    return answer

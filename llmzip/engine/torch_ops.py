@@ -1,31 +1,62 @@
-"""The engine's operations on any device, by the reference functions."""
+"""What the transformer needs between matrix products, on any device, by the reference functions."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from llmzip.engine import numerics as nm
 from llmzip.engine import reference
-from llmzip.engine.cache import KVCache
 from llmzip.engine.kernels.arguments import Table
-from llmzip.engine.operations import HeadScales, TurnTables
 from llmzip.engine.reference import Added
+from llmzip.engine.tensor_cache import TensorCache
 from llmzip.models.config import ModelConfig
 from llmzip.models.rotate import block_size
+
+
+class HeadScales(NamedTuple):
+    """What brings the product of a layer's `qkv` to scale.
+
+    Attributes:
+        col: float32 [q+2kv].
+        bias: float32 [q+2kv], or None.
+        q_gain, k_gain: of the norms of queries and keys, float32 [q] and [kv], or None.
+    """
+
+    col: Tensor
+    bias: Tensor | None
+    q_gain: Tensor | None
+    k_gain: Tensor | None
+
+
+class TurnTables(NamedTuple):
+    """Rotations of t new positions, in each of the ways that the model has: float32 [ways, t, 2, head_dim/2].
+
+    Attributes:
+        here: at the queries' positions.
+        pinned: as the sinks see them.
+    """
+
+    here: Tensor
+    pinned: Tensor
 
 
 class TorchOps:
     """Glue between the transformer and `reference`."""
 
-    name = "torch"
     scale_logits = staticmethod(reference.scale_logits)
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
 
     def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None, late: bool = False) -> tuple[Tensor, Tensor]:
-        """See `operations.Operations.add_norm_quantise`."""
+        """`reference.add`, then what the next product reads: by `norm_quantise`, or by `gain_quantise` if the stream is not rotated.
+
+        gain: for `gain_quantise`, float32 [d], or None.
+        late: whether the product is added only after the next one has read the stream.
+        """
         c = self.config
         if added is not None and not late:
             reference.add(x, added, c.norm_eps)
@@ -42,9 +73,12 @@ class TorchOps:
         return reference.activate_rotate_quantise(acc, col, row, bias, c.activation, c.gated, block_size(c.ffn))
 
     def attend(
-        self, acc: Tensor, scales: HeadScales, row: Tensor, turns: TurnTables, cache: KVCache, layer: int, slot: Table
+        self, acc: Tensor, scales: HeadScales, row: Tensor, turns: TurnTables, cache: TensorCache, layer: int, slot: Table
     ) -> tuple[Tensor, Tensor]:
-        """See `operations.Operations.attend`."""
+        """Rotate, store and attend: acc int32 [lanes*t, q+3kv] -> int8 [lanes*t, q] and scales [lanes*t].
+
+        slot: where the first of the t new keys goes, by layer and head.
+        """
         c = self.config
         way = int(cache.ways[layer])
         here, pinned = turns.here[way], turns.pinned[way]

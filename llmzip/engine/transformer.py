@@ -1,30 +1,30 @@
-"""The frozen transformer in exact arithmetic: tokens in, logits out, the same bits on every machine."""
+"""The frozen transformer in torch: the definition of every coded bit, and what computes on a GPU.
+
+It runs one operation after another. On processors `compiled` does the same, all in one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmzip.engine.cache import KVCache
+from llmzip.engine import memory
 from llmzip.engine.gemm import Gemm
-from llmzip.engine.hidden import DeviceHidden, Hidden
+from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels.arguments import Table
-from llmzip.engine.memory import available
-from llmzip.engine.operations import HeadScales, Operations, TurnTables
 from llmzip.engine.reference import Added, unit_scale
+from llmzip.engine.tensor_cache import TensorCache
+from llmzip.engine.torch_ops import HeadScales, TorchOps, TurnTables
 from llmzip.engine.vectors import layer_vectors
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.parameters import AttentionSpan
-
-if TYPE_CHECKING:
-    from llmzip.engine.fused import FusedLayers
 
 
 @dataclass(frozen=True)
@@ -54,31 +54,19 @@ class Layer:
 
 
 class Transformer:
-    """The weights on a device, with a kernel for the products and operations for the rest.
+    """The weights on a device, with a kernel for the products.
 
     Args:
         model: integer weights.
         gemm: a matrix product that passed the probe on this device.
-        ops: the operations between products (`torch_ops` or `numba_ops`).
-        fused: all of the model in one, for calls of at most `fused_rows` rows; the same bits, sooner.
         device: where to compute.
         threads: CPU threads its caller may use as well.
     """
 
-    def __init__(
-        self,
-        model: IntegerModel,
-        gemm: Gemm,
-        ops: Operations,
-        device: torch.device,
-        threads: int = 1,
-        fused: FusedLayers | None = None,
-        fused_rows: int = 0,
-    ) -> None:
+    def __init__(self, model: IntegerModel, gemm: Gemm, device: torch.device, threads: int = 1) -> None:
         self.config: ModelConfig = model.config
-        self.threads = threads
-        self.gemm, self.ops, self.device = gemm, ops, device
-        self.fused, self.fused_rows = fused, fused_rows
+        self.threads, self.gemm, self.device, self.ops = threads, gemm, device, TorchOps(model.config)
+        self.name = f"torch on {device.type}, {gemm.name} products"
         self._model = model
         self.embed, self.embed_scale = self._tensor("embed"), self._tensor("embed.scale")
 
@@ -104,17 +92,17 @@ class Transformer:
     def _vector(self, values: NDArray[Any] | None) -> Tensor | None:
         return None if values is None else torch.from_numpy(values).to(self.device)
 
-    def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> KVCache:
+    def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> TensorCache:
         """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time."""
-        return KVCache(self.config, lanes, span, steps, chunk, self.device)
+        return TensorCache(self.config, lanes, span, steps, chunk, self.device)
 
     def memory(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[int, int | None]:
-        """About how many bytes `cache` and what lies between layers would take, and how many are free; None if that is not known."""
-        between = 8 * (self.config.width + self.config.ffn) * lanes * chunk
-        return KVCache.bytes_needed(self.config, lanes, span, steps, chunk) + between, available(self.device)
+        """See `engine.Engine.memory`."""
+        free = int(torch.cuda.mem_get_info(self.device)[0]) if self.device.type == "cuda" else memory.available()
+        return memory.needed(self.config, lanes, span, steps, chunk), free
 
     @torch.inference_mode()
-    def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> DeviceHidden:
+    def advance(self, tokens: NDArray[np.int32], cache: TensorCache) -> Hidden:
         """Feed the next tokens of all lanes, int32 [lanes, t]; return the hidden state of each, rows in lane-major order.
 
         A call may have fewer lanes than the cache: the first ones. The others have ended.
@@ -124,15 +112,11 @@ class Transformer:
         turns = TurnTables(*(torch.from_numpy(r).to(self.device) for r in cache.rotations(t)))
         index = torch.from_numpy(tokens.reshape(-1).astype(np.int64)).to(self.device)
         x = self.embed[index].float() * self.embed_scale[index][:, None]
-        if self.fused and len(x) <= self.fused_rows:
-            hidden = self.fused.run(x, turns, cache, slot)
-        else:
-            hidden = self._run_layers(x, turns, cache, slot)
+        hidden = self._run_layers(x, turns, cache, slot)
         cache.position += t
         return hidden
 
-    def _run_layers(self, x: Tensor, turns: TurnTables, cache: KVCache, slot: Table) -> DeviceHidden:
-        """Run one operation after another; `fused` does the same in one call."""
+    def _run_layers(self, x: Tensor, turns: TurnTables, cache: TensorCache, slot: Table) -> Hidden:
         ops, added = self.ops, None
         for i, layer in enumerate(self._layers):
             q, row = ops.add_norm_quantise(x, added, layer.read_attention)
@@ -147,18 +131,18 @@ class Transformer:
         return Hidden(q, row, unit_scale(q) if self.config.plain_stream else row)
 
     @torch.inference_mode()
-    def logits(self, hidden: DeviceHidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def logits(self, hidden: Hidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Logits in units of log2, float32 [n, vocab].
 
         Args:
             room: float32 [n or more, vocab], which the result may be written into.
         """
-        q, scale, bias = hidden.q, hidden.scale, self._model.tensors.get("head.bias")
-        logits: NDArray[np.float32]
-        if self.fused and len(q) <= self.fused_rows:
-            logits = self.fused.logits(q, scale, np.empty((len(q), self.config.vocab), np.float32) if room is None else room[: len(q)])
-        else:
-            logits = self.ops.scale_logits(self.gemm.multiply(q, self._head.weights), self._head.scale, scale).cpu().numpy()
+        acc = self.gemm.multiply(hidden.q, self._head.weights)
+        values = self.ops.scale_logits(acc, self._head.scale, hidden.scale).cpu().numpy()
+        logits: NDArray[np.float32] = values if room is None else room[: len(values)]
+        if room is not None:
+            logits[:] = values
+        bias = self._model.tensors.get("head.bias")
         if bias is not None:
             logits += bias
         return logits

@@ -26,7 +26,7 @@ from llmzip.parameters import FROZEN, AttentionSpan
 from llmzip.system import exact_threads
 
 if TYPE_CHECKING:
-    from llmzip.engine.hidden import HostHidden
+    from llmzip.engine.hidden import Hidden
 
 VERSION = 2
 SPAN = AttentionSpan(window=1280, sinks=4)
@@ -216,7 +216,7 @@ class _Decoding:
     def known(self, step: int) -> int:
         return 1
 
-    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: HostHidden | None) -> None:
+    def code(self, step: int, lanes: int, logits: NDArray[np.float32], state: Hidden | None) -> None:
         targets = np.array([reader.target() for reader in self._readers], np.int64)
         found, start, freq = self._adapter.find(logits, state, targets)
         for reader, *taken in zip(self._readers, targets.tolist(), found.tolist(), start.tolist(), freq.tolist(), strict=True):

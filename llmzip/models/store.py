@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmzip.errors import ModelFormatError, ModelMismatchError, ModelUnavailableError, quoted, reason
+from llmzip.models import mapped_tensors
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import IntegerModel, tensor_layout, tensor_names, weights_digest
 from llmzip.models.tokenizer import TokenizerSpec
@@ -25,7 +26,6 @@ from llmzip.models.workspace import working_folder
 from llmzip.system import user_folders
 
 WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.json"
-_LARGEST_HEADER = 1 << 23  # bytes; 1,024 layers have one of a megabyte
 _LAYOUT = "1"  # version of the converted files; files of another version are converted again
 
 
@@ -115,11 +115,7 @@ def cached_models() -> Iterator[CachedModel]:
 def describe(folder: Path) -> CachedModel | None:
     """The model in a folder, by its metadata; None if there is none, or one of another layout."""
     try:
-        with open(folder / WEIGHTS, "rb") as f:
-            length = int.from_bytes(f.read(8), "little")
-            if length > _LARGEST_HEADER:
-                return None
-            meta = json.loads(f.read(length))["__metadata__"]
+        meta = mapped_tensors.header(folder / WEIGHTS)[0]["__metadata__"]
         if meta["layout"] != _LAYOUT or not isinstance(meta["id"], str):
             return None
         tokenizer = bytes.fromhex(meta["tokenizer"]) if "tokenizer" in meta else None
@@ -197,13 +193,12 @@ def load(cached: CachedModel) -> IntegerModel:
         ModelMismatchError: the files do not match their digests, or do not fit together.
         ModelUnavailableError: this user may not read them.
     """
-    from safetensors import SafetensorError, safe_open
-
     advice = f"remove {cached.folder} and pull the model again"
     try:
-        with safe_open(cached.folder / WEIGHTS, framework="pt") as f, ThreadPoolExecutor(1) as beside:
-            config = ModelConfig.from_dict(json.loads(f.metadata()["config"]))
-            tensors = {name: f.get_tensor(name).numpy() for name in tensor_names(config)}
+        with ThreadPoolExecutor(1) as beside:
+            metadata, found = mapped_tensors.read(cached.folder / WEIGHTS)
+            config = ModelConfig.from_dict(json.loads(metadata["config"]))
+            tensors = {name: found[name] for name in tensor_names(config)}
             digest = beside.submit(weights_digest, config, tensors)
             tokenizer = TokenizerSpec.from_json((cached.folder / TOKENIZER).read_text("ascii"))
         model = IntegerModel(config, tokenizer, tensors)
@@ -211,7 +206,7 @@ def load(cached: CachedModel) -> IntegerModel:
         fits = {n: (t.dtype.name, t.shape) for n, t in tensors.items()} == tensor_layout(config) and len(tokenizer.tokens) == config.vocab
         if fits:
             model.check_scales()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, ModelFormatError) as e:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelFormatError) as e:
         _check_readable(cached.folder)
         raise ModelMismatchError(f"the cached model {cached.model_id} is damaged ({quoted(e)}); {advice}") from e
     if not fits:

@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 _LAYERS = ["omp", "tbb", "workqueue"]  # numba's threading layers, the best first
 _REPORT_EVERY = 0.05  # seconds between two reports
 _MATH = {"linux": "libm.so.6", "darwin": "libSystem.dylib", "win32": "ucrtbase"}  # libraries with the C standard's fesetround
+_DEFAULT_MODE = ctypes.c_void_p(-1)  # FE_DFL_ENV of Linux's libraries
 _TO_NEAREST = 0  # FE_TONEAREST, the same number on every platform above
 
 
@@ -163,29 +164,29 @@ def _ignore(*_: object) -> None:
 
 
 def default_threads() -> int:
-    """Number of threads that torch uses by default: all cores, unless the user chose another number."""
-    import torch
-
-    return _in_a_new_thread(torch.get_num_threads)
+    """All cores that this process may use, unless the user chose another number by OMP_NUM_THREADS."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if chosen.isascii() and chosen.isdigit() and int(chosen):
+        return int(chosen)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_threads(n: int) -> None:
-    """Let torch and numba use n threads for work in this thread, and only there."""
-    import torch
-
+    """Let numba, and torch if it is imported, use n threads for work in this thread, and only there."""
     _start_numba()
     numba = _numba()
     numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
-    if torch.get_num_threads() != n:
+    torch = sys.modules.get("torch")
+    if torch and torch.get_num_threads() != n:
         with _numbers:
-            before = default_threads()
+            before = _in_a_new_thread(torch.get_num_threads)
             torch.set_num_threads(n)  # sets it for this thread and for threads that start later ...
             _in_a_new_thread(lambda: torch.set_num_threads(before))  # ... and those must keep the old number
 
 
-def _in_a_new_thread(call: Callable[[], _T]) -> _T:
+def _in_a_new_thread(call: Callable[[], Any]) -> Any:
     """The result of `call` in a new thread."""
-    results: list[_T] = []
+    results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(call()))
     thread.start()
     thread.join()
@@ -194,11 +195,13 @@ def _in_a_new_thread(call: Callable[[], _T]) -> _T:
 
 def _reset_state() -> None:
     """Give this thread the state that a new process has. Threads inherit the processor's floating-point mode."""
-    import torch
-
-    torch.set_flush_denormal(False)
-    with contextlib.suppress(OSError, AttributeError, KeyError):  # without such a function, `engine.float_mode` notices a wrong mode
-        ctypes.CDLL(_MATH[sys.platform]).fesetround(_TO_NEAREST)
+    with contextlib.suppress(OSError, AttributeError, KeyError):  # without such functions, `engine.float_mode` notices a wrong mode
+        library = ctypes.CDLL(_MATH[sys.platform])
+        library.fesetround(_TO_NEAREST)
+        if sys.platform == "linux":
+            library.fesetenv(_DEFAULT_MODE)  # keeps subnormal numbers
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
     decimal.setcontext(decimal.Context(prec=28, rounding=decimal.ROUND_HALF_EVEN, Emin=-999999, Emax=999999, capitals=1, clamp=0, flags=[]))
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.engine import buffers
 from llmzip.engine.kernels.simd import VECTOR
 from llmzip.system.jit import compiled
 
 QUAD = 4  # columns that one instruction takes together
 OFFSET = 128
 OUTPUTS = 2 * VECTOR  # rows that one tile takes together
+_OFFSETS = np.uint32(OFFSET * 0x01010101)
 
 Packed = NDArray[np.uint8]
 
@@ -33,11 +35,20 @@ def shape(n: int, k: int) -> tuple[int, int, int, int]:
 
 def pack(w: NDArray[np.int8]) -> Packed:
     """Pack int8 [n, k], k a multiple of QUAD. Rows beyond n, up to a multiple of OUTPUTS, are 0 without OFFSET."""
+    out = buffers.zeros(shape(*w.shape), np.uint8)
+    pack_into(w, out)
+    return out
+
+
+def pack_into(w: NDArray[np.int8], out: Packed) -> None:
+    """`pack` into zeros of the right `shape`."""
     n, k = w.shape
-    offset = np.zeros((blocks(n) * OUTPUTS, k), np.uint8)
-    np.bitwise_xor(w.view(np.uint8), np.uint8(OFFSET), out=offset[:n])  # two's complement: flipping the top bit adds 128
-    quads = offset.view(np.uint32).reshape(blocks(n), OUTPUTS, k // QUAD).transpose(0, 2, 1)
-    return np.ascontiguousarray(quads).view(np.uint8).reshape(shape(n, k))
+    quads, packed = w.view(np.uint32), out.view(np.uint32)[..., 0]
+    whole = n // OUTPUTS
+    # In two's complement, to flip the top bit adds 128.
+    np.bitwise_xor(quads[: whole * OUTPUTS].reshape(whole, OUTPUTS, k // QUAD).transpose(0, 2, 1), _OFFSETS, out=packed[:whole])
+    if n > whole * OUTPUTS:
+        np.bitwise_xor(quads[whole * OUTPUTS :].T, _OFFSETS, out=packed[whole, :, : n - whole * OUTPUTS])
 
 
 @compiled()

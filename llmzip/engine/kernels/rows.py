@@ -246,13 +246,3 @@ def activate_kernel(acc, col, row, bias, constants, q, scale, parts):
     n = q.shape[0]
     for part in nb.prange(parts):
         activate_rows(acc, col, row, bias, constants, q, scale, part * n // parts, (part + 1) * n // parts)
-
-
-@parallel
-def logits_kernel(acc, col, row, out, parts):
-    """`reference.scale_logits`."""
-    n = acc.shape[0]
-    for part in nb.prange(parts):
-        for i in range(part * n // parts, (part + 1) * n // parts):
-            for j in range(acc.shape[1]):
-                out[i, j] = (f32(acc[i, j]) * col[j]) * row[i]

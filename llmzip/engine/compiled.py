@@ -1,0 +1,104 @@
+"""The frozen transformer on processors: all layers in one compiled call, and the head. It needs no torch.
+
+Calling into Python between operations costs more than the operations when tokens are few. So the layers' weights are
+stacked and one function runs through them (`kernels.layers`). Threads share the outputs of a product when rows are few, since reading
+weights is then what takes time; they share the rows, and take them a few at a time through all operations so that these stay in the
+fastest caches, when rows are many. Every result equals `transformer`'s bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip.engine import buffers, memory
+from llmzip.engine.cache import KEY_BLOCK, KVCache
+from llmzip.engine.hidden import Hidden
+from llmzip.engine.kernels import packing
+from llmzip.engine.kernels.arguments import LayerWeights, TurnTables, constants
+from llmzip.engine.kernels.layers import run_layers
+from llmzip.engine.kernels.packing import pack_into
+from llmzip.engine.kernels.products import head_kernel
+from llmzip.engine.kernels.rows import unit_rows
+from llmzip.engine.kernels.simd import VECTOR, size
+from llmzip.engine.kernels.tiles import MOST_INPUTS
+from llmzip.engine.vectors import LayerVectors, layer_vectors
+from llmzip.models.config import ModelConfig
+from llmzip.models.convert import MATRICES, IntegerModel
+from llmzip.parameters import AttentionSpan
+
+
+class CompiledTransformer:
+    """The stacked weights of a model, of a shape that `fits`.
+
+    Args:
+        model: integer weights.
+        threads: CPU threads; its caller may use as many.
+    """
+
+    name = "compiled"
+
+    def __init__(self, model: IntegerModel, threads: int) -> None:
+        c = self.config = model.config
+        self.threads, tensors = threads, model.tensors
+        weights: list[Any] = []
+        for part in MATRICES:
+            w = buffers.zeros((c.layers, *packing.shape(*tensors[f"0.{part}"].shape)), np.uint8)
+            for i in range(c.layers):
+                pack_into(tensors[f"{i}.{part}"], w[i])
+            weights += [w, np.stack([tensors[f"{i}.{part}.scale"] for i in range(c.layers)])]
+        self._weights = LayerWeights(*weights, **_vectors(model))
+        self._head, self._head_scale = buffers.zeros(packing.shape(*tensors["head"].shape), np.uint8), tensors["head.scale"]
+        pack_into(tensors["head"], self._head)
+        self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
+        self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
+
+    @staticmethod
+    def fits(c: ModelConfig) -> bool:
+        """Whether the kernels can run a model of this shape."""
+        return c.head_dim % KEY_BLOCK == 0 and max(c.width, c.ffn, c.query_width) <= MOST_INPUTS
+
+    def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> KVCache:
+        """See `engine.Engine`."""
+        return KVCache(self.config, lanes, span, steps, chunk)
+
+    def memory(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[int, int | None]:
+        """See `engine.Engine`."""
+        return memory.needed(self.config, lanes, span, steps, chunk), memory.available()
+
+    def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> Hidden:
+        """See `engine.Engine`."""
+        t = tokens.shape[1]
+        slot = cache.make_room(t)
+        turns = TurnTables(*cache.rotations(t), cache.ways)
+        index = tokens.reshape(-1)
+        x = self._embed[index].astype(np.float32) * self._embed_scale[index][:, None]
+        q, scale = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
+        run_layers(*self._sizes, x, self._weights, turns, self._constants, cache.arrays(slot), q, scale, self.threads)
+        cache.position += t
+        unit = scale
+        if self.config.plain_stream:
+            unit = np.empty_like(scale)
+            unit_rows(q, unit)
+        return Hidden(q, scale, unit)
+
+    def logits(self, hidden: Hidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """See `engine.Engine`."""
+        n = len(hidden)
+        out = np.empty((n, self.config.vocab), np.float32) if room is None else room[:n]
+        head_kernel(hidden.q, hidden.scale, self._head, self._head_scale, out, self.threads)
+        if self._head_bias is not None:
+            out += self._head_bias
+        return out
+
+
+def _vectors(model: IntegerModel) -> dict[str, Any]:
+    """Biases and gains as `LayerWeights` has them."""
+    none = np.empty(0, np.float32)
+    layers = [layer_vectors(model, i) for i in range(model.config.layers)]
+    stacked = {
+        name: np.stack([none if v is None else v for v in column]) for name, *column in zip(LayerVectors._fields, *layers, strict=True)
+    }
+    return stacked | {"read_head": model.tensors.get("head.norm", none)}
