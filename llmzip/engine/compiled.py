@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -76,7 +77,9 @@ class CompiledTransformer:
         index = tokens.reshape(-1)
         x = self._embed[index].astype(np.float32) * self._embed_scale[index][:, None]
         q, scale = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
-        run_layers(*self._sizes, x, self._weights, turns, self._constants, cache.arrays(slot), q, scale, self.threads)
+        arguments = (*self._sizes, x, self._weights, turns, self._constants, cache.arrays(slot), q, scale)
+        if not run_layers(*arguments, min(self.threads, numba.get_num_threads())):
+            run_layers(*arguments, 1)  # there are no such threads, or the machine is so busy that they do not come
         cache.position += t
         unit = scale
         if self.config.plain_stream:

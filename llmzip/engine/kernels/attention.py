@@ -5,7 +5,6 @@ The rules are those of `kernels`. Work is split over threads by lane, head and t
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from llmzip.engine import numerics as nm
@@ -13,7 +12,7 @@ from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels.attention_simd import mix, scores, weigh
 from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.quads import operand, parts, prepare
-from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, hadamard, i8, i32, jit, magnitude, norm_factor, parallel
+from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, hadamard, i8, i32, jit, magnitude, norm_factor
 from llmzip.engine.kernels.simd import LINE, VECTOR, largest
 from llmzip.entropy.exponential import offset
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
@@ -82,16 +81,14 @@ def _all_heads(qkv, i, first, y, eps):
     return norm_factor(y, inverse, eps)
 
 
-@parallel
-def all_rows_kernel(qkv, eps, parts):
-    """Fill `q_row` and `k_row` of a model that norms all heads together."""
-    n, q, kv = qkv.acc.shape[0], qkv.q_gain.shape[0], qkv.k_gain.shape[0]
+@jit
+def norm_all_heads(qkv, eps, first, last):
+    """Fill `q_row` and `k_row` for rows [first, last) of a model that norms all heads together."""
+    queries, keys = np.empty(qkv.q_gain.shape[0], f32), np.empty(qkv.k_gain.shape[0], f32)
     q_row, k_row = qkv.q_row, qkv.k_row
-    for part in nb.prange(parts):
-        queries, keys = np.empty(q, f32), np.empty(kv, f32)
-        for i in range(part * n // parts, (part + 1) * n // parts):
-            q_row[i] = _all_heads(qkv, i, 0, queries, eps)
-            k_row[i] = _all_heads(qkv, i, q, keys, eps)
+    for i in range(first, last):
+        q_row[i] = _all_heads(qkv, i, 0, queries, eps)
+        k_row[i] = _all_heads(qkv, i, queries.shape[0], keys, eps)
 
 
 @jit
@@ -143,14 +140,6 @@ def store_rows(qkv, cs, constants, d, cache, first, last):
         for h in range(kv):
             at = base[h] + lane * slots[h]
             _store_head(qkv, i, cs[step], constants, kv, h, d, k[at * d :], ks[at:], v[at * d :], vs[at:], slot[h] + step)
-
-
-@parallel
-def store_kernel(qkv, cs, constants, d, cache, parts):
-    """`store_rows` for all rows."""
-    n = qkv.acc.shape[0]
-    for part in nb.prange(parts):
-        store_rows(qkv, cs, constants, d, cache, part * n // parts, (part + 1) * n // parts)
 
 
 @jit
@@ -230,9 +219,9 @@ def _turn_group(y, rest, cs, constants, turned, q, ready, sums, scales):
     prepare(q, ready, sums)
 
 
-@parallel
-def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
-    """`reference.attend` for all queries of one layer.
+@jit
+def attend(vectors, group, qkv, turns, constants, cache, out, share, shares):
+    """A thread's share of `reference.attend` for all queries of one layer.
 
     vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. qkv: `Projected`; turns: `Turns`; constants:
     `Constants`; cache: `CacheArrays` of this layer; out float32 [lanes*t, q]. With one step only, its keys and values are stored here, by
@@ -250,68 +239,67 @@ def attend_kernel(vectors, group, qkv, turns, constants, cache, out, threads):
     units = qkv.acc.shape[0] // t * runs * kv
     alone = t == 1
     lines = head_dim * KEY_BLOCK // LINE if alone else 0  # of a block of keys or values: with more steps, they are in a cache
-    for part in nb.prange(threads):
-        u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, 2 * most), i8)
-        y, rest, turned = np.empty((queries, head_dim), f32), np.empty(queries, f32), np.empty(head_dim, f32)
-        q = np.empty((queries, head_dim), i8)
-        ready, qsum, qs = operand(q), np.empty(queries, i32), np.empty(queries, f32)
-        sums, far = np.empty(queries * head_dim, i32), np.empty((queries, KEY_BLOCK), f32)
-        mixed, large = np.empty(most // KEY_BLOCK, np.int64), np.empty(most // KEY_BLOCK, np.bool_)
-        pu, pa, pw, pq, psum, pqs = u.ctypes.data, a.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
-        plarge = large.ctypes.data
-        for i in range(part * units // threads, (part + 1) * units // threads):
-            lane, run, h = i // (runs * kv), i // kv % runs, i % kv
-            begin = base[h] + lane * slots[h]
-            keys, scale_k, scale_v = k[begin * head_dim :], ks[begin:], vs[begin : begin + slots[h]]
-            values = v[begin * head_dim :]
-            pk, pks, pv, pvs = keys.ctypes.data, scale_k.ctypes.data, values.ctypes.data, scale_v.ctypes.data
-            h_next = (h + 1) % kv
-            lane_next = lane + (h_next == 0)
-            low_next = max(np.int64(0), slot[h_next] - windows[h_next]) // KEY_BLOCK * KEY_BLOCK
-            pk_next = k.ctypes.data + (base[h_next] + lane_next * slots[h_next] + low_next) * head_dim
-            at = h * queries * head_dim
-            end = at + queries * head_dim
-            for step in range(run * STEPS, min((run + 1) * STEPS, t)):
-                line = lane * t + step
-                if alone:
-                    _store_head(qkv, line, cs[step], constants, kv, h, head_dim, keys, scale_k, values, scale_v, slot[h])
-                hi = slot[h] + step + 1
-                few = min(sinks[h], hi)
-                lo = max(few, hi - windows[h])
-                low, high = lo // KEY_BLOCK, (hi + KEY_BLOCK - 1) // KEY_BLOCK
-                start, stop = low * KEY_BLOCK, high * KEY_BLOCK
-                apart = few and start  # the sinks are in a block of their own
-                _group(qkv, line, at, constants, y, rest)
-                _turn_group(y, rest, cs[step], constants, turned, q, ready, qsum, qs)
-                _scores(vectors, group, pq, psum, pqs, pk, pks, pu, 4 * most, low, high, pv, lines)
+    u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, 2 * most), i8)
+    y, rest, turned = np.empty((queries, head_dim), f32), np.empty(queries, f32), np.empty(head_dim, f32)
+    q = np.empty((queries, head_dim), i8)
+    ready, qsum, qs = operand(q), np.empty(queries, i32), np.empty(queries, f32)
+    sums, far = np.empty(queries * head_dim, i32), np.empty((queries, KEY_BLOCK), f32)
+    mixed, large = np.empty(most // KEY_BLOCK, np.int64), np.empty(most // KEY_BLOCK, np.bool_)
+    pu, pa, pw, pq, psum, pqs = u.ctypes.data, a.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
+    plarge = large.ctypes.data
+    for i in range(share * units // shares, (share + 1) * units // shares):
+        lane, run, h = i // (runs * kv), i // kv % runs, i % kv
+        begin = base[h] + lane * slots[h]
+        keys, scale_k, scale_v = k[begin * head_dim :], ks[begin:], vs[begin : begin + slots[h]]
+        values = v[begin * head_dim :]
+        pk, pks, pv, pvs = keys.ctypes.data, scale_k.ctypes.data, values.ctypes.data, scale_v.ctypes.data
+        h_next = (h + 1) % kv
+        lane_next = lane + (h_next == 0)
+        low_next = max(np.int64(0), slot[h_next] - windows[h_next]) // KEY_BLOCK * KEY_BLOCK
+        pk_next = k.ctypes.data + (base[h_next] + lane_next * slots[h_next] + low_next) * head_dim
+        at = h * queries * head_dim
+        end = at + queries * head_dim
+        for step in range(run * STEPS, min((run + 1) * STEPS, t)):
+            line = lane * t + step
+            if alone:
+                _store_head(qkv, line, cs[step], constants, kv, h, head_dim, keys, scale_k, values, scale_v, slot[h])
+            hi = slot[h] + step + 1
+            few = min(sinks[h], hi)
+            lo = max(few, hi - windows[h])
+            low, high = lo // KEY_BLOCK, (hi + KEY_BLOCK - 1) // KEY_BLOCK
+            start, stop = low * KEY_BLOCK, high * KEY_BLOCK
+            apart = few and start  # the sinks are in a block of their own
+            _group(qkv, line, at, constants, y, rest)
+            _turn_group(y, rest, cs[step], constants, turned, q, ready, qsum, qs)
+            _scores(vectors, group, pq, psum, pqs, pk, pks, pu, 4 * most, low, high, pv, lines)
+            if few:
+                _turn_group(y, rest, pinned_cs[step], constants, turned, q, ready, qsum, qs)
+                scores(1, vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK, pv, 0)
+            large[:high] = False
+            v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
+            for g in range(queries):
+                # Whole blocks are worked on: what is not seen scores so low that its weight is 0.
+                u[g, start:lo] = _UNSEEN
+                u[g, hi:stop] = _UNSEEN
+                m = _UNSEEN
                 if few:
-                    _turn_group(y, rest, pinned_cs[step], constants, turned, q, ready, qsum, qs)
-                    scores(1, vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK, pv, 0)
-                large[:high] = False
-                v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
-                for g in range(queries):
-                    # Whole blocks are worked on: what is not seen scores so low that its weight is 0.
-                    u[g, start:lo] = _UNSEEN
-                    u[g, hi:stop] = _UNSEEN
-                    m = _UNSEEN
-                    if few:
-                        u[g, :few] = far[g, :few]
-                        if start:
-                            u[g, few:KEY_BLOCK] = _UNSEEN
-                        m = largest(pu + 4 * most * g, 1)
-                    m = max(m, largest(pu + 4 * (most * g + start), high - low))
-                    total = _exponentials(u[g, start:stop], m, a[start:stop])
-                    if apart:
-                        total = i32(total + _exponentials(u[g, :KEY_BLOCK], m, a[:KEY_BLOCK]))
-                    r = _WEIGHT_SUM / (f32(total) * v_top)
-                    to = pw + 2 * most * g
-                    if apart:
-                        weigh(pa, pvs, 1, r, to, most, plarge)
-                    weigh(pa + 4 * start, pvs + 4 * start, high - low, r, to + parts() * start, most, plarge + low)
+                    u[g, :few] = far[g, :few]
+                    if start:
+                        u[g, few:KEY_BLOCK] = _UNSEEN
+                    m = largest(pu + 4 * most * g, 1)
+                m = max(m, largest(pu + 4 * (most * g + start), high - low))
+                total = _exponentials(u[g, start:stop], m, a[start:stop])
                 if apart:
-                    mixed[0] = 0
-                n = 1 if apart else 0
-                for b in range(low, high):
-                    mixed[n] = b
-                    n += 1
-                _mix(vectors, group, pw, most, pv, mixed[:n], large, sums, v_top / _WEIGHT_SUM, out[line, at:end], pk_next, lines)
+                    total = i32(total + _exponentials(u[g, :KEY_BLOCK], m, a[:KEY_BLOCK]))
+                r = _WEIGHT_SUM / (f32(total) * v_top)
+                to = pw + 2 * most * g
+                if apart:
+                    weigh(pa, pvs, 1, r, to, most, plarge)
+                weigh(pa + 4 * start, pvs + 4 * start, high - low, r, to + parts() * start, most, plarge + low)
+            if apart:
+                mixed[0] = 0
+            n = 1 if apart else 0
+            for b in range(low, high):
+                mixed[n] = b
+                n += 1
+            _mix(vectors, group, pw, most, pv, mixed[:n], large, sums, v_top / _WEIGHT_SUM, out[line, at:end], pk_next, lines)

@@ -1,36 +1,56 @@
-"""All layers of the transformer in one compiled call; `fused` says why.
+"""All layers of the transformer in one compiled call; `compiled` says why.
 
 Threads share the outputs of a product when rows are few, since reading weights is then what takes time. When rows are many, threads share
-the rows, and take them a few at a time through all operations so that these stay in the fastest caches.
+the rows, and take them a few at a time through all operations so that these stay in the fastest caches. Threads meet where one needs
+what another has made.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
-from llmzip.engine.kernels.arguments import Added, CacheArrays, Projected, Turns
-from llmzip.engine.kernels.attention import BY_ALL, all_rows_kernel, attend_kernel, store_kernel
+from llmzip.engine.kernels.arguments import Added, CacheArrays, Floats, Projected, Turns
+from llmzip.engine.kernels.attention import BY_ALL, attend, norm_all_heads, store_rows
+from llmzip.engine.kernels.meeting import WORDS, gather, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
-from llmzip.engine.kernels.products import product, shared_product
-from llmzip.engine.kernels.rows import (
-    activate_kernel,
-    activate_rows,
-    f32,
-    i8,
-    i32,
-    jit,
-    norm_kernel,
-    norm_rows,
-    parallel,
-    quantise_kernel,
-    quantise_rows,
-)
+from llmzip.engine.kernels.products import product, product_share
+from llmzip.engine.kernels.rows import activate_rows, f32, i8, i32, jit, norm_rows, parallel, quantise_rows
 from llmzip.engine.kernels.simd import VECTOR
 
 _SLICE = 32  # rows taken through a layer together
 MANY_ROWS = 2 * _SLICE  # a thread, from which on threads share rows
 PAD = 16  # between rows of a product, so that they do not all compete for the same cache lines
+
+
+class Work(NamedTuple):
+    """What lies between the operations of a layer, for n rows. Arrays from `acc` on are for few rows only, and otherwise have none.
+
+    Attributes:
+        qkv: int32 [n, columns of `qkv`].
+        o: float32 [n, q].
+        row: of what a product reads of the stream, float32 [n].
+        q_row, k_row: as in `Projected`, float32 [n] if heads are normed together, otherwise [0].
+        acc, wide: other products, int32 [n, their columns].
+        q_o, row_o, q_f, row_f: what `o` and `down` read, int8 [n, their inputs] and float32 [n].
+        meeting: of the threads.
+    """
+
+    qkv: NDArray[np.int32]
+    o: Floats
+    row: Floats
+    q_row: Floats
+    k_row: Floats
+    acc: NDArray[np.int32]
+    wide: NDArray[np.int32]
+    q_o: NDArray[np.int8]
+    row_o: Floats
+    q_f: NDArray[np.int8]
+    row_f: Floats
+    meeting: NDArray[np.int64]
 
 
 @jit
@@ -40,27 +60,29 @@ def columns(w):
 
 
 @jit
-def _norm(x, added, gain, late, constants, q, scale, parts):
-    if x.shape[0] < 2 * parts:
-        norm_rows(x, added, gain, late, constants, q, scale, 0, x.shape[0])
-    else:
-        norm_kernel(x, added, gain, late, constants, q, scale, parts)
+def _work(n, few, weights, constants):
+    """`Work` for n rows; few is n or 0."""
+    heads_width, ffn, normed = weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD, n if constants.head_norm == BY_ALL else 0
+    return Work(
+        np.empty((n, columns(weights.qkv[0])), i32),
+        np.empty((n, heads_width), f32),
+        np.empty(n, f32),
+        np.empty(normed, f32),
+        np.empty(normed, f32),
+        np.empty((few, columns(weights.o[0])), i32),
+        np.empty((few, columns(weights.gate_up[0])), i32),
+        np.empty((few, heads_width), i8),
+        np.empty(few, f32),
+        np.empty((few, ffn), i8),
+        np.empty(few, f32),
+        np.zeros(WORDS, np.int64),
+    )
 
 
 @jit
-def _quantise(x, q, scale, parts):
-    if x.shape[0] < 2 * parts:
-        quantise_rows(x, q, scale, 0, x.shape[0])
-    else:
-        quantise_kernel(x, q, scale, parts)
-
-
-@jit
-def _activate(acc, col, row, bias, constants, q, scale, parts):
-    if q.shape[0] < 2 * parts:
-        activate_rows(acc, col, row, bias, constants, q, scale, 0, q.shape[0])
-    else:
-        activate_kernel(acc, col, row, bias, constants, q, scale, parts)
+def _no_product():
+    none = np.empty(0, f32)
+    return Added(np.empty((0, 0), i32), none, none, none, none)
 
 
 @jit
@@ -69,91 +91,128 @@ def _gain_before(weights, i):
     return weights.read_attention[i] if i < weights.qkv.shape[0] else weights.read_head
 
 
-@parallel
-def _start(x, weights, constants, q, row, qkv, parts):
-    """The first layer's norm, queries, keys and values."""
-    n, w_qkv, gain = x.shape[0], weights.qkv[0], weights.read_attention[0]
-    none = np.empty(0, f32)
-    nothing = Added(np.empty((0, 0), i32), none, none, none, none)
-    for part in nb.prange(parts):
-        first, last = part * n // parts, (part + 1) * n // parts
-        norm_rows(x, nothing, gain, False, constants, q, row, first, last)
-        product(q[first:last], w_qkv, qkv[first:last])
-
-
-@parallel
-def _to_next(x, o, weights, i, constants, q, row, qkv, parts):
-    """From the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
-    w_o, c_o, g_o, b_o = weights.o[i], weights.o_scale[i], weights.o_gain[i], weights.o_bias[i]
-    w_gate_up, c_gate_up, g_ffn, b_gate_up = weights.gate_up[i], weights.gate_up_scale[i], weights.read_ffn[i], weights.gate_up_bias[i]
-    w_down, c_down, g_down, b_down = weights.down[i], weights.down_scale[i], weights.down_gain[i], weights.down_bias[i]
-    w_qkv = weights.qkv[i + 1] if i + 1 < weights.qkv.shape[0] else weights.qkv[0, :0]
-    g_next = _gain_before(weights, i + 1)
-    n, ffn = x.shape[0], w_down.shape[1] * QUAD
-    for part in nb.prange(parts):
-        q_o, q_f = np.empty((_SLICE, o.shape[1]), i8), np.empty((_SLICE, ffn), i8)
-        row_o, row_f = np.empty(_SLICE, f32), np.empty(_SLICE, f32)
-        acc, wide = np.empty((_SLICE, columns(w_o)), i32), np.empty((_SLICE, columns(w_gate_up)), i32)
-        stop = (part + 1) * n // parts
-        for first in range(part * n // parts, stop, _SLICE):
-            last = min(first + _SLICE, stop)
-            m = last - first
-            xs, qs, rows = x[first:last], q[first:last], row[first:last]
-            quantise_rows(o[first:last], q_o, row_o, 0, m)
-            product(q_o[:m], w_o, acc)
-            norm_rows(xs, Added(acc, c_o, row_o, g_o, b_o), g_ffn, constants.parallel, constants, qs, rows, 0, m)
-            product(qs, w_gate_up, wide)
-            activate_rows(wide, c_gate_up, rows, b_gate_up, constants, q_f, row_f, 0, m)
-            product(q_f[:m], w_down, acc)
-            norm_rows(xs, Added(acc, c_down, row_f, g_down, b_down), g_next, False, constants, qs, rows, 0, m)
-            product(qs, w_qkv, qkv[first:last])
+@jit
+def _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares):
+    """The attention of layer i, once all rows of `qkv` are there, until all of `o` are."""
+    scaled = Projected(
+        work.qkv, work.row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], work.q_row, work.k_row
+    )
+    here = CacheArrays(
+        cache.k, cache.ks, cache.v, cache.vs, cache.base[i], cache.slots[i], cache.windows[i], cache.sinks[i], cache.slot[i]
+    )
+    way = Turns(turns.here[turns.ways[i]], turns.pinned[turns.ways[i]])
+    n, several = work.qkv.shape[0], way.here.shape[0] > 1
+    first, last = share * n // shares, (share + 1) * n // shares
+    if constants.head_norm == BY_ALL:
+        norm_all_heads(scaled, constants.eps, first, last)
+        if not several:
+            meet(work.meeting, shares)
+    if several:
+        store_rows(scaled, way.here, constants, vectors.ndim * VECTOR, here, first, last)
+        meet(work.meeting, shares)
+    attend(vectors, group, scaled, way, constants, here, work.o, share, shares)
+    meet(work.meeting, shares)
 
 
 @jit
-def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, parts):
+def _few_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+    """A thread's share of `run_layers` for few rows."""
+    n, layers, meeting = x.shape[0], weights.qkv.shape[0], work.meeting
+    first, last = share * n // shares, (share + 1) * n // shares
+    row, acc, wide = work.row, work.acc, work.wide
+    added = _no_product()
+    for i in range(layers):
+        norm_rows(x, added, weights.read_attention[i], False, constants, q, row, first, last)
+        meet(meeting, shares)
+        product_share(q, weights.qkv[i], work.qkv, share, shares)
+        meet(meeting, shares)
+        _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares)
+        quantise_rows(work.o, work.q_o, work.row_o, first, last)
+        meet(meeting, shares)
+        product_share(work.q_o, weights.o[i], acc, share, shares)
+        meet(meeting, shares)
+        added = Added(acc, weights.o_scale[i], work.row_o, weights.o_gain[i], weights.o_bias[i])
+        norm_rows(x, added, weights.read_ffn[i], constants.parallel, constants, q, row, first, last)
+        meet(meeting, shares)
+        product_share(q, weights.gate_up[i], wide, share, shares)
+        meet(meeting, shares)
+        activate_rows(wide, weights.gate_up_scale[i], row, weights.gate_up_bias[i], constants, work.q_f, work.row_f, first, last)
+        meet(meeting, shares)
+        product_share(work.q_f, weights.down[i], acc, share, shares)
+        meet(meeting, shares)
+        added = Added(acc, weights.down_scale[i], work.row_f, weights.down_gain[i], weights.down_bias[i])
+    norm_rows(x, added, weights.read_head, False, constants, q, scale, first, last)
+
+
+@jit
+def _to_next(x, weights, i, constants, q, work, scratch, first, last):
+    """Of at most _SLICE rows [first, last): from the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
+    q_o, row_o, q_f, row_f, acc, wide = scratch
+    m = last - first
+    xs, qs, rows = x[first:last], q[first:last], work.row[first:last]
+    quantise_rows(work.o[first:last], q_o, row_o, 0, m)
+    product(q_o[:m], weights.o[i], acc)
+    added = Added(acc, weights.o_scale[i], row_o, weights.o_gain[i], weights.o_bias[i])
+    norm_rows(xs, added, weights.read_ffn[i], constants.parallel, constants, qs, rows, 0, m)
+    product(qs, weights.gate_up[i], wide)
+    activate_rows(wide, weights.gate_up_scale[i], rows, weights.gate_up_bias[i], constants, q_f, row_f, 0, m)
+    product(q_f[:m], weights.down[i], acc)
+    added = Added(acc, weights.down_scale[i], row_f, weights.down_gain[i], weights.down_bias[i])
+    norm_rows(xs, added, _gain_before(weights, i + 1), False, constants, qs, rows, 0, m)
+    if i + 1 < weights.qkv.shape[0]:
+        product(qs, weights.qkv[i + 1], work.qkv[first:last])
+
+
+@jit
+def _many_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+    """A thread's share of `run_layers` for many rows."""
+    n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
+    start, stop = share * n // shares, (share + 1) * n // shares
+    scratch = (
+        np.empty((_SLICE, width), i8),
+        np.empty(_SLICE, f32),
+        np.empty((_SLICE, ffn), i8),
+        np.empty(_SLICE, f32),
+        np.empty((_SLICE, columns(weights.o[0])), i32),
+        np.empty((_SLICE, columns(weights.gate_up[0])), i32),
+    )
+    norm_rows(x, _no_product(), weights.read_attention[0], False, constants, q, work.row, start, stop)
+    product(q[start:stop], weights.qkv[0], work.qkv[start:stop])
+    for i in range(weights.qkv.shape[0]):
+        meet(work.meeting, shares)
+        _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares)
+        for first in range(start, stop, _SLICE):
+            _to_next(x, weights, i, constants, q, work, scratch, first, min(first + _SLICE, stop))
+    scale[start:stop] = work.row[start:stop]
+
+
+@jit
+def _share(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+    """A thread's share of `run_layers`. Nothing is done unless as many threads as there are shares have come."""
+    if gather(work.meeting, shares):
+        if work.acc.shape[0]:
+            _few_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
+        else:
+            _many_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
+        return True
+    return False
+
+
+@parallel
+def _all_shares(vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
+    done = np.zeros(threads, np.bool_)
+    for share in nb.prange(threads):
+        done[share] = _share(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, threads)
+    return done.all()
+
+
+@jit
+def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, threads):
     """The layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
 
     weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; vectors and group as for
-    `attend_kernel`.
+    `attend`. Returns whether `threads` threads were there; if not, nothing was done.
     """
     n = x.shape[0]
-    layers, ffn, heads_width = weights.qkv.shape[0], weights.down.shape[2] * QUAD, weights.o.shape[2] * QUAD
-    few = n if n < MANY_ROWS * parts else 0
-    qkv, o, row = np.empty((n, columns(weights.qkv[0])), i32), np.empty((n, heads_width), f32), np.empty(n, f32)
-    wide, acc = np.empty((few, columns(weights.gate_up[0])), i32), np.empty((few, columns(weights.o[0])), i32)
-    q_o, row_o, q_f, row_f = np.empty((few, heads_width), i8), np.empty(few, f32), np.empty((few, ffn), i8), np.empty(few, f32)
-    nothing = np.empty((0, 0), i32)
-    all_rows = n if constants.head_norm == BY_ALL else 0
-    q_row, k_row = np.empty(all_rows, f32), np.empty(all_rows, f32)
-    if not few:
-        _start(x, weights, constants, q, row, qkv, parts)
-    for i in range(layers):
-        if few:
-            added = Added(acc if i else nothing, weights.down_scale[i - 1], row_f, weights.down_gain[i - 1], weights.down_bias[i - 1])
-            _norm(x, added, weights.read_attention[i], False, constants, q, row, parts)
-            shared_product(q, weights.qkv[i], qkv, parts)
-        scaled = Projected(qkv, row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], q_row, k_row)
-        if all_rows:
-            all_rows_kernel(scaled, constants.eps, parts)
-        here = CacheArrays(
-            cache.k, cache.ks, cache.v, cache.vs, cache.base[i], cache.slots[i], cache.windows[i], cache.sinks[i], cache.slot[i]
-        )
-        way = Turns(turns.here[turns.ways[i]], turns.pinned[turns.ways[i]])
-        if way.here.shape[0] > 1:
-            store_kernel(scaled, way.here, constants, vectors.ndim * VECTOR, here, parts)
-        attend_kernel(vectors, group, scaled, way, constants, here, o, parts)
-        if few:
-            _quantise(o, q_o, row_o, parts)
-            shared_product(q_o, weights.o[i], acc, parts)
-            added = Added(acc, weights.o_scale[i], row_o, weights.o_gain[i], weights.o_bias[i])
-            _norm(x, added, weights.read_ffn[i], constants.parallel, constants, q, row, parts)
-            shared_product(q, weights.gate_up[i], wide, parts)
-            _activate(wide, weights.gate_up_scale[i], row, weights.gate_up_bias[i], constants, q_f, row_f, parts)
-            shared_product(q_f, weights.down[i], acc, parts)
-        else:
-            _to_next(x, o, weights, i, constants, q, row, qkv, parts)
-    if few:
-        last = Added(acc, weights.down_scale[layers - 1], row_f, weights.down_gain[layers - 1], weights.down_bias[layers - 1])
-        _norm(x, last, weights.read_head, False, constants, q, scale, parts)
-    else:
-        scale[:] = row
+    work = _work(n, n if n < MANY_ROWS * threads else 0, weights, constants)
+    return _all_shares(vectors, group, x, weights, turns, constants, cache, q, scale, work, threads)

@@ -74,14 +74,20 @@ def product(q, w, out):
     some_products(ready, sums, w, 0, w.shape[0], out, 0)
 
 
-@parallel
-def shared_product(q, w, out, parts):
-    """`product` by `parts` threads, each making some of the outputs."""
+@jit
+def product_share(q, w, out, share, shares):
+    """A thread's share of `product`: some of the outputs."""
     ready, sums = operand(q), np.empty(q.shape[0], i32)
     prepare(q, ready, sums)
     blocks = w.shape[0]
-    for part in nb.prange(parts):
-        some_products(ready, sums, w, part * blocks // parts, (part + 1) * blocks // parts, out, 0)
+    some_products(ready, sums, w, share * blocks // shares, (share + 1) * blocks // shares, out, 0)
+
+
+@parallel
+def shared_product(q, w, out, threads):
+    """`product` by several threads."""
+    for share in nb.prange(threads):
+        product_share(q, w, out, share, threads)
 
 
 @parallel

@@ -8,7 +8,6 @@ as IEEE has it (numba's other error model looks for zeros).
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from llmzip.engine import numerics as nm
@@ -175,28 +174,12 @@ def unit_rows(q, unit):
         unit[i] = _reciprocal_sqrt(max(_squares(q[i]), ONE) / f32(q.shape[1]))
 
 
-@parallel
-def norm_kernel(x, added, gain, late, constants, q, scale, parts):
-    """`norm_rows` for all rows."""
-    n = x.shape[0]
-    for part in nb.prange(parts):
-        norm_rows(x, added, gain, late, constants, q, scale, part * n // parts, (part + 1) * n // parts)
-
-
 @jit
 def quantise_rows(x, q, scale, first, last):
     """`reference.quantise_rows` for rows [first, last): x float32 [n, d] to q int8 [n, d] and scale float32 [n]."""
     for i in range(first, last):
         m, _ = _quantise(x[i], q[i])
         scale[i] = m / ACT_MAX
-
-
-@parallel
-def quantise_kernel(x, q, scale, parts):
-    """`quantise_rows` for all rows."""
-    n = x.shape[0]
-    for part in nb.prange(parts):
-        quantise_rows(x, q, scale, part * n // parts, (part + 1) * n // parts)
 
 
 @jit
@@ -238,11 +221,3 @@ def activate_rows(acc, col, row, bias, constants, q, scale, first, last):
         hadamard(h, constants.block, constants.factor)
         m, _ = _quantise(h, q[i])
         scale[i] = m / ACT_MAX
-
-
-@parallel
-def activate_kernel(acc, col, row, bias, constants, q, scale, parts):
-    """`activate_rows` for all rows."""
-    n = q.shape[0]
-    for part in nb.prange(parts):
-        activate_rows(acc, col, row, bias, constants, q, scale, part * n // parts, (part + 1) * n // parts)

@@ -1,0 +1,118 @@
+"""Where threads that work on one thing wait for each other, compiled by numba.
+
+To end one parallel loop and begin the next takes numba's threads some microseconds, and a layer has nine steps that need each other's results. So
+all layers are one parallel loop, whose threads meet here. They spin for a moment, and then give up their processor to others.
+
+A meeting is int64 [WORDS] of zeros. Each of its words has a cache line of its own.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from llmzip.engine.kernels.rows import jit
+from llmzip.engine.kernels.simd import INTP, nothing
+
+_COUNT, _ROUND, _HERE, _STATE, WORDS = 0, 8, 16, 24, 32
+_GATHERING, _GATHERED, _APART = 0, 1, 2
+_SPINS = 2000  # before a thread lets others have its processor
+_MOST_SPINS = 1 << 20  # until threads that have not come by then are not waited for; about a second
+_yield_processor = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
+
+
+def _word(builder: Any, args: Any) -> Any:
+    address, index = args[:2]
+    return builder.inttoptr(builder.add(address, builder.mul(index, INTP(8))), ir.IntType(64).as_pointer())
+
+
+@intrinsic
+def _add(_typing: Any, _address: Any, _index: Any) -> Any:
+    """Adds 1 to a word; returns what it was."""
+    return types.intp(types.intp, types.intp), lambda _c, builder, _s, args: builder.atomic_rmw("add", _word(builder, args), INTP(1), "seq_cst")
+
+
+@intrinsic
+def _read(_typing: Any, _address: Any, _index: Any) -> Any:
+    return types.intp(types.intp, types.intp), lambda _c, builder, _s, args: builder.load_atomic(_word(builder, args), "seq_cst", 8)
+
+
+@intrinsic
+def _write(_typing: Any, _address: Any, _index: Any, _value: Any) -> Any:
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        builder.store_atomic(args[2], _word(builder, args), "seq_cst", 8)
+        return nothing()
+
+    return types.none(*[types.intp] * 3), codegen
+
+
+@intrinsic
+def _decide(_typing: Any, _address: Any, _index: Any, _value: Any) -> Any:
+    """Sets a word that is still 0."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        builder.cmpxchg(_word(builder, args), INTP(0), args[2], "seq_cst", "seq_cst")
+        return nothing()
+
+    return types.none(*[types.intp] * 3), codegen
+
+
+@intrinsic
+def _pause(_typing: Any) -> Any:
+    """Tells the processor that this is a loop which waits."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return nothing()
+
+    return types.none(), codegen
+
+
+@jit
+def _wait(spins):
+    if spins < _SPINS:
+        _pause()
+    else:
+        _yield_processor()
+
+
+@jit
+def gather(meeting, threads):
+    """Wait until `threads` threads have called this; returns whether all came in time. They must be different threads, which `meet` relies on."""
+    if threads == 1:
+        return True
+    at = meeting.ctypes.data
+    if _add(at, _HERE) == threads - 1:
+        _decide(at, _STATE, _GATHERED)
+    spins = 0
+    while _read(at, _STATE) == _GATHERING:
+        spins += 1
+        if spins > _MOST_SPINS:
+            _decide(at, _STATE, _APART)
+        _wait(spins)
+    return _read(at, _STATE) == _GATHERED
+
+
+@jit
+def meet(meeting, threads):
+    """Wait until `threads` threads that have gathered have called this. What each wrote before, all can read after."""
+    if threads == 1:
+        return
+    at = meeting.ctypes.data
+    now = _read(at, _ROUND)
+    if _add(at, _COUNT) == threads - 1:
+        _write(at, _COUNT, 0)
+        _write(at, _ROUND, now + 1)
+        return
+    spins = 0
+    while _read(at, _ROUND) == now:
+        spins += 1
+        _wait(spins)
