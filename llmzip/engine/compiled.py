@@ -18,8 +18,8 @@ from llmzip.engine import buffers, memory
 from llmzip.engine.cache import KEY_BLOCK, KVCache
 from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels import packing
-from llmzip.engine.kernels.arguments import LayerWeights, TurnTables, constants
-from llmzip.engine.kernels.layers import run_layers
+from llmzip.engine.kernels.arguments import CacheArrays, Floats, LayerWeights, TurnTables, constants
+from llmzip.engine.kernels.layers import run_share, run_shares, work_for
 from llmzip.engine.kernels.packing import pack_into
 from llmzip.engine.kernels.products import head_kernel
 from llmzip.engine.kernels.rows import unit_rows
@@ -29,6 +29,7 @@ from llmzip.engine.vectors import LayerVectors, layer_vectors
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.parameters import AttentionSpan
+from llmzip.system.jit import address
 
 
 class CompiledTransformer:
@@ -51,10 +52,11 @@ class CompiledTransformer:
                 pack_into(tensors[f"{i}.{part}"], w[i])
             weights += [w, np.stack([tensors[f"{i}.{part}.scale"] for i in range(c.layers)])]
         self._weights = LayerWeights(*weights, **_vectors(model))
-        self._head, self._head_scale = buffers.zeros(packing.shape(*tensors["head"].shape), np.uint8), tensors["head.scale"]
+        self._head, self._head_scale = buffers.zeros(packing.shape(*tensors["head"].shape), np.uint8), np.array(tensors["head.scale"])
         pack_into(tensors["head"], self._head)
         self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
         self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
+        self._run = 0  # address of the layers' code
 
     @staticmethod
     def fits(c: ModelConfig) -> bool:
@@ -77,15 +79,23 @@ class CompiledTransformer:
         index = tokens.reshape(-1)
         x = self._embed[index].astype(np.float32) * self._embed_scale[index][:, None]
         q, scale = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
-        arguments = (*self._sizes, x, self._weights, turns, self._constants, cache.arrays(slot), q, scale)
-        if not run_layers(*arguments, min(self.threads, numba.get_num_threads())):
-            run_layers(*arguments, 1)  # there are no such threads, or the machine is so busy that they do not come
+        self._run_layers(x, turns, cache.arrays(slot), q, scale)
         cache.position += t
         unit = scale
         if self.config.plain_stream:
             unit = np.empty_like(scale)
             unit_rows(q, unit)
         return Hidden(q, scale, unit)
+
+    def _run_layers(self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats) -> None:
+        for threads in (min(self.threads, numba.get_num_threads()), 1):
+            work = work_for(len(x), threads, self._weights, self._constants)
+            arguments = (*self._sizes, x, self._weights, turns, self._constants, cache, q, scale, work)
+            if not self._run:
+                self._run = address(run_share, *arguments, 0, threads)
+            if run_shares(self._run, *arguments, threads):
+                return
+            # There are no such threads, or the machine is so busy that they do not come.
 
     def logits(self, hidden: Hidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """See `engine.Engine`."""
@@ -104,4 +114,4 @@ def _vectors(model: IntegerModel) -> dict[str, Any]:
     stacked = {
         name: np.stack([none if v is None else v for v in column]) for name, *column in zip(LayerVectors._fields, *layers, strict=True)
     }
-    return stacked | {"read_head": model.tensors.get("head.norm", none)}
+    return stacked | {"read_head": np.array(model.tensors.get("head.norm", none))}

@@ -71,7 +71,7 @@ class Transformer:
         self.embed, self.embed_scale = self._tensor("embed"), self._tensor("embed.scale")
 
     def _tensor(self, name: str) -> Tensor:
-        return torch.from_numpy(self._model.tensors[name]).to(self.device)
+        return torch.tensor(self._model.tensors[name]).to(self.device)  # a copy: the model cannot be written to
 
     def _matrix(self, name: str) -> Matrix:
         return Matrix(self.gemm.prepare(self._tensor(name)), self._tensor(f"{name}.scale"))

@@ -42,6 +42,14 @@ def compiled(**flags: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+def address(function: Any, *arguments: Any) -> int:
+    """Where the code of a compiled function for arguments of these types begins, with the calling convention of numba."""
+    kinds = tuple(nb.typeof(argument) for argument in arguments)
+    function.compile(kinds)
+    found = function.overloads[kinds]
+    return int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+
+
 class _Cache(CodeCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """See `CodeCache.load_overload`."""

@@ -12,7 +12,7 @@ from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels.attention_simd import mix, scores, weigh
 from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.quads import operand, parts, prepare
-from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, hadamard, i8, i32, jit, magnitude, norm_factor
+from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, glue, hadamard, i8, i32, jit, magnitude, norm_factor
 from llmzip.engine.kernels.simd import LINE, VECTOR, largest
 from llmzip.entropy.exponential import offset
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
@@ -87,7 +87,7 @@ def norm_all_heads(qkv, eps, first, last):
     queries, keys = np.empty(qkv.q_gain.shape[0], f32), np.empty(qkv.k_gain.shape[0], f32)
     q_row, k_row = qkv.q_row, qkv.k_row
     for i in range(first, last):
-        q_row[i] = _all_heads(qkv, i, 0, queries, eps)
+        q_row[i] = _all_heads(qkv, i, np.int64(0), queries, eps)
         k_row[i] = _all_heads(qkv, i, queries.shape[0], keys, eps)
 
 
@@ -168,7 +168,7 @@ def _largest_scale(vs, lo, hi, top):
     return top
 
 
-@jit
+@glue
 def _scores(vectors, group, q, sums, qs, k, ks, u, stride, low, high, ahead, lines):
     """`scores` of blocks of keys [low, high): addresses as there, those of k, ks, u and ahead at the first block."""
     block = KEY_BLOCK * VECTOR * vectors.ndim
@@ -182,7 +182,7 @@ def _scores(vectors, group, q, sums, qs, k, ks, u, stride, low, high, ahead, lin
         scores(1, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride, here, lines)
 
 
-@jit
+@glue
 def _mix(vectors, group, w, most, v, blocks, large, sums, scale, out, ahead, lines):
     """Weighted sums of values into out float32 [group * d]; blocks int64 [n] of keys, and whether their weights need a second plane, `large`."""
     at = sums.ctypes.data
@@ -198,7 +198,7 @@ def _mix(vectors, group, w, most, v, blocks, large, sums, scale, out, ahead, lin
         out[j] = f32(sums[j]) * scale
 
 
-@jit
+@glue
 def _group(qkv, i, first, constants, y, rest):
     """The queries of row i that share a key head, from column `first` on, before they turn: y [group, d] and the scales that they still need, [group]."""
     group, d = y.shape
@@ -210,7 +210,7 @@ def _group(qkv, i, first, constants, y, rest):
         rest[g] = _head(acc[at:end], col[at:end], bias[at:end], gain[at:end], row, all_row, constants.head_norm, constants.eps, y[g])
 
 
-@jit
+@glue
 def _turn_group(y, rest, cs, constants, turned, q, ready, sums, scales):
     """Turned and quantised queries of a group: y [group, d] -> q int8 [group, d], ready and sums by `prepare`, scales [group]."""
     for g in range(y.shape[0]):
@@ -276,7 +276,7 @@ def attend(vectors, group, qkv, turns, constants, cache, out, share, shares):
                 _turn_group(y, rest, pinned_cs[step], constants, turned, q, ready, qsum, qs)
                 scores(1, vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK, pv, 0)
             large[:high] = False
-            v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, 0, few, ZERO))
+            v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, np.int64(0), few, ZERO))
             for g in range(queries):
                 # Whole blocks are worked on: what is not seen scores so low that its weight is 0.
                 u[g, start:lo] = _UNSEEN

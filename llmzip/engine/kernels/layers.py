@@ -7,18 +7,20 @@ what another has made.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from llmzip.engine.kernels.arguments import Added, CacheArrays, Floats, Projected, Turns
+from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Floats, LayerWeights, Projected, Turns
 from llmzip.engine.kernels.attention import BY_ALL, attend, norm_all_heads, store_rows
 from llmzip.engine.kernels.meeting import WORDS, gather, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, product_share
-from llmzip.engine.kernels.rows import activate_rows, f32, i8, i32, jit, norm_rows, parallel, quantise_rows
+from llmzip.engine.kernels.rows import activate_rows, f32, glue, i8, i32, jit, norm_rows, parallel, quantise_rows
 from llmzip.engine.kernels.simd import VECTOR
 
 _SLICE = 32  # rows taken through a layer together
@@ -53,53 +55,43 @@ class Work(NamedTuple):
     meeting: NDArray[np.int64]
 
 
-@jit
+@glue
 def columns(w):
     """Of an array for the products of packed weights w."""
     return w.shape[0] * OUTPUTS + PAD
 
 
-@jit
-def _work(n, few, weights, constants):
-    """`Work` for n rows; few is n or 0."""
-    heads_width, ffn, normed = weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD, n if constants.head_norm == BY_ALL else 0
+def work_for(n: int, threads: int, weights: LayerWeights, constants: Constants) -> Work:
+    """`Work` for n rows and a number of threads."""
+    few, normed = n if n < MANY_ROWS * threads else 0, n if constants.head_norm == BY_ALL else 0
+    heads_width, ffn = weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
+    qkv, o, gate_up = (w.shape[1] * OUTPUTS + PAD for w in (weights.qkv, weights.o, weights.gate_up))
     return Work(
-        np.empty((n, columns(weights.qkv[0])), i32),
-        np.empty((n, heads_width), f32),
-        np.empty(n, f32),
-        np.empty(normed, f32),
-        np.empty(normed, f32),
-        np.empty((few, columns(weights.o[0])), i32),
-        np.empty((few, columns(weights.gate_up[0])), i32),
-        np.empty((few, heads_width), i8),
-        np.empty(few, f32),
-        np.empty((few, ffn), i8),
-        np.empty(few, f32),
-        np.zeros(WORDS, np.int64),
-    )
+        np.empty((n, qkv), i32), np.empty((n, heads_width), f32), *(np.empty(size, f32) for size in (n, normed, normed)),
+        np.empty((few, o), i32), np.empty((few, gate_up), i32), np.empty((few, heads_width), i8), np.empty(few, f32),
+        np.empty((few, ffn), i8), np.empty(few, f32), np.zeros(WORDS, np.int64),
+    )  # fmt: skip
 
 
-@jit
+@glue
 def _no_product():
     none = np.empty(0, f32)
     return Added(np.empty((0, 0), i32), none, none, none, none)
 
 
-@jit
+@glue
 def _gain_before(weights, i):
     """Gain of what layer i reads, or of what the head reads after the last."""
     return weights.read_attention[i] if i < weights.qkv.shape[0] else weights.read_head
 
 
-@jit
+@glue
 def _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares):
     """The attention of layer i, once all rows of `qkv` are there, until all of `o` are."""
     scaled = Projected(
         work.qkv, work.row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], work.q_row, work.k_row
     )
-    here = CacheArrays(
-        cache.k, cache.ks, cache.v, cache.vs, cache.base[i], cache.slots[i], cache.windows[i], cache.sinks[i], cache.slot[i]
-    )
+    here = CacheArrays(cache.k, cache.ks, cache.v, cache.vs, cache.base[i], cache.slots[i], cache.windows[i], cache.sinks[i], cache.slot[i])
     way = Turns(turns.here[turns.ways[i]], turns.pinned[turns.ways[i]])
     n, several = work.qkv.shape[0], way.here.shape[0] > 1
     first, last = share * n // shares, (share + 1) * n // shares
@@ -114,15 +106,15 @@ def _attend(vectors, group, weights, i, turns, constants, cache, work, share, sh
     meet(work.meeting, shares)
 
 
-@jit
+@glue
 def _few_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
-    """A thread's share of `run_layers` for few rows."""
-    n, layers, meeting = x.shape[0], weights.qkv.shape[0], work.meeting
+    """`run_share` for few rows."""
+    n, layers, meeting, late = x.shape[0], weights.qkv.shape[0], work.meeting, np.bool_(False)  # no literal, see `jit`
     first, last = share * n // shares, (share + 1) * n // shares
     row, acc, wide = work.row, work.acc, work.wide
     added = _no_product()
     for i in range(layers):
-        norm_rows(x, added, weights.read_attention[i], False, constants, q, row, first, last)
+        norm_rows(x, added, weights.read_attention[i], late, constants, q, row, first, last)
         meet(meeting, shares)
         product_share(q, weights.qkv[i], work.qkv, share, shares)
         meet(meeting, shares)
@@ -141,31 +133,31 @@ def _few_rows(vectors, group, x, weights, turns, constants, cache, q, scale, wor
         product_share(work.q_f, weights.down[i], acc, share, shares)
         meet(meeting, shares)
         added = Added(acc, weights.down_scale[i], work.row_f, weights.down_gain[i], weights.down_bias[i])
-    norm_rows(x, added, weights.read_head, False, constants, q, scale, first, last)
+    norm_rows(x, added, weights.read_head, late, constants, q, scale, first, last)
 
 
-@jit
+@glue
 def _to_next(x, weights, i, constants, q, work, scratch, first, last):
     """Of at most _SLICE rows [first, last): from the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
     q_o, row_o, q_f, row_f, acc, wide = scratch
-    m = last - first
+    zero, m, late = np.int64(0), last - first, np.bool_(False)  # no literals, see `jit`
     xs, qs, rows = x[first:last], q[first:last], work.row[first:last]
-    quantise_rows(work.o[first:last], q_o, row_o, 0, m)
+    quantise_rows(work.o[first:last], q_o, row_o, zero, m)
     product(q_o[:m], weights.o[i], acc)
     added = Added(acc, weights.o_scale[i], row_o, weights.o_gain[i], weights.o_bias[i])
-    norm_rows(xs, added, weights.read_ffn[i], constants.parallel, constants, qs, rows, 0, m)
+    norm_rows(xs, added, weights.read_ffn[i], constants.parallel, constants, qs, rows, zero, m)
     product(qs, weights.gate_up[i], wide)
-    activate_rows(wide, weights.gate_up_scale[i], rows, weights.gate_up_bias[i], constants, q_f, row_f, 0, m)
+    activate_rows(wide, weights.gate_up_scale[i], rows, weights.gate_up_bias[i], constants, q_f, row_f, zero, m)
     product(q_f[:m], weights.down[i], acc)
     added = Added(acc, weights.down_scale[i], row_f, weights.down_gain[i], weights.down_bias[i])
-    norm_rows(xs, added, _gain_before(weights, i + 1), False, constants, qs, rows, 0, m)
+    norm_rows(xs, added, _gain_before(weights, i + 1), late, constants, qs, rows, zero, m)
     if i + 1 < weights.qkv.shape[0]:
         product(qs, weights.qkv[i + 1], work.qkv[first:last])
 
 
-@jit
+@glue
 def _many_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
-    """A thread's share of `run_layers` for many rows."""
+    """`run_share` for many rows."""
     n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     start, stop = share * n // shares, (share + 1) * n // shares
     scratch = (
@@ -176,7 +168,7 @@ def _many_rows(vectors, group, x, weights, turns, constants, cache, q, scale, wo
         np.empty((_SLICE, columns(weights.o[0])), i32),
         np.empty((_SLICE, columns(weights.gate_up[0])), i32),
     )
-    norm_rows(x, _no_product(), weights.read_attention[0], False, constants, q, work.row, start, stop)
+    norm_rows(x, _no_product(), weights.read_attention[0], np.bool_(False), constants, q, work.row, start, stop)
     product(q[start:stop], weights.qkv[0], work.qkv[start:stop])
     for i in range(weights.qkv.shape[0]):
         meet(work.meeting, shares)
@@ -187,8 +179,12 @@ def _many_rows(vectors, group, x, weights, turns, constants, cache, q, scale, wo
 
 
 @jit
-def _share(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
-    """A thread's share of `run_layers`. Nothing is done unless as many threads as there are shares have come."""
+def run_share(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+    """A thread's share of all layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
+
+    weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; work: `Work`; vectors and group
+    as for `attend`. Returns whether as many threads as there are shares were there; if not, nothing was done.
+    """
     if gather(work.meeting, shares):
         if work.acc.shape[0]:
             _few_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
@@ -198,21 +194,26 @@ def _share(vectors, group, x, weights, turns, constants, cache, q, scale, work, 
     return False
 
 
+@intrinsic
+def _call(
+    _typing: Any, _address: Any, vectors: Any, group: Any, x: Any, weights: Any, turns: Any, constants: Any, cache: Any, q: Any, scale: Any,
+    work: Any, share: Any, shares: Any,
+) -> Any:  # fmt: skip
+    """Calls `run_share` by its address, so that its code is not compiled once more with the loop."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[1:]
+        kind = context.call_conv.get_function_type(types.boolean, kinds)
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        return context.call_conv.call_function(builder, function, types.boolean, kinds, args[1:])[1]
+
+    return types.boolean(types.intp, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares), codegen
+
+
 @parallel
-def _all_shares(vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
+def run_shares(run, vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
+    """Let `threads` threads call `run`, which is the address of `run_share`; returns whether they were all there. If not, nothing was done."""
     done = np.zeros(threads, np.bool_)
     for share in nb.prange(threads):
-        done[share] = _share(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, threads)
+        done[share] = _call(run, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads)
     return done.all()
-
-
-@jit
-def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, threads):
-    """The layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
-
-    weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; vectors and group as for
-    `attend`. Returns whether `threads` threads were there; if not, nothing was done.
-    """
-    n = x.shape[0]
-    work = _work(n, n if n < MANY_ROWS * threads else 0, weights, constants)
-    return _all_shares(vectors, group, x, weights, turns, constants, cache, q, scale, work, threads)

@@ -35,7 +35,9 @@ def _word(builder: Any, args: Any) -> Any:
 @intrinsic
 def _add(_typing: Any, _address: Any, _index: Any) -> Any:
     """Adds 1 to a word; returns what it was."""
-    return types.intp(types.intp, types.intp), lambda _c, builder, _s, args: builder.atomic_rmw("add", _word(builder, args), INTP(1), "seq_cst")
+    return types.intp(types.intp, types.intp), lambda _c, builder, _s, args: builder.atomic_rmw(
+        "add", _word(builder, args), INTP(1), "seq_cst"
+    )
 
 
 @intrinsic

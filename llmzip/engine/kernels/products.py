@@ -11,7 +11,7 @@ import numpy as np
 
 from llmzip.engine.kernels.packing import OUTPUTS
 from llmzip.engine.kernels.quads import operand, prepare
-from llmzip.engine.kernels.rows import f32, i32, jit, parallel
+from llmzip.engine.kernels.rows import f32, glue, i32, jit, parallel
 from llmzip.engine.kernels.tiles import MOST_ROWS, tile
 
 _HEAD_BLOCKS = 16  # of outputs whose logits are written together: rows of logits lie far apart, so short runs would cost more
@@ -66,28 +66,28 @@ def some_products(q, sums, w, first, last, out, origin):
             i += rows
 
 
-@jit
+@glue
 def product(q, w, out):
     """out int32 [m or more, n or more] from q int8 [m, k] and packed w, by one thread."""
     ready, sums = operand(q), np.empty(q.shape[0], i32)
     prepare(q, ready, sums)
-    some_products(ready, sums, w, 0, w.shape[0], out, 0)
+    some_products(ready, sums, w, np.int64(0), np.int64(w.shape[0]), out, np.int64(0))
 
 
-@jit
+@glue
 def product_share(q, w, out, share, shares):
     """A thread's share of `product`: some of the outputs."""
     ready, sums = operand(q), np.empty(q.shape[0], i32)
     prepare(q, ready, sums)
     blocks = w.shape[0]
-    some_products(ready, sums, w, share * blocks // shares, (share + 1) * blocks // shares, out, 0)
+    some_products(ready, sums, w, share * blocks // shares, (share + 1) * blocks // shares, out, np.int64(0))
 
 
 @parallel
 def shared_product(q, w, out, threads):
     """`product` by several threads."""
     for share in nb.prange(threads):
-        product_share(q, w, out, share, threads)
+        product_share(q, w, out, np.int64(share), threads)
 
 
 @parallel
