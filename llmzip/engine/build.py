@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from llmzip.engine import probe
 from llmzip.engine.compiled import CompiledTransformer
@@ -41,8 +42,11 @@ def build(model: IntegerModel, device: str = "auto", threads: int | None = None,
     exact_threads.use_threads(threads)
     if device == "cpu" or (device == "auto" and not _may_have_cuda()):
         if kernel is None and CompiledTransformer.fits(model.config):
-            if probe.is_exact(model.config, threads):
-                return CompiledTransformer(model, threads)
+            with ThreadPoolExecutor(1) as beside:  # weights are arranged while the code is loaded and proven
+                ready = beside.submit(CompiledTransformer, model, threads)
+                exact = probe.is_exact(model.config, threads)
+            if exact:
+                return ready.result()
             _log.info("compiled kernels are inexact on this machine and are not used; expect it to be slow")
         return _in_torch(model, "cpu", threads, kernel)
 

@@ -18,6 +18,7 @@ from llmzip.models.rotary import CONTEXT, PI, turns_per_position
 
 TABLE_BITS = 14  # entries of one turn; the angle's rounding error is at most pi / 2^14
 FRACTION_BITS = 15  # of the table's values
+_TAYLOR_BITS = 64
 _TABLE_SHA256 = "3f34b45169012275ef210195f8a3ff7a1eb3dd798acfbaa9d876e4f224ff7ae0"
 
 
@@ -25,22 +26,23 @@ _TABLE_SHA256 = "3f34b45169012275ef210195f8a3ff7a1eb3dd798acfbaa9d876e4f224ff7ae
 def turn_table() -> NDArray[np.int32]:
     """cos(2 pi i / 2^14) in units of 2^-15, rounded to nearest, int32 [2^14]; sin is the same a quarter turn back.
 
-    Computed by Taylor series in 128-bit integers over an eighth of a turn and mirrored.
+    Computed by Taylor series in 64-bit fixed point over an eighth of a turn and mirrored.
     """
     n = 1 << TABLE_BITS
-    one = 1 << 128
+    one = 1 << _TAYLOR_BITS
     two_pi = int(CONTEXT.multiply(PI, Decimal(2 * one)))
 
     def cos_sin(i: int) -> tuple[int, int]:
         x = two_pi * i // n
-        sums, term = [0, 0], one
-        for k in range(40):
+        sums, term, k = [0, 0], one, 0
+        while term:
             sums[k % 2] += term if k % 4 < 2 else -term
-            term = term * x // one // (k + 1)
+            k += 1
+            term = (term * x >> _TAYLOR_BITS) // k
         return sums[0], sums[1]
 
     def rounded(v: int) -> int:
-        return (v + (1 << (127 - FRACTION_BITS))) >> (128 - FRACTION_BITS)
+        return (v + (1 << (_TAYLOR_BITS - 1 - FRACTION_BITS))) >> (_TAYLOR_BITS - FRACTION_BITS)
 
     eighth, quarter = n // 8, n // 4
     first = np.zeros(quarter + 1, dtype=np.int32)
