@@ -87,7 +87,7 @@ def _encode(texts: list[bytes], sink: BinaryIO, form: str, given: dict[str, Any]
     from llmzip.message.message_codec import MessageCodec
     from llmzip.options import Options
 
-    for made in MessageCodec(Options(**given)).encode(texts):
+    for made in MessageCodec(Options(quiet=False, **given)).encode(texts):
         streams.write(sink, made if form == "raw" else text_forms.write(made, form).encode() + b"\n")
     return 0
 
@@ -98,7 +98,7 @@ def _decode(inputs: list[bytes], sink: BinaryIO, form: str, lines: bool, exact: 
 
     messages = [data if form == "raw" else _read(data, form) for data in inputs]
     good = [m for m in messages if not isinstance(m, LLZError)]
-    texts = iter(MessageCodec(Options(**given)).decode(good) if good else [])
+    texts = iter(MessageCodec(Options(quiet=False, **given)).decode(good) if good else [])
     status = 0
     for number, m in enumerate(messages, 1):
         text: bytes | DamagedMessageError = m if isinstance(m, DamagedMessageError) else next(texts)

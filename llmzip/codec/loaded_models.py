@@ -30,6 +30,7 @@ class LoadedModel:
 
     def __init__(self, model_id: str, model: IntegerModel, options: Options) -> None:
         from llmzip.adapter import probe
+        from llmzip.codec import first_use
         from llmzip.coding.alphabet import Alphabet
         from llmzip.engine import build
 
@@ -37,8 +38,10 @@ class LoadedModel:
         self.digest = model.digest()[: records.DIGEST_BYTES]
         self.tokenizer = model.tokenizer.hash[: records.TOKENIZER_BYTES]
         self.alphabet: Alphabet = Alphabet(model.tokenizer)
-        self.transformer: Engine = build.build(model, options.device, options.threads, options.kernel)
-        probe.prove(self.transformer.threads)
+        with first_use.noticed(options.quiet) as compiling:
+            self.transformer: Engine = build.build(model, options.device, options.threads, options.kernel)
+            compiling.end()
+            probe.prove(self.transformer.threads)
 
     def prepare(self) -> None:
         """Makes the present thread ready to compute with the model. Raises InexactMachineError if its processor's mode is wrong."""

@@ -44,10 +44,24 @@ def compiled(**flags: Any) -> Callable[[Callable[..., Any]], Any]:
 
 def address(function: Any, *arguments: Any) -> int:
     """Where the code of a compiled function for arguments of these types begins, with the calling convention of numba."""
-    kinds = tuple(nb.typeof(argument) for argument in arguments)
+    kinds = tuple(nb.typeof(argument) for argument in arguments)  # type: ignore[no-untyped-call]
     function.compile(kinds)
     found = function.overloads[kinds]
     return int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+
+
+_notice: Callable[[], None] | None = None  # called when a function is first found to be not compiled yet
+
+
+@contextlib.contextmanager
+def noticing(notice: Callable[[], None]) -> Iterator[None]:
+    """Call `notice` once if something has to be compiled within."""
+    global _notice
+    before, _notice = _notice, notice
+    try:
+        yield
+    finally:
+        _notice = before
 
 
 class _Cache(CodeCache):
@@ -57,6 +71,10 @@ class _Cache(CodeCache):
         if found is None:  # it will be compiled now, and numba reads its environment variables again before
             config.reload_config()  # type: ignore[no-untyped-call]
             vars(config).update(_OWN)
+            global _notice
+            if _notice:
+                notice, _notice = _notice, None
+                notice()
         return found
 
 

@@ -67,9 +67,9 @@ def work_for(n: int, threads: int, weights: LayerWeights, constants: Constants) 
     heads_width, ffn = weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     qkv, o, gate_up = (w.shape[1] * OUTPUTS + PAD for w in (weights.qkv, weights.o, weights.gate_up))
     return Work(
-        np.empty((n, qkv), i32), np.empty((n, heads_width), f32), *(np.empty(size, f32) for size in (n, normed, normed)),
-        np.empty((few, o), i32), np.empty((few, gate_up), i32), np.empty((few, heads_width), i8), np.empty(few, f32),
-        np.empty((few, ffn), i8), np.empty(few, f32), np.zeros(WORDS, np.int64),
+        qkv=np.empty((n, qkv), i32), o=np.empty((n, heads_width), f32), row=np.empty(n, f32), q_row=np.empty(normed, f32),
+        k_row=np.empty(normed, f32), acc=np.empty((few, o), i32), wide=np.empty((few, gate_up), i32), q_o=np.empty((few, heads_width), i8),
+        row_o=np.empty(few, f32), q_f=np.empty((few, ffn), i8), row_f=np.empty(few, f32), meeting=np.zeros(WORDS, np.int64),
     )  # fmt: skip
 
 

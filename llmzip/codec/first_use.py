@@ -1,0 +1,59 @@
+"""The first use on a machine, when code has to be compiled: the user is told, and another process compiles a part of it meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from llmzip.models.fetching import say
+from llmzip.system import jit
+
+_log = logging.getLogger(__name__)
+
+# Modules of the present folder must not be found in place of the real ones.
+_OTHER_PART = "import sys; sys.path[:] = filter(None, sys.path); from llmzip.adapter import probe; probe.prove(1)"
+
+
+class FirstUse:
+    """What has happened so far."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._other: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Tell the user, and let another process compile the adapter. It keeps what it has compiled where this process finds it."""
+        say("compiling for this processor, which takes a while and happens once", self._quiet)
+        if not sys.executable or getattr(sys, "frozen", False):
+            return
+        nothing = subprocess.DEVNULL
+        try:
+            self._other = subprocess.Popen([sys.executable, "-c", _OTHER_PART], stdin=nothing, stdout=nothing, stderr=nothing)  # noqa: S603
+        except OSError:
+            _log.debug("no other process can compile", exc_info=True)
+
+    def end(self) -> None:
+        """Wait for the other process, if there is one. If it failed, this process will compile everything."""
+        if self._other:
+            self._other.wait()
+            self._other = None
+
+    def abandon(self) -> None:
+        """End the other process."""
+        if self._other:
+            self._other.kill()
+            self.end()
+
+
+@contextlib.contextmanager
+def noticed(quiet: bool) -> Iterator[FirstUse]:
+    """Notice if something is compiled within. `quiet`: whether to tell nobody."""
+    first_use = FirstUse(quiet)
+    with jit.noticing(first_use.begin):
+        try:
+            yield first_use
+        finally:
+            first_use.abandon()
