@@ -33,6 +33,9 @@ from llmzip.parameters import AttentionSpan
 class CompiledTransformer:
     """The stacked weights of a model, of a shape that `fits`.
 
+    Kernels get copies. They are compiled once more for arrays that cannot be written, as those of a mapped file, and it would not be that code
+    which was proven.
+
     Args:
         model: integer weights.
         threads: CPU threads; its caller may use as many.
@@ -50,8 +53,9 @@ class CompiledTransformer:
                 pack_into(tensors[f"{i}.{part}"], w[i])
             weights += [w, np.stack([tensors[f"{i}.{part}.scale"] for i in range(c.layers)])]
         self._weights = LayerWeights(*weights, **_vectors(model))
-        self._head, self._head_scale = buffers.zeros(packing.shape(*tensors["head"].shape), np.uint8), tensors["head.scale"]
+        self._head = buffers.zeros(packing.shape(*tensors["head"].shape), np.uint8)
         pack_into(tensors["head"], self._head)
+        self._head_scale = tensors["head.scale"].copy()
         self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
         self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
 
@@ -101,4 +105,4 @@ def _vectors(model: IntegerModel) -> dict[str, Any]:
     stacked = {
         name: np.stack([none if v is None else v for v in column]) for name, *column in zip(LayerVectors._fields, *layers, strict=True)
     }
-    return stacked | {"read_head": model.tensors.get("head.norm", none)}
+    return stacked | {"read_head": model.tensors.get("head.norm", none).copy()}
