@@ -1,4 +1,4 @@
-"""The engine's operations on CPU, by compiled kernels; every one equals `reference` bit for bit."""
+"""The operations of `TorchOps` by the compiled kernels, called one by one, so that each can be compared alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from llmzip.engine.cache import KVCache
 from llmzip.engine.kernels import arguments
 from llmzip.engine.kernels.arguments import Floats, Projected, Table, Turns, constants
 from llmzip.engine.kernels.attention import all_rows_kernel, attend_kernel, store_kernel
-from llmzip.engine.kernels.rows import activate_kernel, f32, i8, i32, logits_kernel, norm_kernel, quantise_kernel
+from llmzip.engine.kernels.rows import activate_kernel, f32, i8, i32, norm_kernel, quantise_kernel
 from llmzip.engine.kernels.simd import VECTOR, size
-from llmzip.engine.operations import HeadScales, TurnTables
 from llmzip.engine.reference import Added
+from llmzip.engine.torch_ops import HeadScales, TurnTables
 from llmzip.models.config import ModelConfig
 
 _NOTHING = np.zeros(0, f32)
@@ -20,9 +20,7 @@ _NOT_ADDED = arguments.Added(np.zeros((0, 0), i32), *(_NOTHING,) * 4)
 
 
 class NumbaOps:
-    """The operations between products on CPU. Results are the same for any number of threads."""
-
-    name = "numba"
+    """The operations between products. Results are the same for any number of threads."""
 
     def __init__(self, config: ModelConfig, threads: int) -> None:
         self.config, self.threads = config, threads
@@ -30,7 +28,7 @@ class NumbaOps:
         self._constants = constants(config)
 
     def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None, late: bool = False) -> tuple[Tensor, Tensor]:
-        """See `operations.Operations.add_norm_quantise`."""
+        """See `TorchOps.add_norm_quantise`."""
         q, scale = np.empty(x.shape, i8), np.empty(x.shape[0], f32)
         product = _NOT_ADDED
         if added is not None:
@@ -41,7 +39,7 @@ class NumbaOps:
     def attend(
         self, acc: Tensor, scales: HeadScales, row: Tensor, turns: TurnTables, cache: KVCache, layer: int, slot: Table
     ) -> tuple[Tensor, Tensor]:
-        """See `operations.Operations.attend`."""
+        """See `TorchOps.attend`; the cache has numpy's arrays."""
         c, way = self.config, int(cache.ways[layer])
         out = np.empty((acc.shape[0], c.query_width), f32)
         all_rows = np.empty((2, acc.shape[0] if c.head_norm == "all" else 0), f32)
@@ -63,12 +61,6 @@ class NumbaOps:
         q, scale = np.empty((n, self.config.ffn), i8), np.empty(n, f32)
         activate_kernel(acc.numpy(), col.numpy(), row.numpy(), _vector(bias), self._constants, q, scale, self.threads)
         return from_numpy(q), from_numpy(scale)
-
-    def scale_logits(self, acc: Tensor, col: Tensor, row: Tensor) -> Tensor:
-        """See `reference.scale_logits`."""
-        out = np.empty(acc.shape, f32)
-        logits_kernel(acc.numpy(), col.numpy(), row.numpy(), out, self.threads)
-        return from_numpy(out)
 
 
 def _vector(values: Tensor | None) -> Floats:
