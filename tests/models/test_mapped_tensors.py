@@ -23,7 +23,7 @@ from llmzip.models.store import CachedModel
 
 Fields = dict[str, Any]
 REFUSED = (ValueError, KeyError, TypeError)
-TENSORS = {
+TENSORS: dict[str, Any] = {
     "a": np.arange(-6, 6, dtype=np.int8).reshape(3, 4),
     "b": np.linspace(0, 1, 5, dtype=np.float32),
     "c": np.arange(7, dtype=np.uint8),
@@ -90,7 +90,7 @@ def test_the_cached_model(cached: CachedModel, tiny_model: IntegerModel) -> None
 def _first(header: Fields) -> Fields:
     """The field of the tensor that lies first, of those that have bytes."""
     fields = [field for name, field in header.items() if name != "__metadata__"]
-    return min((f for f in fields if f["data_offsets"][1] > f["data_offsets"][0]), key=lambda f: f["data_offsets"])  # type: ignore[no-any-return]
+    return min((f for f in fields if f["data_offsets"][1] > f["data_offsets"][0]), key=lambda f: f["data_offsets"])
 
 
 def _second(header: Fields) -> Fields:
@@ -216,7 +216,7 @@ def test_any_byte_of_the_header(tmp_path_factory: pytest.TempPathFactory, at: in
     file.write_bytes(content)
     try:
         found = mapped_tensors.read(file)[1]
-    except (*REFUSED, OverflowError):
+    except REFUSED:
         return
     assert sum(tensor.nbytes for tensor in found.values()) <= len(content)
     for tensor in found.values():
