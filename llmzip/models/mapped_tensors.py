@@ -46,15 +46,11 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     metadata, tensors, first = fields.pop("__metadata__"), {}, at
     for name, field in sorted(fields.items(), key=lambda item: item[1]["data_offsets"]):  # one after another they fill the file
         kind, shape, (start, end) = np.dtype(_TYPES[field["dtype"]]), tuple(field["shape"]), field["data_offsets"]
-        if (
-            first + start != at
-            or min(shape, default=1) < 0
-            or end - start != kind.itemsize * math.prod(shape)
-            or first + end > len(content)
-        ):
+        size = kind.itemsize * math.prod(shape)
+        if min(shape, default=1) < 0 or end - start != size or first + start != at or at + size > len(content):
             raise ValueError(f"{name} does not lie in the file as it should")
         tensors[name] = np.frombuffer(content, kind, math.prod(shape), at).reshape(shape)
-        at = first + end
+        at += size
     if at != len(content):
         raise ValueError("there is more in the file than tensors")
     return metadata, tensors
