@@ -112,8 +112,8 @@ PLAIN_NUMPY = {"NPY_DISABLE_CPU_FEATURES": " ".join(NUMPY_DISPATCH)}
 
 
 def caps() -> Iterator[Setting]:
-    """Each library limited to each set of instructions, while its own products and operations are used; then all libraries together."""
-    in_torch = ("--ops=torch",)
+    """Each library limited to each set of instructions, where it computes; then all libraries together."""
+    in_torch = ("--kernel=torch",)
     levels = {
         "oneDNN": ("ONEDNN_MAX_CPU_ISA", {"SSE41": "", "AVX2": "avx2", "AVX512_CORE": "avx512f", "AVX512_CORE_VNNI": "avx512vnni",
                                           "AVX512_CORE_AMX": "amx-int8"}),
@@ -144,18 +144,18 @@ def caps() -> Iterator[Setting]:
 
 def settings() -> list[Setting]:
     """All settings except the libraries' versions. The others are compared with the first."""
-    slowest = ("--threads=4", "--kernel=float64", "--ops=torch", "--rows=1")
+    slowest = ("--threads=4", "--kernel=float64", "--rows=1")
     return [
         Setting("reference", REFERENCE),
         *(caps() if platform.machine() in ("x86_64", "AMD64") else ()),
         *(Setting("threads", str(n), threads(n), (f"--threads={n}",)) for n in (2, 4)),
-        *(Setting("products", kernel, {}, (f"--kernel={kernel}",)) for kernel in ("int8", "float32", "float64")),
-        *(Setting("operations", ops, {}, (f"--ops={ops}",)) for ops in ("fused", "numba", "torch")),
+        Setting("operations", "torch", {}, ("--kernel=torch",)),
+        *(Setting("operations", f"torch, {kernel} products", {}, (f"--kernel={kernel}",)) for kernel in ("int8", "float32", "float64")),
         *(Setting("rows at once", str(n), {}, (f"--rows={n}",)) for n in (1, 7, 77, 4096)),
         Setting("together", "4 threads, 7 rows, AVX2", threads(4) | HASWELL, ("--threads=4", "--rows=7"), "avx2"),
-        Setting("together", "4 threads, float64, torch, 1 row, SSE4", threads(4) | {"ATEN_CPU_CAPABILITY": "default"} | NEHALEM, slowest),
+        Setting("together", "4 threads, torch, float64, 1 row, SSE4", threads(4) | {"ATEN_CPU_CAPABILITY": "default"} | NEHALEM, slowest),
         *(Setting("surroundings", name, {}, (f"--surroundings={name}",)) for name in SURROUNDINGS),
-        *(Setting("surroundings", f"{name}, in torch", {}, (f"--surroundings={name}", "--ops=torch")) for name in SURROUNDINGS),
+        *(Setting("surroundings", f"{name}, in torch", {}, (f"--surroundings={name}", "--kernel=torch")) for name in SURROUNDINGS),
         Setting("device", "CUDA", {}, ("--device=cuda",), "cuda"),
     ]
 
@@ -229,8 +229,8 @@ class Matrix:
                 self.trouble(setting.group, setting.name, f"{given.name} model: {outcome.trouble or 'another archive'}")
             cells.append(outcome.trouble.split(":")[0].upper() or cell)
         ran = "inexact here" if "refused" in answer else ""
-        if "kernel" in answer:
-            ran = f"layers {answer['operations']}; {answer['kernel']}, {answer['aten']}"
+        if "engine" in answer:
+            ran = ", ".join([answer["engine"], *filter(None, [answer["aten"]])])
         self.row(setting.group, setting.name, *cells, ran)
         return answer
 
@@ -270,7 +270,7 @@ class Matrix:
         name = f"Python {'.'.join(map(str, found))}, {e.name}"
         compiled, in_torch = ("default", "tiny") if e.step else ("", "")
         versions = libraries(self.add(place, Setting("versions", name), compiled))
-        self.add(place, Setting("versions", f"{name}, in torch", {}, ("--ops=torch",)), in_torch)
+        self.add(place, Setting("versions", f"{name}, in torch", {}, ("--kernel=torch",)), in_torch)
         if platform.machine() in ("x86_64", "AMD64"):
             self.compiled_only(place, "versions")
         if tests:

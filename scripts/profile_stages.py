@@ -25,6 +25,7 @@ from llmzip.adapter.adapter import Adapter
 from llmzip.adapter.neighbours import Neighbours
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import default_lanes
+from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.kernels.arguments import Projected, Turns
 from llmzip.engine.kernels.attention import attend_kernel
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
@@ -95,9 +96,9 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
 
         setattr(owner, name, timed)
 
-    fused = loaded.transformer.fused
+    engine = loaded.transformer
     for owner, name, stage in (
-        (loaded.alphabet, "encode", "tokenise"), (fused, "run", "layers"), (fused, "logits", "head"),
+        (loaded.alphabet, "encode", "tokenise"), (engine, "advance", "layers"), (engine, "logits", "head"),
         (compiled_frequencies, "intervals", "frequencies"), (compiled_frequencies, "find", "frequencies"),
         (Neighbours, "predict", "votes"), (Adapter, "update", "update"),
         (CompiledRangeEncoder, "encode_steps", "coder"), (CompiledRangeEncoder, "finish", "coder"),
@@ -121,16 +122,14 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
         spent.clear()
 
 
-def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwidth: float) -> None:
+def parts(engine: CompiledTransformer, lanes: int, steps: int, operations: float, bandwidth: float) -> None:
     """Times one call of all layers with full windows, and of the head; prints the times next to the limits."""
-    transformer, threads = loaded.transformer, loaded.transformer.threads
-    fused, c = transformer.fused, transformer.config
-    assert fused
-    cache = transformer.cache(lanes, SPAN, 1 << 20, steps)
-    cache.k.random_(0, 255)
-    cache.v.random_(-127, 128)
+    threads, c = engine.threads, engine.config
+    cache, random = engine.cache(lanes, SPAN, 1 << 20, steps), np.random.default_rng(0)
+    cache.k[:] = random.integers(1, 256, cache.k.shape, np.uint8)
+    cache.v[:] = random.integers(-127, 128, cache.v.shape, np.int8)
     for scales in (cache.ks, cache.vs):
-        scales.fill_(0.01)
+        scales[:] = 0.01
     n = lanes * steps
     tokens = np.zeros((lanes, steps), np.int32)
 
@@ -141,13 +140,13 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
 
     def layers() -> Any:
         rewind()
-        return transformer.advance(tokens, cache)
+        return engine.advance(tokens, cache)
 
     hidden = layers()
     slot = rewind()
-    weights = fused._weights
+    weights = engine._weights
     matrices = [weights.qkv, weights.o, weights.gate_up, weights.down]
-    acc = np.random.default_rng(0).integers(-300_000, 300_000, (n, weights.qkv.shape[1] * OUTPUTS + 16)).astype(i32)
+    acc = random.integers(-300_000, 300_000, (n, weights.qkv.shape[1] * OUTPUTS + 16)).astype(i32)
     row, out = np.full(n, 0.01, np.float32), np.empty((n, c.query_width), np.float32)
     cs = np.ones((steps, 2, c.head_dim // 2), np.float32)
     turns, arrays = Turns(cs, cs), cache.arrays(slot)
@@ -157,7 +156,7 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
         for i in range(c.layers):
             gains = weights.q_gain[i], weights.k_gain[i]
             qkv = Projected(acc, row, weights.qkv_scale[i], weights.bias[i], *gains, nothing, nothing)
-            attend_kernel(*fused._sizes, qkv, turns, fused._constants, arrays.of_layer(i), out, threads)
+            attend_kernel(*engine._sizes, qkv, turns, engine._constants, arrays.of_layer(i), out, threads)
 
     inputs = [np.zeros((n, w.shape[2] * QUAD), np.int8) for w in matrices]
     outputs = [np.empty((n, w.shape[1] * OUTPUTS + 16), i32) for w in matrices]
@@ -169,9 +168,9 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
 
     keys = int(cache.windows.sum() + cache.sinks.sum())  # of all layers and key heads
     group = c.heads // c.kv_heads
-    matrix_bytes, head_bytes = sum(w.nbytes for w in matrices), fused._head.nbytes
+    matrix_bytes, head_bytes = sum(w.nbytes for w in matrices), engine._head.nbytes
     head_rows = min(n, 64)
-    q, scale, room = hidden.q[:head_rows], hidden.scale[:head_rows], np.empty((head_rows, c.vocab), np.float32)
+    some, room = hidden.at(slice(head_rows)), np.empty((head_rows, c.vocab), np.float32)
     # A multiply-add takes one byte of a vector for a score, and two for a value: values are multiplied as int16s.
     limits = {
         "products": (2 * matrix_bytes * n / operations, matrix_bytes / bandwidth),
@@ -180,7 +179,7 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
     }
     taken = {"all layers": seconds(layers), "products": seconds(products), "attention": seconds(attention)}
     taken["left"] = taken["all layers"] - taken["products"] - taken["attention"]
-    taken["head"] = seconds(lambda: fused.logits(q, scale, room)) * n / head_rows
+    taken["head"] = seconds(lambda: engine.logits(some, room)) * n / head_rows
     roofline = sum(max(pair) for pair in limits.values())
     print(f"\n{lanes} lane{'s' * (lanes > 1)}, {steps} step{'s' * (steps > 1)} a call; µs a token:\n")
     print("| part | taken | limit by operations | limit by bytes | taken / limit |\n|---|---|---|---|---|")
@@ -203,12 +202,13 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
     loaded = LoadedModel(options.model, resolve.load(options.model), Options())
-    if not loaded.transformer.fused:
+    engine = loaded.transformer
+    if not isinstance(engine, CompiledTransformer):
         raise SystemExit("the compiled layers are not in use on this machine; there is nothing to measure")
-    operations, bandwidth = machine(loaded.transformer.threads)
-    print(f"Machine: {operations / 1e12:.2f} T operations/s (int8), {bandwidth / 1e9:.0f} GB/s, {loaded.transformer.threads} threads.")
+    operations, bandwidth = machine(engine.threads)
+    print(f"Machine: {operations / 1e12:.2f} T operations/s (int8), {bandwidth / 1e9:.0f} GB/s, {engine.threads} threads.")
     for lanes, steps in ((1, 512), (10, 51), (1, 1), (10, 1), (64, 1)):
-        parts(loaded, lanes, steps, operations, bandwidth)
+        parts(engine, lanes, steps, operations, bandwidth)
     print()
     stages(loaded, options.file.read_bytes()[: options.bytes], options.lanes)
 

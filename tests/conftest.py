@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the program does; read when torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the program does; read when numba or torch is imported
 
 from llmzip.codec.codec import Codec
 from llmzip.models import resolve

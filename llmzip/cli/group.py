@@ -54,7 +54,7 @@ def _last_resort() -> Iterator[None]:
             raise
         click.echo("llmzip: not enough memory; free some, or use fewer --lanes or a lower level", err=True)
         sys.exit(1)
-    except (ImportError, SystemError) as e:  # torch takes hundreds of megabytes
+    except (ImportError, SystemError) as e:  # libraries take hundreds of megabytes
         click.echo(f"llmzip: a library cannot be loaded ({e}); free memory, or install llmzip again", err=True)
         sys.exit(1)
 

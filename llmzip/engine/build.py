@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from llmzip.engine import probe
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.engine import Engine
-from llmzip.errors import DeviceError
+from llmzip.errors import DeviceError, quoted
 from llmzip.models.convert import IntegerModel
 from llmzip.system import exact_threads
 
@@ -34,9 +34,11 @@ def build(model: IntegerModel, device: str = "auto", threads: int | None = None,
         kernel: "torch" to insist on torch, or a matrix product in `gemm.KERNELS` to insist on, for tests and experiments.
 
     Raises:
-        DeviceError: the device is not there.
+        DeviceError: the device is not there, or is none.
         InexactMachineError: nothing is exact on this machine.
     """
+    if device not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"{quoted(device)} is no device; use auto, cpu or cuda")
     if threads is None:
         threads = exact_threads.default_threads()
     exact_threads.use_threads(threads)

@@ -35,6 +35,9 @@ from llmzip.system.jit import address
 class CompiledTransformer:
     """The stacked weights of a model, of a shape that `fits`.
 
+    Kernels get copies. They are compiled once more for arrays that cannot be written, as those of a mapped file, and it would not be that code
+    which was proven.
+
     Args:
         model: integer weights.
         threads: CPU threads; its caller may use as many.
@@ -52,8 +55,9 @@ class CompiledTransformer:
                 pack_into(tensors[f"{i}.{part}"], w[i])
             weights += [w, np.stack([tensors[f"{i}.{part}.scale"] for i in range(c.layers)])]
         self._weights = LayerWeights(*weights, **_vectors(model))
-        self._head, self._head_scale = buffers.zeros(packing.shape(*tensors["head"].shape), np.uint8), np.array(tensors["head.scale"])
+        self._head = buffers.zeros(packing.shape(*tensors["head"].shape), np.uint8)
         pack_into(tensors["head"], self._head)
+        self._head_scale = tensors["head.scale"].copy()
         self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
         self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
         self._run = 0  # address of the layers' code
@@ -114,4 +118,4 @@ def _vectors(model: IntegerModel) -> dict[str, Any]:
     stacked = {
         name: np.stack([none if v is None else v for v in column]) for name, *column in zip(LayerVectors._fields, *layers, strict=True)
     }
-    return stacked | {"read_head": np.array(model.tensors.get("head.norm", none))}
+    return stacked | {"read_head": model.tensors.get("head.norm", none).copy()}

@@ -41,12 +41,16 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         OSError: the file cannot be read.
         ValueError, KeyError, TypeError: it is damaged, or of a type that is not read here.
     """
-    fields, first = header(file)
+    fields, at = header(file)
     content = np.memmap(file, np.uint8, "r")
-    metadata, tensors = fields.pop("__metadata__"), {}
-    for name, field in fields.items():
+    metadata, tensors, first = fields.pop("__metadata__"), {}, at
+    for name, field in sorted(fields.items(), key=lambda item: item[1]["data_offsets"]):  # one after another they fill the file
         kind, shape, (start, end) = np.dtype(_TYPES[field["dtype"]]), tuple(field["shape"]), field["data_offsets"]
-        if not 0 <= start <= end <= len(content) - first or min(shape, default=1) < 0 or end - start != kind.itemsize * math.prod(shape):
-            raise ValueError(f"{name} does not fit into the file")
-        tensors[name] = np.frombuffer(content, kind, math.prod(shape), first + start).reshape(shape)
+        size = kind.itemsize * math.prod(shape)
+        if min(shape, default=1) < 0 or end - start != size or first + start != at or at + size > len(content):
+            raise ValueError(f"{name} does not lie in the file as it should")
+        tensors[name] = np.frombuffer(content, kind, math.prod(shape), at).reshape(shape)
+        at += size
+    if at != len(content):
+        raise ValueError("there is more in the file than tensors")
     return metadata, tensors

@@ -27,7 +27,7 @@ import numba
 from numba import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 
 from llmzip.system import user_folders
@@ -52,9 +52,8 @@ class CodeCache(NullCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled code for a signature; None if there is none that fits."""
         try:
-            rtsys.initialize(
-                target_context
-            )  # compiled code allocates by it; a `refresh`, which does so too, is for compiling, and takes long
+            # Compiled code allocates by it. A `refresh`, which does so too, is for compiling, and takes long.
+            rtsys.initialize(target_context)
             for folder in self._places():
                 if payload := self._read(self._file(folder, sig, target_context.codegen())):
                     return CompileResult._rebuild(target_context, *pickle.loads(payload))  # type: ignore[no-untyped-call]  # noqa: S301  of trusted owners, by its digest

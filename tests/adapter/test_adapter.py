@@ -143,8 +143,8 @@ def test_shares_learn_and_stay_in_bounds() -> None:
 
 def test_no_votes_before_anything_is_known() -> None:
     n = nb.Neighbours(NEIGHBOURS, 16, 300, total=100, rows=4, threads=1)
-    state = Hidden(np.ones((3, 16), np.int8), np.ones(3, np.float32), np.ones(3, np.float32))  # type: ignore[type-var]
-    assert n.predict(state).counts.tolist() == no_votes(3).counts.tolist()  # type: ignore[arg-type]
+    state = Hidden(np.ones((3, 16), np.int8), np.ones(3, np.float32), np.ones(3, np.float32))
+    assert n.predict(state).counts.tolist() == no_votes(3).counts.tolist()
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -360,21 +359,21 @@ def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyP
     fixed = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes, own.transformer.threads) + block_coder._SYMBOL_BYTES * sizes.total
     fixed += session.logit_bytes(LaneLayout(sizes.total, 12), sizes.vocab)
     free = fixed + own.transformer.memory(2, SPAN, 2000, 256)[0]
-    monkeypatch.setattr("llmzip.engine.transformer.available", lambda _: free)
+    monkeypatch.setattr("llmzip.engine.memory.available", lambda: free)
     with pytest.raises(NotEnoughMemoryError, match=r"12 lanes need .* MB .*; --lanes \d+ would fit"):
         many.compress(TEXT)
     with pytest.raises(NotEnoughMemoryError, match="where more memory is free"):
         many.decompress(archive)
     assert few.decompress(few.compress(TEXT[:4000])) == TEXT[:4000]
-    monkeypatch.setattr("llmzip.engine.transformer.available", lambda _: 1000)
+    monkeypatch.setattr("llmzip.engine.memory.available", lambda: 1000)
     with pytest.raises(NotEnoughMemoryError, match="not even one lane fits"):
         few.compress(TEXT[:4000])
 
 
 def test_memory_is_what_it_is_said_to_be(tiny_model: IntegerModel) -> None:
     for lanes, steps in ((1, 50), (3, 5000)):
-        cache = KVCache(tiny_model.config, lanes, SPAN, steps, 16, torch.device("cpu"))
-        held = sum(x.numel() * x.element_size() for x in (cache.k, cache.v, cache.ks, cache.vs))
+        cache = KVCache(tiny_model.config, lanes, SPAN, steps, 16)
+        held = sum(x.nbytes for x in (cache.k, cache.v, cache.ks, cache.vs))
         assert held == KVCache.bytes_needed(tiny_model.config, lanes, SPAN, steps, 16)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmzip.engine import buffers
 from llmzip.engine.kernels import packing
 
 
@@ -27,3 +29,15 @@ def test_size() -> None:
     assert packing.shape(1, 8) == packing.pack(np.zeros((1, 8), np.int8)).shape == (1, 2, packing.OUTPUTS, packing.QUAD)
     assert packing.blocks(0) == 0
     assert packing.blocks(packing.OUTPUTS + 1) == 2
+
+
+@pytest.mark.parametrize("n", [1, packing.OUTPUTS - 1, packing.OUTPUTS, 3 * packing.OUTPUTS + 5])
+def test_into_a_part_of_an_array(n: int) -> None:
+    """As layers are packed: into one of several, from memory that cannot be written."""
+    w = np.random.default_rng(n).integers(-128, 128, (n, 12)).astype(np.int8)
+    w.flags.writeable = False
+    layers = buffers.zeros((3, *packing.shape(*w.shape)), np.uint8)
+    packing.pack_into(w, layers[1])
+    assert np.array_equal(layers[1], packing.pack(w))
+    assert not layers[[0, 2]].any()
+    assert not layers[1].transpose(0, 2, 1, 3).reshape(-1, w.shape[1])[n:].any()  # rows that only fill up

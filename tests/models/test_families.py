@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmzip.coding.block_coder import BlockCoder
 from llmzip.engine import build
+from llmzip.engine.compiled import CompiledTransformer
 from llmzip.models.convert import convert
 from llmzip.models.float_model import Factors, FloatModel
 from llmzip.models.sources import load_float_model
@@ -47,7 +48,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def bits(model: FloatModel, texts: NDArray[np.int32]) -> float:
     """Sum of -log2 of the probabilities that the engine gives to texts."""
-    transformer = build.build(convert(model), device="cpu", ops="torch")
+    transformer = build.build(convert(model), device="cpu", kernel="torch")
     hidden = transformer.advance(families.after_start(model.config.bos, texts), transformer.cache(len(texts), SPAN, STEPS, STEPS))
     logits = torch.from_numpy(transformer.logits(hidden)).view(*texts.shape, -1).double() * np.log(2)
     return families.cost(logits, texts)
@@ -85,7 +86,7 @@ def test_bitstreams(name: str, make: Any) -> None:
     converted = convert(make(name, False).model)
     tokens = families.samples(model, 1, 300)
     transformer, symbols = build.build(converted, device="cpu", threads=2), tokens[0]
-    assert transformer.fused
+    assert isinstance(transformer, CompiledTransformer)
     coder = BlockCoder(transformer, converted.config.vocab + 256, SPAN, FROZEN, threads=2)
     assert np.array_equal(coder.decode(coder.encode(symbols, 2), len(symbols), 2), symbols)
     stream = coder.encode(symbols, 1)

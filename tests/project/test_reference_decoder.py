@@ -194,7 +194,7 @@ def test_check_values(tmp_path: Path) -> None:
     jobs: list[tuple[dict[str, Any], str]] = []
     for i, (config, row) in enumerate(formula_models.stated(FORMAT)):
         model = formula_models.model(config)
-        transformer = build.build(model, device="cpu", ops="torch")
+        transformer = build.build(model, device="cpu", kernel="torch")
         fed = np.array([[(7 * p + 3) % 50 for p in range(40)]], np.int32)
         hidden = transformer.advance(fed, transformer.cache(1, AttentionSpan(16, 2), 40, 40))
         logits, unit = transformer.logits(hidden), hidden.on_host().unit[39:]

@@ -36,8 +36,8 @@ def test_golden_archive_is_reproduced_and_decodes(gemma: IntegerModel) -> None:
     assert codec(gemma, threads=1).decompress(archive) == golden_text()
 
 
-def test_compiled_and_defined_operations_agree(gemma: IntegerModel) -> None:
+def test_compiled_code_and_torch_agree(gemma: IntegerModel) -> None:
     content = LANGUAGES + TEXT[:300]
-    archives = {codec(gemma, lanes=2, **more).compress(content) for more in ({}, {"ops": "torch"}, {"rows": 3})}
+    archives = {codec(gemma, lanes=2, **more).compress(content) for more in ({}, {"kernel": "torch"}, {"rows": 3})}
     assert len(archives) == 1
     assert codec(gemma).decompress(archives.pop()) == content

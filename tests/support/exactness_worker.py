@@ -16,16 +16,14 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
-import torch
-
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
 from llmzip.codec.loaded_models import LoadedModels
 from llmzip.codec.policy import Policy
+from llmzip.engine.compiled import CompiledTransformer
 from llmzip.errors import InexactMachineError
 from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
-from tests.support.surroundings import SURROUNDINGS
 
 
 def main() -> None:
@@ -38,8 +36,13 @@ def main() -> None:
     options = Options(model=model, adapter=adapter, **numbers, **settings)  # type: ignore[arg-type]
     codec = Codec(options, blocks=BlockCodec(LoadedModels(options), Policy.MODEL))
     data = Path(text).read_bytes()
+    surroundings: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if around:
+        from tests.support.surroundings import SURROUNDINGS  # imports torch
+
+        surroundings = SURROUNDINGS[around]()
     try:
-        with SURROUNDINGS[around]() if around else contextlib.nullcontext():
+        with surroundings:
             archive = codec.compress(data)
             decoded = [codec.decompress(a) == data for a in [archive, *([Path(given).read_bytes()] if given else [])]]
     except InexactMachineError as e:
@@ -49,10 +52,9 @@ def main() -> None:
     result = {
         "archive": base64.b64encode(archive).decode(),
         "decoded": all(decoded),
-        "kernel": transformer.gemm.name,
-        "compiled": transformer.fused is not None,
-        "operations": "in one" if transformer.fused else transformer.ops.name,
-        "aten": torch.backends.cpu.get_cpu_capability(),
+        "engine": transformer.name,
+        "compiled": isinstance(transformer, CompiledTransformer),
+        "aten": sys.modules["torch"].backends.cpu.get_cpu_capability() if "torch" in sys.modules else "",  # of the definition, too
         "versions": {d.name.replace("-", "_"): d.version for d in distributions()} | {"Python": platform.python_version()},
     }
     print(json.dumps(result))

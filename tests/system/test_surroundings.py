@@ -25,7 +25,7 @@ from tests.support.surroundings import SURROUNDINGS, changed, flushing, rounding
 pytestmark = pytest.mark.slow
 
 CONTENT = TEXT[:900]
-WAYS: dict[str, dict[str, Any]] = {"compiled": {}, "in torch": {"ops": "torch", "kernel": "float32"}}
+WAYS: dict[str, dict[str, Any]] = {"compiled": {}, "in torch": {"kernel": "float32"}}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,75 @@
+"""Threads meet: none goes on before all have come, and threads that do not come are not waited for."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmzip.engine import build, compiled
+from llmzip.engine.kernels import layers
+from llmzip.engine.kernels.meeting import WORDS, gather, meet
+from llmzip.engine.kernels.rows import jit
+from llmzip.models.convert import IntegerModel
+from llmzip.parameters import AttentionSpan
+from tests.support import tiny
+
+_ROUNDS = 2000
+
+
+@jit
+def _take_turns(meeting: Any, marks: Any, me: Any, threads: Any) -> Any:
+    """In each round write one's mark, and count the others' marks of the round that are missing after the meeting."""
+    missing = 0
+    for step in range(_ROUNDS):
+        marks[me, step] = step + 1
+        meet(meeting, threads)
+        for other in range(threads):
+            missing += marks[other, step] != step + 1
+        meet(meeting, threads)
+    return missing
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_what_was_written_before_is_there_after(threads: int) -> None:
+    meeting, marks, missing = np.zeros(WORDS, np.int64), np.zeros((threads, _ROUNDS), np.int64), [-1] * threads
+
+    def work(me: int) -> None:
+        assert gather(meeting, threads)
+        missing[me] = _take_turns(meeting, marks, me, threads)
+
+    workers = [threading.Thread(target=work, args=(me,)) for me in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert missing == [0] * threads
+
+
+def test_threads_that_do_not_come() -> None:
+    """Whoever comes too late hears the same."""
+    meeting = np.zeros(WORDS, np.int64)
+    assert not gather(meeting, 2)
+    assert not gather(meeting, 2)
+    assert gather(np.zeros(WORDS, np.int64), 1)
+
+
+def test_layers_without_enough_threads(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread then does it all, and nothing was done before."""
+    tokens = np.random.default_rng(0).integers(0, tiny.config().vocab, (1, 9)).astype(np.int32)
+
+    def logits() -> np.ndarray:
+        engine = build.build(tiny_model, device="cpu", threads=2)
+        return engine.logits(engine.advance(tokens, engine.cache(1, AttentionSpan(40, 4), 9, 9)))
+
+    expected, asked = logits(), []
+
+    def only_one(*arguments: Any) -> bool:
+        asked.append(arguments[-1])
+        return bool(arguments[-1] == 1 and layers.run_shares(*arguments))
+
+    monkeypatch.setattr(compiled, "run_shares", only_one)
+    assert np.array_equal(logits(), expected)
+    assert asked[-2:] == [2, 1]
