@@ -8,7 +8,8 @@ from torch import Tensor, from_numpy
 from llmzip.engine.cache import KVCache
 from llmzip.engine.kernels import arguments
 from llmzip.engine.kernels.arguments import Floats, Projected, Table, Turns, constants
-from llmzip.engine.kernels.attention import all_rows_kernel, attend_kernel, store_kernel
+from llmzip.engine.kernels.attention import attend_kernel
+from llmzip.engine.kernels.heads import all_rows_kernel, store_kernel
 from llmzip.engine.kernels.rows import activate_kernel, f32, i8, i32, logits_kernel, norm_kernel, quantise_kernel
 from llmzip.engine.kernels.simd import VECTOR, size
 from llmzip.engine.operations import HeadScales, TurnTables

@@ -10,7 +10,8 @@ import numba as nb
 import numpy as np
 
 from llmzip.engine.kernels.arguments import Added, CacheArrays, Projected, Turns
-from llmzip.engine.kernels.attention import BY_ALL, all_rows_kernel, attend_kernel, store_kernel
+from llmzip.engine.kernels.attention import attend_kernel
+from llmzip.engine.kernels.heads import BY_ALL, all_rows_kernel, store_kernel
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, shared_product
 from llmzip.engine.kernels.rows import (

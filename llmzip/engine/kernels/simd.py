@@ -74,11 +74,13 @@ def size(n: int) -> NDArray[np.int8]:
 
 
 def literal(argument: Any) -> int:
-    """The number that a literal or a `size` stands for, at compile time."""
+    """The number that a literal, a `size` or the length of a tuple stands for, at compile time."""
     if isinstance(argument, types.IntegerLiteral):
         return int(argument.literal_value)
     if isinstance(argument, types.Array):
         return int(argument.ndim)
+    if isinstance(argument, types.UniTuple):
+        return int(argument.count)
     raise errors.RequireLiteralValue("sizes must be constants or made by `size`")
 
 
