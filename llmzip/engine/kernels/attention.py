@@ -178,11 +178,11 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
         here = slice(s * queries, (s + 1) * queries)
         group_queries(qkv, row + s, h * columns, constants, y[here], rest[here])
     tops[:m] = _UNSEEN
-    turn_queries(y, rest, turns.here[step : step + count], constants, room.turned, q, ready, sums, scales)
+    turn_queries(y, rest, turns.here[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
     stride, at = 4 * slots, u.ctypes.data
     _score(steps, vectors, group, room, 0, k, ks, at + 4 * start, stride, start, stop, v, lines)
     if few:
-        turn_queries(y, rest, turns.pinned[step : step + count], constants, room.turned, q, ready, sums, scales)
+        turn_queries(y, rest, turns.pinned[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
         to, width = (at, stride) if apart else (room.far.ctypes.data, 4 * _PAIR)
         _score(steps, vectors, group, room, 1, k, ks, to, width, 0, _PAIR, v, 0)
         if not apart:
@@ -231,7 +231,7 @@ def _units(vectors, group, qkv, turns, constants, cache, out, first, last):
         ahead = cache.k.ctypes.data + (base[h_next] + (lane + (h_next == 0)) * slots[h_next] + low) * d
         if t == 1:
             k, ks, v, vs = cache.k[begin * d :], cache.ks[begin:], cache.v[begin * d :], cache.vs[begin:]
-            store_head(qkv, lane, turns.here[0], constants, kv, h, d, k, ks, v, vs, slot[h])
+            store_head(qkv, lane, turns.here.ctypes.data, constants, kv, h, d, k, ks, v, vs, slot[h])
         step, end = run * STEPS, min((run + 1) * STEPS, t)
         while step + together <= end:
             _attend(some, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, begin, room, out, ahead, lines)

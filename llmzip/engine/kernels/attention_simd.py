@@ -18,7 +18,7 @@ from llmzip.engine import numerics as nm
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.packing import OFFSET, QUAD
-from llmzip.engine.kernels.simd import F32, I16, I32, INTP, LINE, VECTOR, literal, load, nothing, prefetch, splat, store, vector
+from llmzip.engine.kernels.simd import F32, I16, I32, INTP, LINE, VECTOR, literal, load, nothing, prefetch, splat, store, sum_of, vector
 from llmzip.entropy.exponential import LINE as POWER_LINE
 from llmzip.entropy.exponential import offset
 from llmzip.entropy.kernels.maxima import larger
@@ -127,19 +127,9 @@ def exponentials(_typing: Any, _u: Any, _pairs: Any, _top: Any) -> Any:
                 store(builder, a, u, at)
                 builder.store(builder.add(builder.load(totals[b]), a), totals[b])
         total = builder.add(*map(builder.load, totals))
-        return _sum(builder, total)
+        return sum_of(builder, total)
 
     return types.int32(types.intp, types.intp, types.float32), codegen
-
-
-def _sum(builder: Any, values: Any) -> Any:
-    """The sum of the numbers of a vector."""
-    n = VECTOR
-    while n > 1:
-        n //= 2
-        upper = ir.Constant(_INTS, [n + i if i < n else i for i in range(VECTOR)])
-        values = builder.add(builder.shuffle_vector(values, ir.Constant(_INTS, ir.Undefined), upper), values)
-    return builder.extract_element(values, ir.Constant(I32, 0))
 
 
 @intrinsic(prefer_literal=True)

@@ -6,28 +6,33 @@ import numba as nb
 import numpy as np
 
 from llmzip.engine.cache import KEY_BLOCK
+from llmzip.engine.kernels.heads_simd import quantise, scale_head, turn
 from llmzip.engine.kernels.packing import OFFSET, QUAD
-from llmzip.engine.kernels.quads import prepare
-from llmzip.engine.kernels.rows import ACT_MAX, ONE, f32, hadamard, i32, jit, magnitude, norm_factor, parallel
+from llmzip.engine.kernels.quads import parts, prepare
+from llmzip.engine.kernels.rows import ACT_MAX, ONE, TINY, f32, hadamard, i8, jit, magnitude, norm_factor, parallel
+from llmzip.engine.kernels.simd import VECTOR, largest_magnitude
 from llmzip.models.config import HEAD_NORMS
 from llmzip.models.convert import VALUE_BASE
 
+_OFFSETS = np.uint32(OFFSET * 0x01010101)  # added to a quad of int8s: the same as an exclusive or, as OFFSET is 128
 _VALUE_BASE = f32(VALUE_BASE)
 _BY_HEAD, BY_ALL = HEAD_NORMS.index("head"), HEAD_NORMS.index("all")
 
 
 @jit
-def _head(acc, col, bias, gain, row, all_row, norm, eps, y):
-    """One head before it turns: acc int32 [d] -> y float32 [d]; returns the scale that it still needs. See `reference.heads`."""
-    d = acc.shape[0]
-    for j in range(d):
-        y[j] = f32(acc[j]) * col[j]
+def _head(acc, col, bias, gain, row, all_row, constants, y):
+    """One head before it turns: y float32 [d]; returns the scale that it still needs. See `reference.heads`.
+
+    Addresses of acc int32 [d] and col float32 [d]; bias and gain: float32 [d], or of size 0.
+    """
+    d, norm = y.shape[0], constants.head_norm
+    scale_head(acc, col, y.ctypes.data, d // VECTOR)
     if bias.shape[0]:
         inverse = ONE / row
         for j in range(d):
             y[j] += bias[j] * inverse
     if norm == _BY_HEAD:
-        row = norm_factor(y, ONE / row, eps)
+        row = norm_factor(y, ONE / row, constants.eps)
     elif norm == BY_ALL:
         row = all_row
     if gain.shape[0]:
@@ -37,25 +42,26 @@ def _head(acc, col, bias, gain, row, all_row, norm, eps, y):
 
 
 @jit
-def _turn(y, cs, block, factor, out):
-    """Rotates a head: y float32 [d], cs float32 [2, d/2] -> out float32 [d], transformed in runs of `block` if that is not 0."""
-    half = y.shape[0] // 2
-    for j in range(half):
-        a, b = y[j], y[half + j]
-        out[j] = a * cs[0, j] - b * cs[1, j]
-        out[half + j] = b * cs[0, j] + a * cs[1, j]
-    if block:
-        hadamard(out, block, factor)
+def _turn(y, cs, constants, turned, q, d):
+    """Rotates and quantises a head, transformed before in runs of `head_block` if that is not 0. Returns (its largest magnitude, sum of q int8 [d]).
+
+    Addresses of y float32 [d], cs float32 [2, d/2] and q. turned float32 [d] is overwritten.
+    """
+    to = turned.ctypes.data
+    m = turn(y, cs, to, d // VECTOR)
+    if constants.head_block:
+        hadamard(turned, constants.head_block, constants.head_factor)
+        m = largest_magnitude(to, d // VECTOR)
+    m = max(m, TINY)
+    return m, quantise(to, ACT_MAX / m, q, d // VECTOR)
 
 
 @jit
-def _quantise_head(x, row, q):
-    """Rounds x float32 [d] to integers q [d]; returns the scale."""
+def _quantise(x, q):
+    """Rounds x float32 [d] to q int8 [d]; returns its largest magnitude."""
     m = magnitude(x)
-    r = ACT_MAX / m
-    for j in range(x.shape[0]):
-        q[j] = i32(np.rint(x[j] * r))
-    return (m * row) / ACT_MAX
+    quantise(x.ctypes.data, ACT_MAX / m, q.ctypes.data, x.shape[0] // VECTOR)
+    return m
 
 
 @jit
@@ -85,38 +91,30 @@ def all_rows_kernel(qkv, eps, parts):
 
 @jit
 def store_head(qkv, i, cs, constants, kv, h, d, k, ks, v, vs, slot):
-    """Writes the key and value of row i and head h of kv into its lane's part of the cache, at `slot` there."""
-    y, turned, z = np.empty(d, f32), np.empty(d, f32), np.empty(d, i32)
-    acc, col, bias, gain, row = qkv.acc[i], qkv.col, qkv.bias, qkv.k_gain, qkv.row[i]
+    """Writes the key and value of row i and head h of kv into its lane's part of the cache, at `slot` there. cs: address of float32 [2, d/2]."""
+    y, turned, z = np.empty(d, f32), np.empty(d, f32), np.empty(d, i8)
+    row = qkv.row[i]
     at = (constants.heads + h) * d
     all_row = qkv.k_row[i] if constants.head_norm == BY_ALL else row
-    rest = _head(
-        acc[at : at + d],
-        col[at : at + d],
-        bias[at : at + d],
-        gain[h * d : (h + 1) * d],
-        row,
-        all_row,
-        constants.head_norm,
-        constants.eps,
-        y,
-    )
-    _turn(y, cs, constants.head_block, constants.head_factor, turned)
-    ks[slot] = _quantise_head(turned, rest, z)
-    block = k[slot // KEY_BLOCK * KEY_BLOCK * d :]
-    for j in range(d):
-        block[j // QUAD * (QUAD * KEY_BLOCK) + slot % KEY_BLOCK * QUAD + j % QUAD] = z[j] + OFFSET
+    acc, col, bias, gain = qkv.acc[i, at:].ctypes.data, qkv.col[at:].ctypes.data, qkv.bias[at : at + d], qkv.k_gain[h * d : (h + 1) * d]
+    rest = _head(acc, col, bias, gain, row, all_row, constants, y)
+    m, _ = _turn(y.ctypes.data, cs, constants, turned, z.ctypes.data, d)
+    ks[slot] = (m * rest) / ACT_MAX
+    words, block = z.view(np.uint32), k[slot // KEY_BLOCK * KEY_BLOCK * d : (slot // KEY_BLOCK + 1) * KEY_BLOCK * d].view(np.uint32)
+    for j in range(d // QUAD):
+        block[j * KEY_BLOCK + slot % KEY_BLOCK] = words[j] ^ _OFFSETS
     at += kv * d
+    high, low, scale = qkv.acc[i, at : at + d], qkv.acc[i, at + kv * d : at + kv * d + d], qkv.col[at : at + d]
     for j in range(d):
-        y[j] = (f32(acc[at + j]) * _VALUE_BASE + f32(acc[at + kv * d + j])) * col[at + j]
-    if bias.shape[0]:
-        inverse = ONE / row
+        y[j] = (f32(high[j]) * _VALUE_BASE + f32(low[j])) * scale[j]
+    if qkv.bias.shape[0]:
+        inverse, bias = ONE / row, qkv.bias[at : at + d]
         for j in range(d):
-            y[j] += bias[at + j] * inverse
-    vs[slot] = _quantise_head(y, row, z)
-    quad = v[slot // QUAD * QUAD * d :]
+            y[j] += bias[j] * inverse
+    vs[slot] = (_quantise(y, z) * row) / ACT_MAX
+    quad = v[slot // QUAD * QUAD * d + slot % QUAD :]
     for j in range(d):
-        quad[QUAD * j + slot % QUAD] = z[j]
+        quad[QUAD * j] = z[j]
 
 
 @jit
@@ -131,7 +129,7 @@ def store_rows(qkv, cs, constants, d, cache, first, last):
         lane, step = i // t, i % t
         for h in range(kv):
             at = base[h] + lane * slots[h]
-            store_head(qkv, i, cs[step], constants, kv, h, d, k[at * d :], ks[at:], v[at * d :], vs[at:], slot[h] + step)
+            store_head(qkv, i, cs[step].ctypes.data, constants, kv, h, d, k[at * d :], ks[at:], v[at * d :], vs[at:], slot[h] + step)
 
 
 @parallel
@@ -145,20 +143,30 @@ def store_kernel(qkv, cs, constants, d, cache, parts):
 @jit
 def group_queries(qkv, i, first, constants, y, rest):
     """The queries of row i that share a key head, from column `first` on, before they turn: y [group, d] and the scales that they still need, [group]."""
-    group, d = y.shape
-    acc, col, bias, gain, row = qkv.acc[i], qkv.col, qkv.bias, qkv.q_gain, qkv.row[i]
+    d, row = y.shape[1], qkv.row[i]
+    acc, col = qkv.acc[i, first:].ctypes.data, qkv.col[first:].ctypes.data
+    bias, gain = qkv.bias[first:], qkv.q_gain[first:]
+    if not bias.shape[0] and not gain.shape[0] and constants.head_norm != BY_ALL:
+        scale_head(acc, col, y.ctypes.data, y.size // VECTOR)
+        rest[:] = row
+        return
     all_row = qkv.q_row[i] if constants.head_norm == BY_ALL else row
-    for g in range(group):
-        at = first + g * d
-        end = at + d
-        rest[g] = _head(acc[at:end], col[at:end], bias[at:end], gain[at:end], row, all_row, constants.head_norm, constants.eps, y[g])
+    for g in range(y.shape[0]):
+        at = g * d
+        rest[g] = _head(acc + 4 * at, col + 4 * at, bias[at : at + d], gain[at : at + d], row, all_row, constants, y[g])
 
 
 @jit
-def turn_queries(y, rest, cs, constants, turned, q, ready, sums, scales):
-    """Turned and quantised queries: y float32 [steps * group, d], rest [steps * group] and cs [steps, 2, d/2] -> q int8 [steps * group, d], ready and sums by `prepare`, scales [steps * group]."""
-    group = y.shape[0] // cs.shape[0]
-    for i in range(y.shape[0]):
-        _turn(y[i], cs[i // group], constants.head_block, constants.head_factor, turned)
-        scales[i] = _quantise_head(turned, rest[i], q[i]) * constants.score
-    prepare(q, ready, sums)
+def turn_queries(y, rest, cs, group, constants, turned, q, ready, sums, scales):
+    """Turned and quantised queries: y float32 [m, d] and rest [m], of `group` queries a step -> q int8 [m, d], ready and sums by `prepare`, scales [m].
+
+    cs: address of float32 [steps, 2, d/2].
+    """
+    m, d = y.shape
+    from_, to = y.ctypes.data, q.ctypes.data
+    for i in range(m):
+        largest, total = _turn(from_ + 4 * d * i, cs + 4 * d * (i // group), constants, turned, to + d * i, d)
+        scales[i] = ((largest * rest[i]) / ACT_MAX) * constants.score
+        sums[i] = total
+    if parts() != 1:
+        prepare(q, ready, sums)
