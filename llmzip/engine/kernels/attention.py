@@ -158,7 +158,9 @@ def _high_plane(steps, vectors, group, room, vs, v, low, high, apart):
             if (large[b] >> (QUAD * j)) & _QUAD_MASK:
                 to -= 1
                 items[to] = b * (KEY_BLOCK // QUAD) + j
-    mix(1, steps, vectors, group, w, stride, v, items[to:].ctypes.data, slots // QUAD - to, room.mixed.ctypes.data, v, 0)
+    quads, n = items[to:].ctypes.data, slots // QUAD - to
+    for i in range(0, len(steps) * group.ndim, group.ndim):
+        mix(1, vectors, group, w + stride * i, stride, v, quads, n, room.mixed[i:].ctypes.data, v, 0)
 
 
 @jit
@@ -175,8 +177,7 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
     apart = few > 0 and start > 0
     y, rest, q, ready, sums, scales = room.y[:m], room.rest[:m], room.q[:m], room.ready[:m], room.sums[:m], room.scales[:m]
     for s in range(count):
-        here = slice(s * queries, (s + 1) * queries)
-        group_queries(qkv, row + s, h * columns, constants, y[here], rest[here])
+        group_queries(qkv, row + s, h * columns, constants, y, rest, s * queries, (s + 1) * queries)
     tops[:m] = _UNSEEN
     turn_queries(y, rest, turns.here[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
     stride, at = 4 * slots, u.ctypes.data
@@ -204,7 +205,8 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
         n += 1
     w_stride = parts() * slots
     weigh(0, steps, group, at, stride, vs, room.r.ctypes.data, w, w_stride, blocks.ctypes.data, n, room.large.ctypes.data)
-    mix(0, steps, vectors, group, w, w_stride, v, blocks.ctypes.data, n, room.mixed.ctypes.data, ahead, lines)
+    for i in range(0, m, queries):
+        mix(0, vectors, group, w + w_stride * i, w_stride, v, blocks.ctypes.data, n, room.mixed[i:].ctypes.data, ahead, 0 if i else lines)
     if parts() == 1:
         _high_plane(steps, vectors, group, room, vs, v, low, high, apart)
     for i in range(m):

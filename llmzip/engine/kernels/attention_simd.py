@@ -172,20 +172,20 @@ def weigh(
 
 @intrinsic(prefer_literal=True)
 def mix(
-    _typing: Any, plane: Any, steps: Any, vectors: Any, group: Any, _w: Any, _stride: Any, _v: Any, _list: Any, _count: Any, _out: Any,
+    _typing: Any, plane: Any, vectors: Any, group: Any, _w: Any, _stride: Any, _v: Any, _list: Any, _count: Any, _out: Any,
     _ahead: Any, _lines: Any,
 ) -> Any:  # fmt: skip
-    """mix(plane, steps, vectors, group, w, stride, v, list, count, out, ahead, lines): sums of values, weighted by one plane of the weights.
+    """mix(plane, vectors, group, w, stride, v, list, count, out, ahead, lines): sums of values, weighted by one plane of the weights.
 
-    There are m = steps * group queries. Addresses of w by `weigh` [m, stride bytes apart], v int8 [slots / 4, head_dim, 4], list int64 [count] and out
-    int32 [m, head_dim]. The first plane sums over a list of blocks and writes out. The second one sums over a list of quads, which are fewer, and adds to
+    Of one step: with more, all sums would not fit into the registers. Addresses of w by `weigh` [group, stride bytes apart], v int8 [slots / 4, head_dim, 4], list int64 [count] and out
+    int32 [group, head_dim]. The first plane sums over a list of blocks and writes out. The second one sums over a list of quads, which are fewer, and adds to
     out. `ahead` and `lines` as for `scores`.
     """
-    d, m, which = literal(vectors) * VECTOR, literal(steps) * literal(group), literal(plane)
+    d, m, which = literal(vectors) * VECTOR, literal(group), literal(plane)
     length = 1 if which else KEY_BLOCK // QUAD  # of an item of the list, in quads
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        w, stride, v, items, count, out, ahead, lines = args[4:]
+        w, stride, v, items, count, out, ahead, lines = args[3:]
         emit = quads.emitter(context)
         if which >= emit.planes:
             return nothing()
@@ -216,7 +216,7 @@ def mix(
                 store(builder, result, out, at)
         return nothing()
 
-    return types.none(plane, steps, vectors, group, *[types.intp] * 8), codegen
+    return types.none(plane, vectors, group, *[types.intp] * 8), codegen
 
 
 def _ask(builder: Any, address: Any, lines: Any) -> None:

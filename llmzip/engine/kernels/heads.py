@@ -141,19 +141,20 @@ def store_kernel(qkv, cs, constants, d, cache, parts):
 
 
 @jit
-def group_queries(qkv, i, first, constants, y, rest):
-    """The queries of row i that share a key head, from column `first` on, before they turn: y [group, d] and the scales that they still need, [group]."""
-    d, row = y.shape[1], qkv.row[i]
-    acc, col = qkv.acc[i, first:].ctypes.data, qkv.col[first:].ctypes.data
-    bias, gain = qkv.bias[first:], qkv.q_gain[first:]
+def group_queries(qkv, i, column, constants, y, rest, first, last):
+    """The queries of row i that share a key head, from `column` on, before they turn: into y[first:last], float32 [m, d], and rest [m], the scales that they still need."""
+    d, row, bias, gain = y.shape[1], qkv.row[i], qkv.bias, qkv.q_gain
+    acc, col = qkv.acc.ctypes.data + qkv.acc.strides[0] * i + 4 * column, qkv.col.ctypes.data + 4 * column
     if not bias.shape[0] and not gain.shape[0] and constants.head_norm != BY_ALL:
-        scale_head(acc, col, y.ctypes.data, y.size // VECTOR)
-        rest[:] = row
+        scale_head(acc, col, y.ctypes.data + 4 * d * first, (last - first) * (d // VECTOR))
+        for g in range(first, last):
+            rest[g] = row
         return
     all_row = qkv.q_row[i] if constants.head_norm == BY_ALL else row
-    for g in range(y.shape[0]):
-        at = g * d
-        rest[g] = _head(acc + 4 * at, col + 4 * at, bias[at : at + d], gain[at : at + d], row, all_row, constants, y[g])
+    for g in range(first, last):
+        at = (g - first) * d
+        end = column + at + d
+        rest[g] = _head(acc + 4 * at, col + 4 * at, bias[column + at : end], gain[column + at : end], row, all_row, constants, y[g])
 
 
 @jit

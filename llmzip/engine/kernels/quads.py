@@ -29,7 +29,7 @@ ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
 class Vnni:
     """Quads as they are. A tile of 12 rows and 2 vectors of sums takes 24 of the 32 registers."""
 
-    parts, rows, columns, planes, sums, queries = 1, 12, 2, 2, 24, 8
+    parts, rows, columns, planes, sums, queries = 1, 12, 2, 2, 16, 8
 
     @staticmethod
     def spread(_builder: Any, quads: Any) -> list[Any]:
