@@ -8,7 +8,8 @@ from torch import Tensor, from_numpy
 from llmzip.engine.cache import KVCache
 from llmzip.engine.kernels import arguments
 from llmzip.engine.kernels.arguments import Floats, Projected, Table, Turns, constants
-from llmzip.engine.kernels.attention import attend, norm_all_heads, store_rows
+from llmzip.engine.kernels.attention import attend
+from llmzip.engine.kernels.heads import norm_all_heads, store_rows
 from llmzip.engine.kernels.rows import activate_rows, f32, i8, i32, norm_rows, quantise_rows
 from llmzip.engine.kernels.simd import VECTOR, size
 from llmzip.engine.reference import Added

@@ -1,156 +1,88 @@
-"""Attention kernels, compiled by numba: rotation, cache, integer softmax. Each equals `reference` bit for bit.
+"""Integer softmax attention, compiled by numba. It equals `reference.attend` bit for bit.
 
 The rules are those of `kernels`. Work is split over threads by lane, head and token.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from llmzip.engine import numerics as nm
 from llmzip.engine.cache import KEY_BLOCK
-from llmzip.engine.kernels.attention_simd import mix, scores, weigh
-from llmzip.engine.kernels.packing import OFFSET, QUAD
-from llmzip.engine.kernels.quads import operand, parts, prepare
-from llmzip.engine.kernels.rows import ACT_MAX, ONE, ZERO, f32, glue, hadamard, i8, i32, jit, magnitude, norm_factor
+from llmzip.engine.kernels.attention_simd import PAIR, UNSEEN, exponentials, mix, scores, weigh
+from llmzip.engine.kernels.heads import group_queries, store_head, turn_queries
+from llmzip.engine.kernels.packing import QUAD
+from llmzip.engine.kernels.quads import operand, parts, steps_together
+from llmzip.engine.kernels.rows import ZERO, f32, glue, i8, i32, jit
 from llmzip.engine.kernels.simd import LINE, VECTOR, largest
-from llmzip.entropy.exponential import offset
-from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
-from llmzip.models.config import HEAD_NORMS
-from llmzip.models.convert import VALUE_BASE
 
-_VALUE_BASE, _WEIGHT_SUM = f32(VALUE_BASE), f32(nm.WEIGHT_SUM)
-_FLOOR, _OFFSET = f32(nm.ATTEND_FLOOR), offset(nm.ATTEND_BITS)
-_UNSEEN = f32(-3e38)
-_BY_HEAD, BY_ALL = HEAD_NORMS.index("head"), HEAD_NORMS.index("all")
+_WEIGHT_SUM, _UNSEEN = f32(nm.WEIGHT_SUM), f32(UNSEEN)
+_PAIR = PAIR * KEY_BLOCK  # keys
 STEPS = 32  # of one head, one after another: its keys and values stay in the cache of the processor
+_QUAD_MASK = (1 << QUAD) - 1
 
 
-@jit
-def _head(acc, col, bias, gain, row, all_row, norm, eps, y):
-    """One head before it turns: acc int32 [d] -> y float32 [d]; returns the scale that it still needs. See `reference.heads`."""
-    d = acc.shape[0]
-    for j in range(d):
-        y[j] = f32(acc[j]) * col[j]
-    if bias.shape[0]:
-        inverse = ONE / row
-        for j in range(d):
-            y[j] += bias[j] * inverse
-    if norm == _BY_HEAD:
-        row = norm_factor(y, ONE / row, eps)
-    elif norm == BY_ALL:
-        row = all_row
-    if gain.shape[0]:
-        for j in range(d):
-            y[j] *= gain[j]
-    return row
+class _Room(NamedTuple):
+    """Room for the work on m queries that share a key head, a thread's own.
 
-
-@jit
-def _turn(y, cs, block, factor, out):
-    """Rotates a head: y float32 [d], cs float32 [2, d/2] -> out float32 [d], transformed in runs of `block` if that is not 0."""
-    half = y.shape[0] // 2
-    for j in range(half):
-        a, b = y[j], y[half + j]
-        out[j] = a * cs[0, j] - b * cs[1, j]
-        out[half + j] = b * cs[0, j] + a * cs[1, j]
-    if block:
-        hadamard(out, block, factor)
-
-
-@jit
-def _quantise_head(x, row, q):
-    """Rounds x float32 [d] to integers q [d]; returns the scale."""
-    m = magnitude(x)
-    r = ACT_MAX / m
-    for j in range(x.shape[0]):
-        q[j] = i32(np.rint(x[j] * r))
-    return (m * row) / ACT_MAX
-
-
-@jit
-def _all_heads(qkv, i, first, y, eps):
-    """The scale of row i that columns from `first` on need, if they are normed together; y [columns] is overwritten."""
-    acc, col, bias = qkv.acc[i, first:], qkv.col[first:], qkv.bias[first:]
-    inverse = ONE / qkv.row[i]
-    for j in range(y.shape[0]):
-        y[j] = f32(acc[j]) * col[j]
-    if bias.shape[0]:
-        for j in range(y.shape[0]):
-            y[j] += bias[j] * inverse
-    return norm_factor(y, inverse, eps)
-
-
-@jit
-def norm_all_heads(qkv, eps, first, last):
-    """Fill `q_row` and `k_row` for rows [first, last) of a model that norms all heads together."""
-    queries, keys = np.empty(qkv.q_gain.shape[0], f32), np.empty(qkv.k_gain.shape[0], f32)
-    q_row, k_row = qkv.q_row, qkv.k_row
-    for i in range(first, last):
-        q_row[i] = _all_heads(qkv, i, np.int64(0), queries, eps)
-        k_row[i] = _all_heads(qkv, i, queries.shape[0], keys, eps)
-
-
-@jit
-def _store_head(qkv, i, cs, constants, kv, h, d, k, ks, v, vs, slot):
-    """Writes the key and value of row i and head h of kv into its lane's part of the cache, at `slot` there."""
-    y, turned, z = np.empty(d, f32), np.empty(d, f32), np.empty(d, i32)
-    acc, col, bias, gain, row = qkv.acc[i], qkv.col, qkv.bias, qkv.k_gain, qkv.row[i]
-    at = (constants.heads + h) * d
-    all_row = qkv.k_row[i] if constants.head_norm == BY_ALL else row
-    rest = _head(
-        acc[at : at + d],
-        col[at : at + d],
-        bias[at : at + d],
-        gain[h * d : (h + 1) * d],
-        row,
-        all_row,
-        constants.head_norm,
-        constants.eps,
-        y,
-    )
-    _turn(y, cs, constants.head_block, constants.head_factor, turned)
-    ks[slot] = _quantise_head(turned, rest, z)
-    block = k[slot // KEY_BLOCK * KEY_BLOCK * d :]
-    for j in range(d):
-        block[j // QUAD * (QUAD * KEY_BLOCK) + slot % KEY_BLOCK * QUAD + j % QUAD] = z[j] + OFFSET
-    at += kv * d
-    for j in range(d):
-        y[j] = (f32(acc[at + j]) * _VALUE_BASE + f32(acc[at + kv * d + j])) * col[at + j]
-    if bias.shape[0]:
-        inverse = ONE / row
-        for j in range(d):
-            y[j] += bias[at + j] * inverse
-    vs[slot] = _quantise_head(y, row, z)
-    quad = v[slot // QUAD * QUAD * d :]
-    for j in range(d):
-        quad[QUAD * j + slot % QUAD] = z[j]
-
-
-@jit
-def store_rows(qkv, cs, constants, d, cache, first, last):
-    """Write new keys and values of rows [first, last) into the cache.
-
-    qkv: `Projected`. cs: float32 [t, 2, d/2]. constants: `Constants`. cache: `CacheArrays` of this layer.
+    Attributes:
+        u: scores, and then weights that are not normalised; float32 [m, slots].
+        far: scores of the sinks, if they are not in a pair of blocks of their own; float32 [m, two blocks].
+        w: weights, by `weigh`; int8 [m, parts * slots].
+        y, rest, turned: queries before they turn, float32 [m, head_dim], the scales that they still need, [m], and one that is turned.
+        q, ready, sums, scales: queries as `turn_queries` gives them.
+        tops: maxima of the scores, float32 [m, VECTOR].
+        r: by which weights are normalised, float32 [m].
+        mixed: sums of values, int32 [m, head_dim].
+        seen: of each step, as `scores` takes it, of near keys and of sinks; int32 [2, m, 2].
+        v_top: largest scale of the values seen, of each step; float32 [m].
+        list: of blocks and quads; int64 [slots / QUAD].
+        large: by `weigh`; int16 [blocks].
     """
-    k, ks, v, vs, base, slots, slot = cache.k, cache.ks, cache.v, cache.vs, cache.base, cache.slots, cache.slot
-    t, kv = cs.shape[0], base.shape[0]
-    for i in range(first, last):
-        lane, step = i // t, i % t
-        for h in range(kv):
-            at = base[h] + lane * slots[h]
-            _store_head(qkv, i, cs[step], constants, kv, h, d, k[at * d :], ks[at:], v[at * d :], vs[at:], slot[h] + step)
+
+    u: Any
+    far: Any
+    w: Any
+    y: Any
+    rest: Any
+    turned: Any
+    q: Any
+    ready: Any
+    sums: Any
+    scales: Any
+    tops: Any
+    r: Any
+    mixed: Any
+    seen: Any
+    v_top: Any
+    list: Any
+    large: Any
 
 
-@jit
-def _exponentials(u, top, a):
-    """Unnormalised integer weights a of scores u float32 [n]; their sum."""
-    total = i32(0)
-    for j in range(u.shape[0]):
-        e = i32(float_from_bits(power_pattern(max(u[j] - top, _FLOOR), _OFFSET)))
-        a[j] = e
-        total = i32(total + e)
-    return total
+@glue
+def _room(m, slots, d):
+    q = np.empty((m, d), i8)
+    return _Room(
+        np.empty((m, slots), f32),
+        np.empty((m, _PAIR), f32),
+        np.empty((m, parts() * slots), i8),
+        np.empty((m, d), f32),
+        np.empty(m, f32),
+        np.empty(d, f32),
+        q,
+        operand(q),
+        np.empty(m, i32),
+        np.empty(m, f32),
+        np.empty((m, VECTOR), f32),
+        np.empty(m, f32),
+        np.empty((m, d), i32),
+        np.empty((2, m, 2), i32),
+        np.empty(m, f32),
+        np.empty(slots // QUAD, np.int64),
+        np.empty(slots // KEY_BLOCK, np.int16),
+    )
 
 
 @jit
@@ -169,54 +101,145 @@ def _largest_scale(vs, lo, hi, top):
 
 
 @glue
-def _scores(vectors, group, q, sums, qs, k, ks, u, stride, low, high, ahead, lines):
-    """`scores` of blocks of keys [low, high): addresses as there, those of k, ks, u and ahead at the first block."""
-    block = KEY_BLOCK * VECTOR * vectors.ndim
-    b = low
-    while b + 2 <= high:
-        here = ahead + block * b
-        scores(2, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride, here, lines)
-        b += 2
-    if b < high:
-        here = ahead + block * b
-        scores(1, vectors, group, q, sums, qs, k + block * b, ks + 4 * KEY_BLOCK * b, u + 4 * KEY_BLOCK * b, stride, here, lines)
+def _see(count, hi, window, sinks, vs, room):
+    """What `count` steps see, the first of them up to key `hi`, into `seen` and `v_top` of the room. Returns (first key that any of them sees near, number of sinks)."""
+    seen, v_top = room.seen, room.v_top
+    last = hi + count - 1
+    few, first, start = min(sinks, last), max(min(sinks, hi), hi - window), max(min(sinks, last), last - window)
+    shared = _largest_scale(vs, start, hi, ZERO)
+    for s in range(count):
+        end = hi + s
+        sunk = min(sinks, end)
+        lo = max(sunk, end - window)
+        seen[0, s, 0], seen[0, s, 1] = i32(lo), i32(end - lo)
+        seen[1, s, 0], seen[1, s, 1] = i32(0), i32(sunk)
+        top = _largest_scale(vs, lo, min(start, end), shared)
+        top = _largest_scale(vs, max(lo, hi), end, top)
+        v_top[s] = _largest_scale(vs, np.int64(0), sunk, top)
+    return first, few
 
 
 @glue
-def _mix(vectors, group, w, most, v, blocks, large, sums, scale, out, ahead, lines):
-    """Weighted sums of values into out float32 [group * d]; blocks int64 [n] of keys, and whether their weights need a second plane, `large`."""
-    at = sums.ctypes.data
-    mix(0, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, blocks.shape[0], at, ahead, lines)
+def _score(steps, vectors, group, room, which, k, ks, u, stride, first, last, ahead, lines):
+    """`scores` of keys [first, last), in whole pairs of blocks; addresses k, ks and ahead are those of key 0, u that of key `first`."""
+    d = vectors.ndim * VECTOR
+    q, sums, qs, seen, tops = (
+        room.ready.ctypes.data,
+        room.sums.ctypes.data,
+        room.scales.ctypes.data,
+        room.seen[which].ctypes.data,
+        room.tops.ctypes.data,
+    )
+    pairs = (last - first) // _PAIR
+    scores(steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops, ahead + d * first, lines)
+
+
+@glue
+def _high_plane(steps, vectors, group, room, vs, v, low, high, apart):
+    """Adds what the weights' second plane gives to `mixed` of the room. Blocks [low, high) are looked at, and the first one if `apart`."""
+    large, items, slots = room.large, room.list, room.u.shape[1]
     n = 0
-    for j in range(blocks.shape[0]):
-        if large[blocks[j]]:
-            blocks[n] = blocks[j]
+    if apart and large[0]:
+        items[0] = 0
+        n = 1
+    for b in range(low, high):
+        if large[b]:
+            items[n] = b
             n += 1
-    if n:
-        mix(1, vectors, group, w, 2 * most, most, v, blocks.ctypes.data, n, at, ahead, 0)
-    for j in range(out.shape[0]):
-        out[j] = f32(sums[j]) * scale
+    if not n:
+        return
+    u, w, at, stride = room.u.ctypes.data, room.w.ctypes.data, items.ctypes.data, parts() * slots
+    weigh(1, steps, group, u, 4 * slots, vs, room.r.ctypes.data, w, stride, at, n, large.ctypes.data)
+    to = slots // QUAD
+    for i in range(n - 1, -1, -1):  # from the end, as the list of quads grows over that of blocks
+        b = items[i]
+        for j in range(KEY_BLOCK // QUAD - 1, -1, -1):
+            if (large[b] >> (QUAD * j)) & _QUAD_MASK:
+                to -= 1
+                items[to] = b * (KEY_BLOCK // QUAD) + j
+    quads, n = items[to:].ctypes.data, slots // QUAD - to
+    for i in range(0, len(steps) * group.ndim, group.ndim):
+        mix(1, vectors, group, w + stride * i, stride, v, quads, n, room.mixed[i:].ctypes.data, v, 0)
+
+
+@jit
+def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, begin, room, out, ahead, lines):
+    """Attention of steps [step, step + len(steps)) of one lane, in rows from `row` on, with key head h, whose first slot is `begin`."""
+    count, queries, d = len(steps), group.ndim, vectors.ndim * VECTOR
+    m, slots = count * queries, room.u.shape[1]
+    scale_v = cache.vs[begin : begin + cache.slots[h]]
+    k, ks, v, vs = cache.k[begin * d :].ctypes.data, cache.ks[begin:].ctypes.data, cache.v[begin * d :].ctypes.data, scale_v.ctypes.data
+    u, w, tops = room.u, room.w.ctypes.data, room.tops
+    columns = queries * d
+    first, few = _see(count, cache.slot[h] + step + 1, cache.windows[h], cache.sinks[h], scale_v, room)
+    start, stop = first // _PAIR * _PAIR, (cache.slot[h] + step + count + _PAIR - 1) // _PAIR * _PAIR
+    apart = few > 0 and start > 0
+    y, rest, q, ready, sums, scales = room.y[:m], room.rest[:m], room.q[:m], room.ready[:m], room.sums[:m], room.scales[:m]
+    for s in range(count):
+        group_queries(qkv, row + s, h * columns, constants, y, rest, s * queries, (s + 1) * queries)
+    tops[:m] = _UNSEEN
+    turn_queries(y, rest, turns.here[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
+    stride, at = 4 * slots, u.ctypes.data
+    _score(steps, vectors, group, room, 0, k, ks, at + 4 * start, stride, start, stop, v, lines)
+    if few:
+        turn_queries(y, rest, turns.pinned[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
+        to, width = (at, stride) if apart else (room.far.ctypes.data, 4 * _PAIR)
+        _score(steps, vectors, group, room, 1, k, ks, to, width, 0, _PAIR, v, 0)
+        if not apart:
+            for i in range(m):
+                u[i, : room.seen[1, i // queries, 1]] = room.far[i, : room.seen[1, i // queries, 1]]
+    for i in range(m):
+        top = largest(tops[i].ctypes.data, 1)
+        total = exponentials(at + stride * i + 4 * start, (stop - start) // _PAIR, top)
+        if apart:
+            total = i32(total + exponentials(at + stride * i, 1, top))
+        room.r[i] = _WEIGHT_SUM / (f32(total) * room.v_top[i // queries])
+    n, blocks = 0, room.list
+    if apart:
+        blocks[0] = 0
+        n = 1
+    low, high = start // KEY_BLOCK, (cache.slot[h] + step + count + KEY_BLOCK - 1) // KEY_BLOCK
+    for b in range(low, high):
+        blocks[n] = b
+        n += 1
+    w_stride = parts() * slots
+    weigh(0, steps, group, at, stride, vs, room.r.ctypes.data, w, w_stride, blocks.ctypes.data, n, room.large.ctypes.data)
+    for i in range(0, m, queries):
+        mix(0, vectors, group, w + w_stride * i, w_stride, v, blocks.ctypes.data, n, room.mixed[i:].ctypes.data, ahead, 0 if i else lines)
+    if parts() == 1:
+        _high_plane(steps, vectors, group, room, vs, v, low, high, apart)
+    for i in range(m):
+        scale = room.v_top[i // queries] / _WEIGHT_SUM
+        mixed, to = room.mixed[i], out[row + i // queries, h * columns + i % queries * d :]
+        for j in range(d):
+            to[j] = f32(mixed[j]) * scale
 
 
 @glue
-def _group(qkv, i, first, constants, y, rest):
-    """The queries of row i that share a key head, from column `first` on, before they turn: y [group, d] and the scales that they still need, [group]."""
-    group, d = y.shape
-    acc, col, bias, gain, row = qkv.acc[i], qkv.col, qkv.bias, qkv.q_gain, qkv.row[i]
-    all_row = qkv.q_row[i] if constants.head_norm == BY_ALL else row
-    for g in range(group):
-        at = first + g * d
-        end = at + d
-        rest[g] = _head(acc[at:end], col[at:end], bias[at:end], gain[at:end], row, all_row, constants.head_norm, constants.eps, y[g])
-
-
-@glue
-def _turn_group(y, rest, cs, constants, turned, q, ready, sums, scales):
-    """Turned and quantised queries of a group: y [group, d] -> q int8 [group, d], ready and sums by `prepare`, scales [group]."""
-    for g in range(y.shape[0]):
-        _turn(y[g], cs, constants.head_block, constants.head_factor, turned)
-        scales[g] = _quantise_head(turned, rest[g], q[g]) * constants.score
-    prepare(q, ready, sums)
+def _units(vectors, group, qkv, turns, constants, cache, out, first, last):
+    """Attention of units of work [first, last); see `attend`."""
+    one, some = steps_together(np.empty((0,) * 8, i8)), steps_together(group)
+    t, kv, d = turns.here.shape[0], cache.base.shape[0], vectors.ndim * VECTOR
+    base, slots, windows, slot = cache.base, cache.slots, cache.windows, cache.slot
+    runs, together = (t + STEPS - 1) // STEPS, len(some)
+    lines = d * KEY_BLOCK // LINE if t == 1 else 0  # of a block of keys or values: with more steps, they are in a cache
+    room = _room(together * group.ndim, slots.max(), d)
+    for i in range(first, last):
+        lane, run, h = i // (runs * kv), i // kv % runs, i % kv
+        begin = base[h] + lane * slots[h]
+        h_next = (h + 1) % kv
+        low = max(np.int64(0), slot[h_next] - windows[h_next]) // _PAIR * _PAIR
+        ahead = cache.k.ctypes.data + (base[h_next] + (lane + (h_next == 0)) * slots[h_next] + low) * d
+        if t == 1:
+            k, ks, v, vs = cache.k[begin * d :], cache.ks[begin:], cache.v[begin * d :], cache.vs[begin:]
+            store_head(qkv, lane, turns.here.ctypes.data, constants, kv, h, d, k, ks, v, vs, slot[h])
+        step, end = run * STEPS, min((run + 1) * STEPS, t)
+        while step + together <= end:
+            _attend(some, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, begin, room, out, ahead, lines)
+            step += together
+        while step < end:
+            _attend(one, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, begin, room, out, ahead, lines)
+            step += 1
 
 
 @jit
@@ -229,77 +252,6 @@ def attend(vectors, group, qkv, turns, constants, cache, out, share, shares):
 
     Threads share the units of work: lanes x runs of STEPS steps x key heads.
     """
-    cs, pinned_cs = turns.here, turns.pinned
-    k, ks, v, vs = cache.k, cache.ks, cache.v, cache.vs
-    base, slots, windows, sinks, slot = cache.base, cache.slots, cache.windows, cache.sinks, cache.slot
-    t, kv = cs.shape[0], base.shape[0]
-    runs = (t + STEPS - 1) // STEPS
-    queries, head_dim = group.ndim, vectors.ndim * VECTOR
-    most = slots.max()
-    units = qkv.acc.shape[0] // t * runs * kv
-    alone = t == 1
-    lines = head_dim * KEY_BLOCK // LINE if alone else 0  # of a block of keys or values: with more steps, they are in a cache
-    u, a, w = np.empty((queries, most), f32), np.empty(most, i32), np.empty((queries, 2 * most), i8)
-    y, rest, turned = np.empty((queries, head_dim), f32), np.empty(queries, f32), np.empty(head_dim, f32)
-    q = np.empty((queries, head_dim), i8)
-    ready, qsum, qs = operand(q), np.empty(queries, i32), np.empty(queries, f32)
-    sums, far = np.empty(queries * head_dim, i32), np.empty((queries, KEY_BLOCK), f32)
-    mixed, large = np.empty(most // KEY_BLOCK, np.int64), np.empty(most // KEY_BLOCK, np.bool_)
-    pu, pa, pw, pq, psum, pqs = u.ctypes.data, a.ctypes.data, w.ctypes.data, ready.ctypes.data, qsum.ctypes.data, qs.ctypes.data
-    plarge = large.ctypes.data
-    for i in range(share * units // shares, (share + 1) * units // shares):
-        lane, run, h = i // (runs * kv), i // kv % runs, i % kv
-        begin = base[h] + lane * slots[h]
-        keys, scale_k, scale_v = k[begin * head_dim :], ks[begin:], vs[begin : begin + slots[h]]
-        values = v[begin * head_dim :]
-        pk, pks, pv, pvs = keys.ctypes.data, scale_k.ctypes.data, values.ctypes.data, scale_v.ctypes.data
-        h_next = (h + 1) % kv
-        lane_next = lane + (h_next == 0)
-        low_next = max(np.int64(0), slot[h_next] - windows[h_next]) // KEY_BLOCK * KEY_BLOCK
-        pk_next = k.ctypes.data + (base[h_next] + lane_next * slots[h_next] + low_next) * head_dim
-        at = h * queries * head_dim
-        end = at + queries * head_dim
-        for step in range(run * STEPS, min((run + 1) * STEPS, t)):
-            line = lane * t + step
-            if alone:
-                _store_head(qkv, line, cs[step], constants, kv, h, head_dim, keys, scale_k, values, scale_v, slot[h])
-            hi = slot[h] + step + 1
-            few = min(sinks[h], hi)
-            lo = max(few, hi - windows[h])
-            low, high = lo // KEY_BLOCK, (hi + KEY_BLOCK - 1) // KEY_BLOCK
-            start, stop = low * KEY_BLOCK, high * KEY_BLOCK
-            apart = few and start  # the sinks are in a block of their own
-            _group(qkv, line, at, constants, y, rest)
-            _turn_group(y, rest, cs[step], constants, turned, q, ready, qsum, qs)
-            _scores(vectors, group, pq, psum, pqs, pk, pks, pu, 4 * most, low, high, pv, lines)
-            if few:
-                _turn_group(y, rest, pinned_cs[step], constants, turned, q, ready, qsum, qs)
-                scores(1, vectors, group, pq, psum, pqs, pk, pks, far.ctypes.data, 4 * KEY_BLOCK, pv, 0)
-            large[:high] = False
-            v_top = _largest_scale(scale_v, lo, hi, _largest_scale(scale_v, np.int64(0), few, ZERO))
-            for g in range(queries):
-                # Whole blocks are worked on: what is not seen scores so low that its weight is 0.
-                u[g, start:lo] = _UNSEEN
-                u[g, hi:stop] = _UNSEEN
-                m = _UNSEEN
-                if few:
-                    u[g, :few] = far[g, :few]
-                    if start:
-                        u[g, few:KEY_BLOCK] = _UNSEEN
-                    m = largest(pu + 4 * most * g, 1)
-                m = max(m, largest(pu + 4 * (most * g + start), high - low))
-                total = _exponentials(u[g, start:stop], m, a[start:stop])
-                if apart:
-                    total = i32(total + _exponentials(u[g, :KEY_BLOCK], m, a[:KEY_BLOCK]))
-                r = _WEIGHT_SUM / (f32(total) * v_top)
-                to = pw + 2 * most * g
-                if apart:
-                    weigh(pa, pvs, 1, r, to, most, plarge)
-                weigh(pa + 4 * start, pvs + 4 * start, high - low, r, to + parts() * start, most, plarge + low)
-            if apart:
-                mixed[0] = 0
-            n = 1 if apart else 0
-            for b in range(low, high):
-                mixed[n] = b
-                n += 1
-            _mix(vectors, group, pw, most, pv, mixed[:n], large, sums, v_top / _WEIGHT_SUM, out[line, at:end], pk_next, lines)
+    t, kv = turns.here.shape[0], cache.base.shape[0]
+    units = qkv.acc.shape[0] // t * ((t + STEPS - 1) // STEPS) * kv
+    _units(vectors, group, qkv, turns, constants, cache, out, share * units // shares, (share + 1) * units // shares)

@@ -16,7 +16,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Floats, LayerWeights, Projected, Turns
-from llmzip.engine.kernels.attention import BY_ALL, attend, norm_all_heads, store_rows
+from llmzip.engine.kernels.attention import attend
+from llmzip.engine.kernels.heads import BY_ALL, norm_all_heads, store_rows
 from llmzip.engine.kernels.meeting import WORDS, gather, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, product_share

@@ -15,11 +15,12 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from llmzip.engine.kernels.packing import QUAD
 from llmzip.engine.kernels.rows import i8, i16, i32, jit
-from llmzip.engine.kernels.simd import I8, I16, I32, INTP, VECTOR, load, multiply_add, splat, store, vector
+from llmzip.engine.kernels.simd import I8, I16, I32, INTP, VECTOR, literal, load, multiply_add, splat, store, vector
 
 SUMS, BYTES, SHORTS = vector(I32, VECTOR), vector(I8, QUAD * VECTOR), vector(I16, 2 * VECTOR)
 ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
@@ -28,7 +29,7 @@ ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
 class Vnni:
     """Quads as they are. A tile of 12 rows and 2 vectors of sums takes 24 of the 32 registers."""
 
-    parts, rows, columns, planes, sums = 1, 12, 2, 2, 16
+    parts, rows, columns, planes, sums, queries = 1, 12, 2, 2, 16, 8
 
     @staticmethod
     def spread(_builder: Any, quads: Any) -> list[Any]:
@@ -53,19 +54,17 @@ class Vnni:
         return cls.add(builder, total, one, builder.bitcast(part, SUMS))
 
     @staticmethod
-    def store_weights(builder: Any, w: Any, out: Any, plane: Any) -> Any:
-        """Writes w (SUMS, from 0 to 2^15) as two planes of bytes, the low one first; returns whether the high one is not 0."""
-        eight, most = (ir.Constant(SUMS, [value] * VECTOR) for value in (8, 255))
+    def store_weights(builder: Any, w: Any, out: Any, plane: int) -> None:
+        """Writes one plane of bytes of the low 15 bits of w (SUMS): the first plane has the low ones."""
+        if plane:
+            w = builder.lshr(w, ir.Constant(SUMS, [8] * VECTOR))
         store(builder, builder.trunc(w, vector(I8, VECTOR)), out, INTP(0))
-        store(builder, builder.trunc(builder.lshr(w, eight), vector(I8, VECTOR)), out, plane)
-        large = builder.bitcast(builder.icmp_unsigned(">", w, most), ir.IntType(VECTOR))
-        return builder.icmp_unsigned("!=", large, ir.Constant(ir.IntType(VECTOR), 0))
 
 
 class Pairs:
     """Quads as int16s, first those at even places, then those at odd ones: to part them takes no shuffles."""
 
-    parts, rows, columns, planes, sums = 2, 4, 1, 1, 6
+    parts, rows, columns, planes, sums, queries = 2, 4, 1, 1, 6, 1
 
     @staticmethod
     def spread(builder: Any, quads: Any) -> list[Any]:
@@ -92,12 +91,11 @@ class Pairs:
         return cls.add(builder, total, part, one)
 
     @staticmethod
-    def store_weights(builder: Any, w: Any, out: Any, _plane: Any) -> Any:
-        """Writes w (SUMS, from 0 to 2^15 - 1) as int16s in the order of `prepare`. There is no second plane."""
+    def store_weights(builder: Any, w: Any, out: Any, _plane: int) -> None:
+        """Writes the low 15 bits of w (SUMS) as int16s in the order of `prepare`. There is no second plane."""
         order = [QUAD * (i // QUAD) + (0, 2, 1, 3)[i % QUAD] for i in range(VECTOR)]
         parted = builder.shuffle_vector(w, ir.Constant(SUMS, ir.Undefined), ir.Constant(vector(I32, VECTOR), order))
         store(builder, builder.trunc(parted, vector(I16, VECTOR)), out, INTP(0))
-        return ir.Constant(ir.IntType(1), 0)
 
 
 def emitter(context: Any) -> Any:
@@ -109,6 +107,14 @@ def broadcast(builder: Any, emit: Any, row: Any, quad: Any, part: int) -> Any:
     """One part of the quad with index `quad` of the row at an address, as made by `prepare`, for all of SUMS."""
     at = builder.add(builder.mul(quad, INTP(QUAD * emit.parts)), INTP(QUAD * part))
     return splat(builder, load(builder, row, at, I32))
+
+
+@intrinsic
+def steps_together(_typing: Any, group: Any) -> Any:
+    """A tuple with as many members as there are steps whose queries, `group` a step, attention works on together."""
+    emit = emitter(cpu_target.target_context)
+    kind = types.UniTuple(types.intp, next(n for n in (4, 2, 1) if n * literal(group) <= emit.queries or n == 1))
+    return kind(group), lambda context, _builder, _signature, _args: context.get_constant_null(kind)
 
 
 @intrinsic

@@ -24,7 +24,7 @@ parallel = compiled(error_model="numpy", parallel=True, fastmath={"nnan", "nsz"}
 f32, i32, i16, i8 = np.float32, np.int32, np.int16, np.int8
 ZERO, ONE, ACT_MAX = f32(0.0), f32(1.0), f32(nm.ACT_MAX)
 LINE, MANTISSA = f32(2.0**nm.MANTISSA), i32(nm.MANTISSA)
-_TINY, _MAGIC, _HALF, _THREE_HALVES = f32(nm.TINY), i32(nm.RSQRT_MAGIC), f32(0.5), f32(1.5)
+TINY, _MAGIC, _HALF, _THREE_HALVES = f32(nm.TINY), i32(nm.RSQRT_MAGIC), f32(0.5), f32(1.5)
 _CLAMP, _NEG_LOG2E = f32(nm.EXP_CLAMP), f32(-nm.LOG2_E)
 _CUBIC, _LINEAR = f32(nm.GELU_CUBIC), f32(nm.GELU_LINEAR)
 NORM_MAX, _MOST_EPS_ROOT = f32(nm.NORM_MAX), f32(nm.MOST_EPS_ROOT)
@@ -37,7 +37,7 @@ _C1, _C2, _C3 = f32(nm.EXP_C1), f32(nm.EXP_C2), f32(nm.EXP_C3)
 def magnitude(x):
     """Row maximum of float32 x [d], at least TINY."""
     whole = x.shape[0] // VECTOR
-    m = max(_TINY, largest_magnitude(x.ctypes.data, whole))
+    m = max(TINY, largest_magnitude(x.ctypes.data, whole))
     for j in range(whole * VECTOR, x.shape[0]):
         m = max(m, abs(x[j]))
     return m

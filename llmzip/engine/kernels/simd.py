@@ -74,11 +74,13 @@ def size(n: int) -> NDArray[np.int8]:
 
 
 def literal(argument: Any) -> int:
-    """The number that a literal or a `size` stands for, at compile time."""
+    """The number that a literal, a `size` or the length of a tuple stands for, at compile time."""
     if isinstance(argument, types.IntegerLiteral):
         return int(argument.literal_value)
     if isinstance(argument, types.Array):
         return int(argument.ndim)
+    if isinstance(argument, types.UniTuple):
+        return int(argument.count)
     raise errors.RequireLiteralValue("sizes must be constants or made by `size`")
 
 
@@ -102,11 +104,26 @@ def _maximum(builder: Any, args: Any, magnitude: bool) -> Any:
     with cgutils.for_range(builder, vectors) as loop:
         value = load(builder, address, builder.mul(loop.index, INTP(4 * VECTOR)), kind)
         if magnitude:
-            bits = builder.bitcast(value, vector(I32, VECTOR))
-            cleared = builder.and_(bits, ir.Constant(vector(I32, VECTOR), [0x7FFFFFFF] * VECTOR))
-            value = builder.bitcast(cleared, kind)
+            value = magnitudes(builder, value)
         builder.store(larger(builder, value, builder.load(best)), best)
     return largest_of(builder, builder.load(best))
+
+
+def magnitudes(builder: Any, values: Any) -> Any:
+    """The float32s of a vector without their signs."""
+    kind = vector(I32, values.type.count)
+    cleared = builder.and_(builder.bitcast(values, kind), ir.Constant(kind, [0x7FFFFFFF] * kind.count))
+    return builder.bitcast(cleared, values.type)
+
+
+def sum_of(builder: Any, values: Any) -> Any:
+    """The sum of the VECTOR int32s of a vector: the upper half is added to the lower, again and again."""
+    n = VECTOR
+    while n > 1:
+        n //= 2
+        upper = ir.Constant(values.type, [n + i if i < n else i for i in range(VECTOR)])
+        values = builder.add(builder.shuffle_vector(values, ir.Constant(values.type, ir.Undefined), upper), values)
+    return builder.extract_element(values, ir.Constant(I32, 0))
 
 
 @intrinsic
