@@ -165,7 +165,7 @@ def parts(loaded: LoadedModel, lanes: int, steps: int, operations: float, bandwi
     def products() -> None:
         for i in range(c.layers):
             for q, w, o in zip(inputs, matrices, outputs, strict=True):
-                shared_product(q, w[i], o, threads)
+                shared_product(fused.amx, q, w[i], o, threads)
 
     keys = int(cache.windows.sum() + cache.sinks.sum())  # of all layers and key heads
     group = c.heads // c.kv_heads

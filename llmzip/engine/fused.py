@@ -22,6 +22,7 @@ from torch import Tensor
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.hidden import DeviceHidden, Hidden
 from llmzip.engine.kernels import packing
+from llmzip.engine.kernels.amx import WITH, WITHOUT
 from llmzip.engine.kernels.arguments import LayerWeights, TurnTables, constants
 from llmzip.engine.kernels.layers import PAD, run_layers
 from llmzip.engine.kernels.packing import OUTPUTS, pack
@@ -43,11 +44,11 @@ _TRIED_ROWS = (512, 128, 48, 16)
 
 
 class FusedLayers:
-    """The stacked weights of a model, of a shape that `fits`."""
+    """The stacked weights of a model, of a shape that `fits`. amx: whether products are by AMX, which must be usable then."""
 
-    def __init__(self, model: IntegerModel, threads: int) -> None:
+    def __init__(self, model: IntegerModel, threads: int, amx: bool = False) -> None:
         c = self.config = model.config
-        self.threads = threads
+        self.threads, self.amx = threads, WITH if amx else WITHOUT
         weights: list[Any] = []
         for part in MATRICES:
             n, k = model.tensors[f"0.{part}"].shape
@@ -70,7 +71,16 @@ class FusedLayers:
         q, scale = torch.empty(x.shape, dtype=torch.int8), torch.empty(x.shape[0], dtype=torch.float32)
         tables = TurnTables(turns.here.numpy(), turns.pinned.numpy(), cache.ways)
         run_layers(
-            *self._sizes, x.numpy(), self._weights, tables, self._constants, cache.arrays(slot), q.numpy(), scale.numpy(), self.threads
+            self.amx,
+            *self._sizes,
+            x.numpy(),
+            self._weights,
+            tables,
+            self._constants,
+            cache.arrays(slot),
+            q.numpy(),
+            scale.numpy(),
+            self.threads,
         )
         unit = scale
         if self.config.plain_stream:
@@ -80,7 +90,7 @@ class FusedLayers:
 
     def logits(self, q: Tensor, scale: Tensor, out: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits in units of log2, written into out float32 [n, vocab]."""
-        head_kernel(q.numpy(), scale.numpy(), self._head, self._head_scale, out, self.threads)
+        head_kernel(self.amx, q.numpy(), scale.numpy(), self._head, self._head_scale, out, self.threads)
         return out
 
 
@@ -100,7 +110,7 @@ def faster_up_to(gemm: Gemm, model: IntegerModel, threads: int) -> int:
     ours, theirs, most = pack(w.numpy()), gemm.prepare(w), sys.maxsize
     for rows in _TRIED_ROWS:
         q, out = torch.ones((rows, w.shape[1]), dtype=torch.int8), np.empty((rows, ours.shape[0] * OUTPUTS + PAD), i32)
-        seconds = _seconds(partial(shared_product, q.numpy(), ours, out, threads)), _seconds(partial(gemm.multiply, q, theirs))
+        seconds = _seconds(partial(shared_product, WITHOUT, q.numpy(), ours, out, threads)), _seconds(partial(gemm.multiply, q, theirs))
         if seconds[0] < seconds[1]:
             return most
         most = rows - 1

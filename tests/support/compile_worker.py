@@ -15,5 +15,5 @@ with tempfile.TemporaryDirectory() as empty:
     from llmzip.engine.kernels.products import product
 
     array = types.Array
-    product.compile((array(types.int8, 2, "C"), array(types.uint8, 4, "C"), array(types.int32, 2, "C")))
+    product.compile((array(types.int8, 1, "C"), array(types.int8, 2, "C"), array(types.uint8, 4, "C"), array(types.int32, 2, "C")))
     print("vpdpbusd" in product.inspect_asm(product.signatures[0]))

@@ -70,7 +70,7 @@ def _gain_before(weights, i):
 
 
 @parallel
-def _start(x, weights, constants, q, row, qkv, parts):
+def _start(amx, x, weights, constants, q, row, qkv, parts):
     """The first layer's norm, queries, keys and values."""
     n, w_qkv, gain = x.shape[0], weights.qkv[0], weights.read_attention[0]
     none = np.empty(0, f32)
@@ -78,11 +78,11 @@ def _start(x, weights, constants, q, row, qkv, parts):
     for part in nb.prange(parts):
         first, last = part * n // parts, (part + 1) * n // parts
         norm_rows(x, nothing, gain, False, constants, q, row, first, last)
-        product(q[first:last], w_qkv, qkv[first:last])
+        product(amx, q[first:last], w_qkv, qkv[first:last])
 
 
 @parallel
-def _to_next(x, o, weights, i, constants, q, row, qkv, parts):
+def _to_next(amx, x, o, weights, i, constants, q, row, qkv, parts):
     """From the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
     w_o, c_o, g_o, b_o = weights.o[i], weights.o_scale[i], weights.o_gain[i], weights.o_bias[i]
     w_gate_up, c_gate_up, g_ffn, b_gate_up = weights.gate_up[i], weights.gate_up_scale[i], weights.read_ffn[i], weights.gate_up_bias[i]
@@ -100,17 +100,17 @@ def _to_next(x, o, weights, i, constants, q, row, qkv, parts):
             m = last - first
             xs, qs, rows = x[first:last], q[first:last], row[first:last]
             quantise_rows(o[first:last], q_o, row_o, 0, m)
-            product(q_o[:m], w_o, acc)
+            product(amx, q_o[:m], w_o, acc)
             norm_rows(xs, Added(acc, c_o, row_o, g_o, b_o), g_ffn, constants.parallel, constants, qs, rows, 0, m)
-            product(qs, w_gate_up, wide)
+            product(amx, qs, w_gate_up, wide)
             activate_rows(wide, c_gate_up, rows, b_gate_up, constants, q_f, row_f, 0, m)
-            product(q_f[:m], w_down, acc)
+            product(amx, q_f[:m], w_down, acc)
             norm_rows(xs, Added(acc, c_down, row_f, g_down, b_down), g_next, False, constants, qs, rows, 0, m)
-            product(qs, w_qkv, qkv[first:last])
+            product(amx, qs, w_qkv, qkv[first:last])
 
 
 @jit
-def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, parts):
+def run_layers(amx, vectors, group, x, weights, turns, constants, cache, q, scale, parts):
     """The layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
 
     weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; vectors and group as for
@@ -126,12 +126,12 @@ def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, pa
     all_rows = n if constants.head_norm == BY_ALL else 0
     q_row, k_row = np.empty(all_rows, f32), np.empty(all_rows, f32)
     if not few:
-        _start(x, weights, constants, q, row, qkv, parts)
+        _start(amx, x, weights, constants, q, row, qkv, parts)
     for i in range(layers):
         if few:
             added = Added(acc if i else nothing, weights.down_scale[i - 1], row_f, weights.down_gain[i - 1], weights.down_bias[i - 1])
             _norm(x, added, weights.read_attention[i], False, constants, q, row, parts)
-            shared_product(q, weights.qkv[i], qkv, parts)
+            shared_product(amx, q, weights.qkv[i], qkv, parts)
         scaled = Projected(qkv, row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], q_row, k_row)
         if all_rows:
             all_rows_kernel(scaled, constants.eps, parts)
@@ -144,14 +144,14 @@ def run_layers(vectors, group, x, weights, turns, constants, cache, q, scale, pa
         attend_kernel(vectors, group, scaled, way, constants, here, o, parts)
         if few:
             _quantise(o, q_o, row_o, parts)
-            shared_product(q_o, weights.o[i], acc, parts)
+            shared_product(amx, q_o, weights.o[i], acc, parts)
             added = Added(acc, weights.o_scale[i], row_o, weights.o_gain[i], weights.o_bias[i])
             _norm(x, added, weights.read_ffn[i], constants.parallel, constants, q, row, parts)
-            shared_product(q, weights.gate_up[i], wide, parts)
+            shared_product(amx, q, weights.gate_up[i], wide, parts)
             _activate(wide, weights.gate_up_scale[i], row, weights.gate_up_bias[i], constants, q_f, row_f, parts)
-            shared_product(q_f, weights.down[i], acc, parts)
+            shared_product(amx, q_f, weights.down[i], acc, parts)
         else:
-            _to_next(x, o, weights, i, constants, q, row, qkv, parts)
+            _to_next(amx, x, o, weights, i, constants, q, row, qkv, parts)
     if few:
         last = Added(acc, weights.down_scale[layers - 1], row_f, weights.down_gain[layers - 1], weights.down_bias[layers - 1])
         _norm(x, last, weights.read_head, False, constants, q, scale, parts)
