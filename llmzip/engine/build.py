@@ -56,6 +56,7 @@ def build(
     if device != "cpu" or ops == "torch" or model.config.head_dim % KEY_BLOCK:
         return Transformer(model, product, TorchOps(model.config), place, threads)
 
+    from llmzip.engine import amx
     from llmzip.engine.fused import FusedLayers, faster_up_to
     from llmzip.engine.kernels.layers import MANY_ROWS
     from llmzip.engine.kernels.quads import have_instruction
@@ -63,25 +64,36 @@ def build(
 
     small = small_model(model.config)
 
-    def engine(m: IntegerModel, operations: Operations, rows: int = 0) -> Transformer:
-        return Transformer(m, product, operations, place, threads, FusedLayers(m, threads) if rows else None, rows)
+    def engine(m: IntegerModel, operations: Operations, rows: int = 0, tiles: bool = False) -> Transformer:
+        return Transformer(m, product, operations, place, threads, FusedLayers(m, threads, tiles) if rows else None, rows)
 
-    def exact(operations: Operations, rows: int = 0) -> bool:
+    def exact(operations: Operations, rows: int = 0, tiles: bool = False) -> bool:
         definition = Transformer(small, gemm.KERNELS["float64"], TorchOps(small.config), place, threads)
         try:
-            if agree(engine(small, operations, rows), definition, MANY_ROWS * threads):
+            if agree(engine(small, operations, rows, tiles), definition, MANY_ROWS * threads):
                 return True
         except Exception:  # broken code may raise anything
             _log.debug("compiled kernels failed", exc_info=True)
-        _log.info("compiled kernels are inexact on this machine and are not used; expect it to be slow")
+        what = (
+            "with AMX are inexact on this machine; those without are tried"
+            if tiles
+            else "are inexact on this machine and are not used; expect it to be slow"
+        )
+        _log.info("compiled kernels %s", what)
         return False
 
     operations: Operations = TorchOps(model.config)
-    most_rows = 0
-    if ops != "numba" and kernel is None and FusedLayers.fits(model) and exact(TorchOps(small.config), sys.maxsize):
-        most_rows = sys.maxsize if have_instruction() else faster_up_to(product, model, threads)
+    most_rows, tiles = 0, False
+    if ops != "numba" and kernel is None and FusedLayers.fits(model):
+        tiles = have_instruction() and amx.usable() and exact(TorchOps(small.config), sys.maxsize, True)
+        if tiles or exact(TorchOps(small.config), sys.maxsize):
+            most_rows = sys.maxsize if have_instruction() else faster_up_to(product, model, threads)
     if most_rows < sys.maxsize and exact(NumbaOps(small.config, threads)):
         operations = NumbaOps(model.config, threads)
-    rows = "" if most_rows == sys.maxsize else f" up to {most_rows} rows, else one by one ({operations.name}; {product.name} products)"
+    rows = (
+        " with AMX" * tiles
+        if most_rows == sys.maxsize
+        else f" up to {most_rows} rows, else one by one ({operations.name}; {product.name} products)"
+    )
     _log.info("operations of a layer: compiled as one%s", rows)
-    return engine(model, operations, most_rows)
+    return engine(model, operations, most_rows, tiles)
