@@ -6,6 +6,7 @@ it is remembered in the cache for this processor, system, code and libraries. Wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -13,6 +14,7 @@ import platform
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -49,18 +51,25 @@ def _processor() -> tuple[str, str, str]:
 @cache
 def _proven() -> str:
     """The answer of `amx_proof` on this machine, or _DIED; empty if it had none."""
-    name = _name()
-    known = notes.read(_KIND, name).get("answer", "") if name else ""
-    if known:
-        return known
+    name, answer = _name(), ""
+    with _tolerant("the cache cannot be read"):
+        answer = notes.read(_KIND, name).get("answer", "") if name else ""
+    if answer:
+        return answer
     answer = _answer()
     _log.info("products by AMX were tried in another process: %s", answer or "no answer")
     if name and answer:
-        try:
+        with _tolerant("the answer cannot be kept"):
             notes.write(_KIND, name, {"answer": answer})
-        except (LLZError, OSError):
-            _log.debug("the answer cannot be kept", exc_info=True)
     return answer
+
+
+@contextlib.contextmanager
+def _tolerant(why: str) -> Iterator[None]:
+    try:
+        yield
+    except (LLZError, OSError):  # a cache that is not there, or only to be read
+        _log.debug(why, exc_info=True)
 
 
 def _name() -> str | None:
@@ -87,7 +96,7 @@ def _answer() -> str:
         return ""
     if -result.returncode in _FATAL:
         return _DIED
-    answer = result.stdout.strip()
+    answer = (result.stdout.split() or [""])[-1]  # a start of Python may print something, too
     if result.returncode or answer not in (amx_proof.EXACT, amx_proof.WRONG, amx_proof.REFUSED):
         _log.debug("the process ended with %d: %s", result.returncode, result.stderr[-1000:])
         return ""

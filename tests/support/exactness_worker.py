@@ -51,7 +51,7 @@ def main() -> None:
         "decoded": all(decoded),
         "kernel": transformer.gemm.name,
         "compiled": transformer.fused is not None,
-        "operations": "in one" if transformer.fused else transformer.ops.name,
+        "operations": ("in one, AMX" if transformer.fused.amx.ndim > 1 else "in one") if transformer.fused else transformer.ops.name,
         "aten": torch.backends.cpu.get_cpu_capability(),
         "versions": {d.name.replace("-", "_"): d.version for d in distributions()} | {"Python": platform.python_version()},
     }
