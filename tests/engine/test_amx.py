@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
-from numba import njit
 
 from llmzip.engine import amx, build
 from llmzip.engine.fused import FusedLayers
@@ -23,6 +23,7 @@ from llmzip.errors import ModelUnavailableError
 from llmzip.models import notes
 from llmzip.models.convert import IntegerModel
 from llmzip.system import amx as system
+from llmzip.system import jit_cache
 
 LINUX = sys.platform == "linux" and platform.machine() == "x86_64"
 FEATURES = "+64bit,+avx512vnni,+amx-int8,+amx-tile,-amx-bf16"
@@ -45,7 +46,7 @@ def announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytes
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(amx, "_processor", lambda: ("x86_64-unknown-linux-gnu", "sapphirerapids", FEATURES))
-    monkeypatch.setattr(amx.amx, "permitted", lambda: True)
+    monkeypatch.setattr(system, "permitted", lambda: True)
     forget()
     yield monkeypatch
     forget()
@@ -93,14 +94,15 @@ def test_other_versions_are_asked_again(announced: pytest.MonkeyPatch) -> None:
     forget()
     announced.setattr(amx, "_answer", unasked)
     assert amx.usable()
-    for change in (
-        lambda: announced.setattr(amx, "_processor", lambda: ("", "graniterapids", FEATURES)),
-        lambda: announced.setattr(amx.numba, "__version__", "0"),
-        lambda: announced.setattr(platform, "release", lambda: "0"),
-        lambda: announced.setattr(amx.jit_cache, "digest_of", lambda _: "0"),
-        lambda: announced.setattr(amx.jit_cache, "digest_of", lambda _: None),
-    ):
-        change()
+    changes: list[tuple[Any, str, Any]] = [
+        (amx, "_processor", lambda: ("", "graniterapids", FEATURES)),
+        (numba, "__version__", "0"),
+        (platform, "release", lambda: "0"),
+        (jit_cache, "digest_of", lambda _: "0"),
+        (jit_cache, "digest_of", lambda _: None),
+    ]
+    for change in changes:
+        announced.setattr(*change)
         forget()
         with pytest.raises(AssertionError, match="was started"):
             amx.usable()
@@ -108,7 +110,7 @@ def test_other_versions_are_asked_again(announced: pytest.MonkeyPatch) -> None:
 
 def test_permission_is_asked_for_again(announced: pytest.MonkeyPatch) -> None:
     announced.setattr(amx, "_PROGRAM", say("exact"))
-    announced.setattr(amx.amx, "permitted", lambda: False)
+    announced.setattr(system, "permitted", lambda: False)
     assert not amx.usable()
     assert known() == ["exact"]
 
@@ -293,15 +295,15 @@ def test_products_by_tiles(m: int, n: int, k: int) -> None:
         assert np.array_equal(out[:m, :n], expected)
         assert (out[m:] == 77).all()
     row, col = np.full(m, 0.5, np.float32), np.linspace(0, 1, n, dtype=np.float32)
-    logits = [np.empty((m, n), np.float32) for _ in range(2)]
-    for way, out_f in zip((kernels.WITH, kernels.WITHOUT), logits, strict=True):
-        products.head_kernel(way, q, row, pack(w), col, out_f, 2)
-    assert np.array_equal(*logits)
+    logits = np.empty((2, m, n), np.float32)
+    for which, to in zip((kernels.WITH, kernels.WITHOUT), logits, strict=True):
+        products.head_kernel(which, q, row, pack(w), col, to, 2)
+    assert np.array_equal(logits[0], logits[1])
 
 
-@njit
+@numba.njit
 def _scores_and_mixes(which, q, keys, weights, values, scores, mixes):  # type: ignore[no-untyped-def]
-    kernels.configure(which, q.shape[0])
+    kernels.configure(which, q.shape[0])  # type: ignore[call-arg]  # intrinsics lose their first argument
     d, steps = q.shape[1], weights.shape[1] // 64
     for c in range(0, scores.shape[1], 16):
         a, b, o = q.ctypes.data, keys[c // 16].ctypes.data, scores[:, c:].ctypes.data

@@ -19,7 +19,7 @@ with tempfile.TemporaryDirectory() as empty:
     from llmzip.engine.kernels.products import product
 
     array = types.Array
-    which = typeof(WITH if "amx" in sys.argv else WITHOUT)
+    which = typeof(WITH if "amx" in sys.argv else WITHOUT)  # type: ignore[no-untyped-call]
     product.compile((which, array(types.int8, 2, "C"), array(types.uint8, 4, "C"), array(types.int32, 2, "C")))
     for line in product.inspect_asm(product.signatures[0]).splitlines():
         if found := re.match(r"\s+(vpdpbusd|tdp\w+|(?:ld|st)tilecfg\w*|tile\w+)\b(.*)", line):
