@@ -86,7 +86,7 @@ def _answer() -> str:
     """Starts the process and waits for its answer."""
     if not Path(sys.executable or "").name.startswith("python"):  # a program that has Python in it would start itself
         return ""
-    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
+    command = [sys.executable, "-c", _PROGRAM, json.dumps([str(part) for part in sys.path])]
     try:
         result = subprocess.run(  # noqa: S603
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False

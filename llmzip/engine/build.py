@@ -74,12 +74,8 @@ def build(
                 return True
         except Exception:  # broken code may raise anything
             _log.debug("compiled kernels failed", exc_info=True)
-        what = (
-            "with AMX are inexact on this machine; those without are tried"
-            if tiles
-            else "are inexact on this machine and are not used; expect it to be slow"
-        )
-        _log.info("compiled kernels %s", what)
+        usual = "are inexact on this machine and are not used; expect it to be slow"
+        _log.info("compiled kernels %s", "with AMX are inexact on this machine; those without it are tried" if tiles else usual)
         return False
 
     operations: Operations = TorchOps(model.config)
@@ -90,10 +86,8 @@ def build(
             most_rows = sys.maxsize if have_instruction() else faster_up_to(product, model, threads)
     if most_rows < sys.maxsize and exact(NumbaOps(small.config, threads)):
         operations = NumbaOps(model.config, threads)
-    rows = (
-        " with AMX" * tiles
-        if most_rows == sys.maxsize
-        else f" up to {most_rows} rows, else one by one ({operations.name}; {product.name} products)"
-    )
+    rows = f" up to {most_rows} rows, else one by one ({operations.name}; {product.name} products)"
+    if most_rows == sys.maxsize:
+        rows = ", with AMX" if tiles else ""
     _log.info("operations of a layer: compiled as one%s", rows)
     return engine(model, operations, most_rows, tiles)
