@@ -25,6 +25,7 @@ _ENVIRONMENT = {
     "NUMBA_CACHE_DIR": "Where compiled code is kept, instead of beside the program or in the platform's folder for caches.",
     "LLMZIP_DEVICE": "Where to compute: auto, cpu or cuda; as --device.",
     "LLMZIP_THREADS": "CPU threads; as --threads.",
+    "LLMZIP_AMX": "If 0, products never use AMX, the tiles of some Intel processors. Archives are the same.",
     "LLMZIP_OFFLINE": "If set, and not to 0, the network is never used; as --offline.",
     "NO_COLOR": "If set, nothing is coloured.",
 }

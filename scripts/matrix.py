@@ -108,6 +108,7 @@ def numba_for(cpu: str, features: str) -> dict[str, str]:
 GENERIC, NEHALEM, HASWELL = numba_for("generic", ""), numba_for("nehalem", "+sse4.2,+popcnt"), numba_for("haswell", "+avx2,+fma")
 SKYLAKE = numba_for("skylake-avx512", "+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl")
 CASCADE_LAKE = numba_for("cascadelake", "+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni")
+SAPPHIRE_RAPIDS = numba_for("sapphirerapids", f"{CASCADE_LAKE['NUMBA_CPU_FEATURES']},+amx-tile,+amx-int8")
 PLAIN_NUMPY = {"NPY_DISABLE_CPU_FEATURES": " ".join(NUMPY_DISPATCH)}
 
 
@@ -127,6 +128,8 @@ def caps() -> Iterator[Setting]:
     compiled = {"any x86-64": (GENERIC, ""), "SSE4.2": (NEHALEM, "sse4.2"), "AVX2": (HASWELL, "avx2"), "AVX-512": (SKYLAKE, "avx512f")}
     for name, (variables, needs) in (compiled | {"AVX-512 VNNI": (CASCADE_LAKE, "avx512vnni")}).items():
         yield Setting(INSTRUCTIONS, f"numba: {name}", variables, needs=needs)
+    yield Setting(INSTRUCTIONS, "numba: AMX", SAPPHIRE_RAPIDS, needs="amx-int8")
+    yield Setting(INSTRUCTIONS, "compiled layers: no AMX", {"LLMZIP_AMX": "0"}, needs="amx-int8")
     yield Setting(INSTRUCTIONS, "numpy: its baseline", PLAIN_NUMPY)
 
     def held(onednn: str, mkl: str, aten: str) -> dict[str, str]:
@@ -249,12 +252,13 @@ class Matrix:
                             self.trouble(o.setting.group, o.setting.name, f"{given.name} model, archive {i}: {trouble}")
 
     def compiled_only(self, place: Place, group: str) -> None:
-        """Compiles products for VNNI. That needs no processor with VNNI."""
-        result = place.run(["-m", "tests.support.compile_worker"], CASCADE_LAKE)
-        good = result.stdout.strip() == "True"
-        if not good:
-            self.trouble(group, "for AVX-512 VNNI", (result.stderr.strip().splitlines() or ["no such instruction"])[-1][:200])
-        self.note(group, "for AVX-512 VNNI", "compiles; not run" if good else "DOES NOT COMPILE")
+        """Compiles products for VNNI and for AMX. That needs no processor with them."""
+        for name, instruction, variables in (("AVX-512 VNNI", "vpdpbusd", CASCADE_LAKE), ("AMX", "tdpbsud", SAPPHIRE_RAPIDS)):
+            result = place.run(["-m", "tests.support.compile_worker", *(["amx"] if name == "AMX" else [])], variables)
+            good = instruction in result.stdout.split()
+            if not good:
+                self.trouble(group, f"for {name}", (result.stderr.strip().splitlines() or ["no such instruction"])[-1][:200])
+            self.note(group, f"for {name}", "compiles; not run" if good else "DOES NOT COMPILE")
 
     def environment(self, e: Environment, folder: Path, tests: list[str]) -> dict[str, str]:
         """Makes an environment, runs in it the settings that depend on versions, and removes it. Returns the versions."""

@@ -27,11 +27,11 @@ from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import default_lanes
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.kernels.arguments import Projected, Turns
-from llmzip.engine.kernels.attention import attend_kernel
+from llmzip.engine.kernels.attention import attend
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import shared_product
 from llmzip.engine.kernels.quads import operand
-from llmzip.engine.kernels.rows import i32
+from llmzip.engine.kernels.rows import i32, parallel
 from llmzip.engine.kernels.simd import largest
 from llmzip.engine.kernels.tiles import tile
 from llmzip.entropy import compiled_frequencies
@@ -122,6 +122,13 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
         spent.clear()
 
 
+@parallel
+def shared_attention(vectors: Any, group: Any, qkv: Any, turns: Any, constants: Any, cache: Any, out: Any, threads: Any) -> None:
+    """The attention of one layer by several threads."""
+    for share in nb.prange(threads):
+        attend(vectors, group, qkv, turns, constants, cache, out, np.int64(share), threads)
+
+
 def parts(engine: CompiledTransformer, lanes: int, steps: int, operations: float, bandwidth: float) -> None:
     """Times one call of all layers with full windows, and of the head; prints the times next to the limits."""
     threads, c = engine.threads, engine.config
@@ -156,7 +163,7 @@ def parts(engine: CompiledTransformer, lanes: int, steps: int, operations: float
         for i in range(c.layers):
             gains = weights.q_gain[i], weights.k_gain[i]
             qkv = Projected(acc, row, weights.qkv_scale[i], weights.bias[i], *gains, nothing, nothing)
-            attend_kernel(*engine._sizes, qkv, turns, engine._constants, arrays.of_layer(i), out, threads)
+            shared_attention(*engine._sizes, qkv, turns, engine._constants, arrays.of_layer(i), out, threads)
 
     inputs = [np.zeros((n, w.shape[2] * QUAD), np.int8) for w in matrices]
     outputs = [np.empty((n, w.shape[1] * OUTPUTS + 16), i32) for w in matrices]
@@ -164,7 +171,7 @@ def parts(engine: CompiledTransformer, lanes: int, steps: int, operations: float
     def products() -> None:
         for i in range(c.layers):
             for q, w, o in zip(inputs, matrices, outputs, strict=True):
-                shared_product(q, w[i], o, threads)
+                shared_product(engine._amx, q, w[i], o, threads)
 
     keys = int(cache.windows.sum() + cache.sinks.sum())  # of all layers and key heads
     group = c.heads // c.kv_heads

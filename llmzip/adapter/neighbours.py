@@ -16,6 +16,7 @@ from llmzip.adapter.kernels import neighbours as kernels
 from llmzip.adapter.kernels.neighbours import BUCKETS, RANGE, Memory
 from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels import packing
+from llmzip.engine.kernels.amx import WITHOUT
 from llmzip.engine.kernels.products import shared_product
 from llmzip.entropy.frequencies import MOST_ODDS, Gradients, Votes
 from llmzip.parameters import NeighbourParameters
@@ -92,7 +93,7 @@ class Neighbours:
         bucket = np.zeros(n, np.int64)
         votes = Votes(np.zeros(n, np.int64), self._voted, self._masses, np.empty(n, _f32))
         if kept:
-            shared_product(state.q, self._memory.keys[: packing.blocks(kept)], self._dots, self._threads)
+            shared_product(WITHOUT, state.q, self._memory.keys[: packing.blocks(kept)], self._dots, self._threads)
             near = state.unit * self._factor
             kernels.vote(self._dots, kept, near, self._memory, self._alphabet, self._ranges, votes, bucket, self._threads)
         self._bucket = bucket if kept else None

@@ -8,9 +8,10 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from llmzip.engine import probe
+from llmzip.engine import amx, probe
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.engine import Engine
+from llmzip.engine.kernels.quads import have_instruction
 from llmzip.errors import DeviceError, quoted
 from llmzip.models.convert import IntegerModel
 from llmzip.system import exact_threads
@@ -44,12 +45,15 @@ def build(model: IntegerModel, device: str = "auto", threads: int | None = None,
     exact_threads.use_threads(threads)
     if device == "cpu" or (device == "auto" and not _may_have_cuda()):
         if kernel is None and CompiledTransformer.fits(model.config):
-            with ThreadPoolExecutor(1) as beside:  # weights are arranged while the code is loaded and proven
-                ready = beside.submit(CompiledTransformer, model, threads)
-                exact = probe.is_exact(model.config, threads)
-            if exact:
-                return ready.result()
-            _log.info("compiled kernels are inexact on this machine and are not used; expect it to be slow")
+            for with_amx in (True, False) if have_instruction() and amx.usable() else (False,):
+                with ThreadPoolExecutor(1) as beside:  # weights are arranged while the code is loaded and proven
+                    ready = beside.submit(CompiledTransformer, model, threads, with_amx)
+                    exact = probe.is_exact(model.config, threads, with_amx)
+                if exact:
+                    _log.info("operations of a layer: %s", ready.result().name)
+                    return ready.result()
+                _log.info("compiled kernels%s are inexact on this machine and are not used", " with AMX" if with_amx else "")
+            _log.info("expect it to be slow")
         return _in_torch(model, "cpu", threads, kernel)
 
     import torch

@@ -18,6 +18,7 @@ from llmzip.engine import buffers, memory
 from llmzip.engine.cache import KEY_BLOCK, KVCache
 from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels import packing
+from llmzip.engine.kernels.amx import WITH, WITHOUT
 from llmzip.engine.kernels.arguments import CacheArrays, Floats, LayerWeights, TurnTables, constants
 from llmzip.engine.kernels.layers import run_share, run_shares, work_for
 from llmzip.engine.kernels.packing import pack_into
@@ -41,11 +42,11 @@ class CompiledTransformer:
     Args:
         model: integer weights.
         threads: CPU threads; its caller may use as many.
+        amx: whether products are by AMX, which must be usable then.
     """
 
-    name = "compiled"
-
-    def __init__(self, model: IntegerModel, threads: int) -> None:
+    def __init__(self, model: IntegerModel, threads: int, amx: bool = False) -> None:
+        self.name, self._amx = "compiled, with AMX" if amx else "compiled", WITH if amx else WITHOUT
         c = self.config = model.config
         self.threads, tensors = threads, model.tensors
         weights: list[Any] = []
@@ -94,7 +95,7 @@ class CompiledTransformer:
     def _run_layers(self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats) -> None:
         for threads in (min(self.threads, numba.get_num_threads()), 1):
             work = work_for(len(x), threads, self._weights, self._constants)
-            arguments = (*self._sizes, x, self._weights, turns, self._constants, cache, q, scale, work)
+            arguments = (self._amx, *self._sizes, x, self._weights, turns, self._constants, cache, q, scale, work)
             if not self._run:
                 self._run = address(run_share, *arguments, 0, threads)
             if run_shares(self._run, *arguments, threads):
@@ -105,7 +106,7 @@ class CompiledTransformer:
         """See `engine.Engine`."""
         n = len(hidden)
         out = np.empty((n, self.config.vocab), np.float32) if room is None else room[:n]
-        head_kernel(hidden.q, hidden.scale, self._head, self._head_scale, out, self.threads)
+        head_kernel(self._amx, hidden.q, hidden.scale, self._head, self._head_scale, out, self.threads)
         if self._head_bias is not None:
             out += self._head_bias
         return out

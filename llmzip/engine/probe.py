@@ -78,8 +78,8 @@ def answers(engine: Engine, calls: tuple[int, ...]) -> str:
     return digest.hexdigest()
 
 
-def is_exact(config: ModelConfig, threads: int) -> bool:
-    """Whether compiled code gives the answers of the definition for a model of this kind.
+def is_exact(config: ModelConfig, threads: int, amx: bool = False) -> bool:
+    """Whether compiled code gives the answers of the definition for a model of this kind. `amx`: as for `CompiledTransformer`.
 
     Raises:
         InexactMachineError: the definition itself does not compute as it should, which is seen only if its answers are not known yet.
@@ -90,7 +90,7 @@ def is_exact(config: ModelConfig, threads: int) -> bool:
     model, threads = small_model(config), min(threads, _THREADS)
     try:
         calls = (1, 5, -(-MANY_ROWS * threads // _LANES), 1, 9)
-        found = answers(CompiledTransformer(model, threads), calls)
+        found = answers(CompiledTransformer(model, threads, amx), calls)
     except Exception:  # broken code may raise anything
         _log.debug("compiled kernels failed", exc_info=True)
         return False

@@ -114,6 +114,11 @@ def _drop(sink: Any, work: Path) -> None:
         work.unlink()
 
 
+def digest_of(module: str) -> str | None:
+    """A digest of the sources that a module is made of, for others who keep what depends on them; None if they cannot be read."""
+    return _sources(module)
+
+
 @functools.cache
 def _sources(module: str) -> str | None:
     """A digest of the sources of a module and of all modules of its package that it imports, directly or not; None if they cannot be read."""

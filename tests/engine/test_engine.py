@@ -12,6 +12,7 @@ import torch
 
 from llmzip.engine import build, gemm, reference
 from llmzip.engine.cache import KVCache
+from llmzip.engine.kernels.amx import WITHOUT
 from llmzip.engine.kernels.packing import pack
 from llmzip.engine.kernels.products import head_kernel, product, shared_product
 from llmzip.engine.kernels.rows import i32, unit_rows
@@ -274,7 +275,7 @@ def test_compiled_products(rows: int, shape: tuple[int, int]) -> None:
     expected = q.astype(np.int64) @ w.astype(np.int64).T
     for multiply in (product, lambda *args: shared_product(*args, 2)):
         out = np.empty((rows, shape[0] + 47), i32)
-        multiply(q, pack(w), out)
+        multiply(WITHOUT, q, pack(w), out)
         assert np.array_equal(out[:, : shape[0]], expected)
 
 

@@ -44,7 +44,28 @@ def test_settings_are_told_apart() -> None:
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="for x86-64")
 @pytest.mark.parametrize("vnni", [True, False])
 def test_products_compile_for_other_processors(vnni: bool) -> None:
-    command = [sys.executable, "-m", "tests.support.compile_worker"]
-    environment = os.environ | (matrix.CASCADE_LAKE if vnni else matrix.SKYLAKE)
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert result.stdout.strip() == str(vnni), result.stderr
+    assert set(instructions(matrix.CASCADE_LAKE if vnni else matrix.SKYLAKE)) == ({"vpdpbusd"} if vnni else set())
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="for x86-64")
+def test_products_compile_for_amx() -> None:
+    """Tiles are configured, loaded, multiplied and stored in this order; and without AMX the same processor gets none of it."""
+    found = [line for line in instructions(matrix.SAPPHIRE_RAPIDS, "amx") if line != "vpdpbusd"]
+    assert found.count("ldtilecfg") == found.count("tilerelease") == 1
+    assert found[0] == "ldtilecfg"
+    text = " ".join(found)
+    for rows in (1, 2):
+        sums, left, right = range(0, 2 * rows), range(4, 4 + rows), (6, 7)
+        zeros = [f"tilezero tmm{s}" for s in sums]
+        loads = [f"tileloadd tmm{t}" for t in (*left, *right)]
+        products = [f"tdpbsud tmm{b} tmm{a} tmm{2 * i + c}" for i, a in enumerate(left) for c, b in enumerate(right)]
+        stores = [f"tilestored tmm{s}" for s in sums]
+        assert text.count(" ".join([*zeros, *loads, *products, *stores])) == 2  # asking for the weights ahead, or not
+    assert set(instructions(matrix.SAPPHIRE_RAPIDS)) == {"vpdpbusd"}
+
+
+def instructions(variables: dict[str, str], *options: str) -> list[str]:
+    command = [sys.executable, "-m", "tests.support.compile_worker", *options]
+    result = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
+    assert not result.returncode, result.stderr
+    return result.stdout.splitlines()

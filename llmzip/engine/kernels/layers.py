@@ -108,7 +108,7 @@ def _attend(vectors, group, weights, i, turns, constants, cache, work, share, sh
 
 
 @glue
-def _few_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def _few_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """`run_share` for few rows."""
     n, layers, meeting, late = x.shape[0], weights.qkv.shape[0], work.meeting, np.bool_(False)  # no literal, see `jit`
     first, last = share * n // shares, (share + 1) * n // shares
@@ -117,47 +117,47 @@ def _few_rows(vectors, group, x, weights, turns, constants, cache, q, scale, wor
     for i in range(layers):
         norm_rows(x, added, weights.read_attention[i], late, constants, q, row, first, last)
         meet(meeting, shares)
-        product_share(q, weights.qkv[i], work.qkv, share, shares)
+        product_share(amx, q, weights.qkv[i], work.qkv, share, shares)
         meet(meeting, shares)
         _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares)
         quantise_rows(work.o, work.q_o, work.row_o, first, last)
         meet(meeting, shares)
-        product_share(work.q_o, weights.o[i], acc, share, shares)
+        product_share(amx, work.q_o, weights.o[i], acc, share, shares)
         meet(meeting, shares)
         added = Added(acc, weights.o_scale[i], work.row_o, weights.o_gain[i], weights.o_bias[i])
         norm_rows(x, added, weights.read_ffn[i], constants.parallel, constants, q, row, first, last)
         meet(meeting, shares)
-        product_share(q, weights.gate_up[i], wide, share, shares)
+        product_share(amx, q, weights.gate_up[i], wide, share, shares)
         meet(meeting, shares)
         activate_rows(wide, weights.gate_up_scale[i], row, weights.gate_up_bias[i], constants, work.q_f, work.row_f, first, last)
         meet(meeting, shares)
-        product_share(work.q_f, weights.down[i], acc, share, shares)
+        product_share(amx, work.q_f, weights.down[i], acc, share, shares)
         meet(meeting, shares)
         added = Added(acc, weights.down_scale[i], work.row_f, weights.down_gain[i], weights.down_bias[i])
     norm_rows(x, added, weights.read_head, late, constants, q, scale, first, last)
 
 
 @glue
-def _to_next(x, weights, i, constants, q, work, scratch, first, last):
+def _to_next(amx, x, weights, i, constants, q, work, scratch, first, last):
     """Of at most _SLICE rows [first, last): from the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
     q_o, row_o, q_f, row_f, acc, wide = scratch
     zero, m, late = np.int64(0), last - first, np.bool_(False)  # no literals, see `jit`
     xs, qs, rows = x[first:last], q[first:last], work.row[first:last]
     quantise_rows(work.o[first:last], q_o, row_o, zero, m)
-    product(q_o[:m], weights.o[i], acc)
+    product(amx, q_o[:m], weights.o[i], acc)
     added = Added(acc, weights.o_scale[i], row_o, weights.o_gain[i], weights.o_bias[i])
     norm_rows(xs, added, weights.read_ffn[i], constants.parallel, constants, qs, rows, zero, m)
-    product(qs, weights.gate_up[i], wide)
+    product(amx, qs, weights.gate_up[i], wide)
     activate_rows(wide, weights.gate_up_scale[i], rows, weights.gate_up_bias[i], constants, q_f, row_f, zero, m)
-    product(q_f[:m], weights.down[i], acc)
+    product(amx, q_f[:m], weights.down[i], acc)
     added = Added(acc, weights.down_scale[i], row_f, weights.down_gain[i], weights.down_bias[i])
     norm_rows(xs, added, _gain_before(weights, i + 1), late, constants, qs, rows, zero, m)
     if i + 1 < weights.qkv.shape[0]:
-        product(qs, weights.qkv[i + 1], work.qkv[first:last])
+        product(amx, qs, weights.qkv[i + 1], work.qkv[first:last])
 
 
 @glue
-def _many_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def _many_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """`run_share` for many rows."""
     n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     start, stop = share * n // shares, (share + 1) * n // shares
@@ -170,34 +170,34 @@ def _many_rows(vectors, group, x, weights, turns, constants, cache, q, scale, wo
         np.empty((_SLICE, columns(weights.gate_up[0])), i32),
     )
     norm_rows(x, _no_product(), weights.read_attention[0], np.bool_(False), constants, q, work.row, start, stop)
-    product(q[start:stop], weights.qkv[0], work.qkv[start:stop])
+    product(amx, q[start:stop], weights.qkv[0], work.qkv[start:stop])
     for i in range(weights.qkv.shape[0]):
         meet(work.meeting, shares)
         _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares)
         for first in range(start, stop, _SLICE):
-            _to_next(x, weights, i, constants, q, work, scratch, first, min(first + _SLICE, stop))
+            _to_next(amx, x, weights, i, constants, q, work, scratch, first, min(first + _SLICE, stop))
     scale[start:stop] = work.row[start:stop]
 
 
 @jit
-def run_share(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def run_share(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """A thread's share of all layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
 
     weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; work: `Work`; vectors and group
-    as for `attend`. Returns whether as many threads as there are shares were there; if not, nothing was done.
+    as for `attend`; amx: `amx.WITH` or `amx.WITHOUT`. Returns whether as many threads as there are shares were there; if not, nothing was done.
     """
     if gather(work.meeting, shares):
         if work.acc.shape[0]:
-            _few_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
+            _few_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
         else:
-            _many_rows(vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
+            _many_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
         return True
     return False
 
 
 @intrinsic
 def _call(
-    _typing: Any, _address: Any, vectors: Any, group: Any, x: Any, weights: Any, turns: Any, constants: Any, cache: Any, q: Any, scale: Any,
+    _typing: Any, _address: Any, amx: Any, vectors: Any, group: Any, x: Any, weights: Any, turns: Any, constants: Any, cache: Any, q: Any, scale: Any,
     work: Any, share: Any, shares: Any,
 ) -> Any:  # fmt: skip
     """Calls `run_share` by its address, so that its code is not compiled once more with the loop."""
@@ -208,13 +208,13 @@ def _call(
         function = builder.inttoptr(args[0], kind.as_pointer())
         return context.call_conv.call_function(builder, function, types.boolean, kinds, args[1:])[1]
 
-    return types.boolean(types.intp, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares), codegen
+    return types.boolean(types.intp, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares), codegen
 
 
 @parallel
-def run_shares(run, vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
+def run_shares(run, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
     """Let `threads` threads call `run`, which is the address of `run_share`; returns whether they were all there. If not, nothing was done."""
     done = np.zeros(threads, np.bool_)
     for share in nb.prange(threads):
-        done[share] = _call(run, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads)
+        done[share] = _call(run, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads)
     return done.all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from llmzip.engine.kernels.amx import tiled_products, worthwhile
 from llmzip.engine.kernels.packing import OUTPUTS
 from llmzip.engine.kernels.quads import operand, prepare
 from llmzip.engine.kernels.rows import f32, glue, i32, jit, parallel
@@ -30,12 +31,21 @@ def tile_rows(left):
 
 
 @jit
-def some_products(q, sums, w, first, last, out, origin):
+def some_products(amx, q, sums, w, first, last, out, origin):
     """Fills the outputs of blocks [first, last) of w; those of block `origin` lie first in `out`.
 
-    q int8 [m, any] and sums int32 [m] as made by `prepare`, w packed [ceil(n / OUTPUTS), k / QUAD, OUTPUTS, QUAD], out int32 [m or more, any]; its
-    columns beyond n, up to a multiple of OUTPUTS, are overwritten.
+    amx: `amx.WITH` or `amx.WITHOUT`, q int8 [m, any] and sums int32 [m] as made by `prepare`, w packed [ceil(n / OUTPUTS), k / QUAD, OUTPUTS, QUAD],
+    out int32 [m or more, any]; its columns beyond n, up to a multiple of OUTPUTS, are overwritten.
     """
+    if worthwhile(amx, q.shape[0], w):
+        tiled_products(amx, q, sums, w, first, last, out, origin)
+    else:
+        _plain_products(q, sums, w, first, last, out, origin)
+
+
+@jit
+def _plain_products(q, sums, w, first, last, out, origin):
+    """`some_products` by `tile`."""
     m, stride = q.shape
     n = w.shape[1]
     below = 4 * out.shape[1]  # bytes from a row of out to the next
@@ -67,31 +77,31 @@ def some_products(q, sums, w, first, last, out, origin):
 
 
 @glue
-def product(q, w, out):
+def product(amx, q, w, out):
     """out int32 [m or more, n or more] from q int8 [m, k] and packed w, by one thread."""
     ready, sums = operand(q), np.empty(q.shape[0], i32)
     prepare(q, ready, sums)
-    some_products(ready, sums, w, np.int64(0), np.int64(w.shape[0]), out, np.int64(0))
+    some_products(amx, ready, sums, w, np.int64(0), np.int64(w.shape[0]), out, np.int64(0))
 
 
 @glue
-def product_share(q, w, out, share, shares):
+def product_share(amx, q, w, out, share, shares):
     """A thread's share of `product`: some of the outputs."""
     ready, sums = operand(q), np.empty(q.shape[0], i32)
     prepare(q, ready, sums)
     blocks = w.shape[0]
-    some_products(ready, sums, w, share * blocks // shares, (share + 1) * blocks // shares, out, np.int64(0))
+    some_products(amx, ready, sums, w, share * blocks // shares, (share + 1) * blocks // shares, out, np.int64(0))
 
 
 @parallel
-def shared_product(q, w, out, threads):
+def shared_product(amx, q, w, out, threads):
     """`product` by several threads."""
     for share in nb.prange(threads):
-        product_share(q, w, out, np.int64(share), threads)
+        product_share(amx, q, w, out, np.int64(share), threads)
 
 
 @parallel
-def head_kernel(q, row, w, col, out, parts):
+def head_kernel(amx, q, row, w, col, out, parts):
     """Logits float32 [m, vocab] of q int8 [m, width] and row float32 [m]: `reference.scale_logits` of the product."""
     m, vocab = out.shape
     ready, sums = operand(q), np.empty(q.shape[0], i32)
@@ -101,7 +111,7 @@ def head_kernel(q, row, w, col, out, parts):
         acc = np.empty((m, _HEAD_BLOCKS * OUTPUTS), i32)
         for group in range(part * groups // parts, (part + 1) * groups // parts):
             first, last = group * _HEAD_BLOCKS, min((group + 1) * _HEAD_BLOCKS, w.shape[0])
-            some_products(ready, sums, w, first, last, acc, first)
+            some_products(amx, ready, sums, w, first, last, acc, first)
             c = col[first * OUTPUTS : min(vocab, last * OUTPUTS)]
             for i in range(m):
                 o, a, r = out[i, first * OUTPUTS :], acc[i], row[i]
