@@ -153,14 +153,17 @@ def test_rounds_have_at_least_a_step(symbols: int, lanes: int) -> None:
     assert steps_a_round(AdapterParameters(symbols), lanes) == max(1, symbols // lanes)
 
 
-def test_a_wrong_operation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proof can fail: with another mass for the nearest state it does."""
+def test_wrong_operations_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof can fail: if compiled code does not learn, and if the definition gives the nearest state another mass, too."""
     from llmzip.adapter import reference
     from llmzip.errors import InexactMachineError
 
     prove.cache_clear()
-    monkeypatch.setattr(reference, "MASS_BITS", MASS_BITS - 1)
+    monkeypatch.setattr(Adapter, "update", lambda _: None)
     with pytest.raises(InexactMachineError, match="adapter is inexact"):
+        prove(2)
+    monkeypatch.setattr(reference, "MASS_BITS", MASS_BITS - 1)
+    with pytest.raises(InexactMachineError, match="numpy does not compute"):
         prove(2)
     prove.cache_clear()
 

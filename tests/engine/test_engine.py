@@ -288,7 +288,7 @@ def test_compiled_head(rows: int, vocab: int, width: int, threads: int) -> None:
     acc = gemm.KERNELS["float64"].multiply(torch.from_numpy(q), gemm.KERNELS["float64"].prepare(torch.from_numpy(w)))
     expected = reference.scale_logits(acc, torch.from_numpy(col), torch.from_numpy(row)).numpy()
     out = np.full((rows, vocab), np.nan, np.float32)
-    head_kernel(q, row, pack(w), col, out, threads)
+    head_kernel(WITHOUT, q, row, pack(w), col, out, threads)
     assert np.array_equal(out, expected)
 
 
