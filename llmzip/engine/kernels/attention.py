@@ -18,11 +18,15 @@ from llmzip.engine.kernels.packing import QUAD
 from llmzip.engine.kernels.quads import operand, parts, steps_together
 from llmzip.engine.kernels.rows import ZERO, f32, i8, i32, jit, parallel
 from llmzip.engine.kernels.simd import LINE, VECTOR, largest
+from llmzip.system.jit import compiled
 
 _WEIGHT_SUM, _UNSEEN = f32(nm.WEIGHT_SUM), f32(UNSEEN)
 _PAIR = PAIR * KEY_BLOCK  # keys
 STEPS = 32  # of one head, one after another: its keys and values stay in the cache of the processor
 _QUAD_MASK = (1 << QUAD) - 1
+_inlined = compiled(
+    error_model="numpy", fastmath={"nnan", "nsz"}, inline="always"
+)  # arguments that are tuples of arrays cost a count of references each
 
 
 class _Room(NamedTuple):
@@ -87,6 +91,27 @@ def _room(m, slots, d):
 
 
 @jit
+def _scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, pairs, tops, ahead, lines):
+    """`scores`, so that its code is there once, as in the functions below. They take addresses, as references to arrays would be counted."""
+    scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, pairs, tops, ahead, lines)
+
+
+@jit
+def _exponentials(u, pairs, top):
+    return exponentials(u, pairs, top)
+
+
+@jit
+def _mix(vectors, group, w, stride, v, items, count, out, ahead, lines):
+    mix(0, vectors, group, w, stride, v, items, count, out, ahead, lines)
+
+
+@jit
+def _mix_high(vectors, group, w, stride, v, items, count, out):
+    mix(1, vectors, group, w, stride, v, items, count, out, v, 0)
+
+
+@jit
 def _largest_scale(vs, lo, hi, top):
     """Maximum of vs[lo:hi] and `top`."""
     inner, outer = (lo + VECTOR - 1) // VECTOR * VECTOR, hi // VECTOR * VECTOR
@@ -120,7 +145,7 @@ def _see(count, hi, window, sinks, vs, room):
     return first, few
 
 
-@jit
+@_inlined
 def _score(steps, vectors, group, room, which, k, ks, u, stride, first, last, ahead, lines):
     """`scores` of keys [first, last), in whole pairs of blocks; addresses k, ks and ahead are those of key 0, u that of key `first`."""
     d = vectors.ndim * VECTOR
@@ -132,7 +157,9 @@ def _score(steps, vectors, group, room, which, k, ks, u, stride, first, last, ah
         room.tops.ctypes.data,
     )
     pairs = (last - first) // _PAIR
-    scores(steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops, ahead + d * first, lines)
+    _scores(
+        steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops, ahead + d * first, lines
+    )
 
 
 @jit
@@ -160,7 +187,7 @@ def _high_plane(steps, vectors, group, room, vs, v, low, high, apart):
                 items[to] = b * (KEY_BLOCK // QUAD) + j
     quads, n = items[to:].ctypes.data, slots // QUAD - to
     for i in range(0, len(steps) * group.ndim, group.ndim):
-        mix(1, vectors, group, w + stride * i, stride, v, quads, n, room.mixed[i:].ctypes.data, v, 0)
+        _mix_high(vectors, group, w + stride * i, stride, v, quads, n, room.mixed[i:].ctypes.data)
 
 
 @jit
@@ -191,9 +218,9 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
                 u[i, : room.seen[1, i // queries, 1]] = room.far[i, : room.seen[1, i // queries, 1]]
     for i in range(m):
         top = largest(tops[i].ctypes.data, 1)
-        total = exponentials(at + stride * i + 4 * start, (stop - start) // _PAIR, top)
+        total = _exponentials(at + stride * i + 4 * start, (stop - start) // _PAIR, top)
         if apart:
-            total = i32(total + exponentials(at + stride * i, 1, top))
+            total = i32(total + _exponentials(at + stride * i, 1, top))
         room.r[i] = _WEIGHT_SUM / (f32(total) * room.v_top[i // queries])
     n, blocks = 0, room.list
     if apart:
@@ -206,7 +233,7 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
     w_stride = parts() * slots
     weigh(0, steps, group, at, stride, vs, room.r.ctypes.data, w, w_stride, blocks.ctypes.data, n, room.large.ctypes.data)
     for i in range(0, m, queries):
-        mix(0, vectors, group, w + w_stride * i, w_stride, v, blocks.ctypes.data, n, room.mixed[i:].ctypes.data, ahead, 0 if i else lines)
+        _mix(vectors, group, w + w_stride * i, w_stride, v, blocks.ctypes.data, n, room.mixed[i:].ctypes.data, ahead, 0 if i else lines)
     if parts() == 1:
         _high_plane(steps, vectors, group, room, vs, v, low, high, apart)
     for i in range(m):
@@ -216,7 +243,7 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
             to[j] = f32(mixed[j]) * scale
 
 
-@jit
+@_inlined
 def _units(vectors, group, qkv, turns, constants, cache, out, first, last):
     """Attention of units of work [first, last); see `attend_kernel`."""
     one, some = steps_together(np.empty((0,) * 8, i8)), steps_together(group)
