@@ -86,6 +86,27 @@ def _room(m, slots, d):
 
 
 @jit
+def _scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, pairs, tops, ahead, lines):
+    """`scores`, so that its code is there once, as in the functions below. They take addresses, as references to arrays would be counted."""
+    scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, pairs, tops, ahead, lines)
+
+
+@jit
+def _exponentials(u, pairs, top):
+    return exponentials(u, pairs, top)
+
+
+@jit
+def _mix(vectors, group, w, stride, v, items, count, out, ahead, lines):
+    mix(0, vectors, group, w, stride, v, items, count, out, ahead, lines)
+
+
+@jit
+def _mix_high(vectors, group, w, stride, v, items, count, out):
+    mix(1, vectors, group, w, stride, v, items, count, out, v, 0)
+
+
+@jit
 def _largest_scale(vs, lo, hi, top):
     """Maximum of vs[lo:hi] and `top`."""
     inner, outer = (lo + VECTOR - 1) // VECTOR * VECTOR, hi // VECTOR * VECTOR
@@ -131,7 +152,9 @@ def _score(steps, vectors, group, room, which, k, ks, u, stride, first, last, ah
         room.tops.ctypes.data,
     )
     pairs = (last - first) // _PAIR
-    scores(steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops, ahead + d * first, lines)
+    _scores(
+        steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops, ahead + d * first, lines
+    )
 
 
 @glue
@@ -159,7 +182,7 @@ def _high_plane(steps, vectors, group, room, vs, v, low, high, apart):
                 items[to] = b * (KEY_BLOCK // QUAD) + j
     quads, n = items[to:].ctypes.data, slots // QUAD - to
     for i in range(0, len(steps) * group.ndim, group.ndim):
-        mix(1, vectors, group, w + stride * i, stride, v, quads, n, room.mixed[i:].ctypes.data, v, 0)
+        _mix_high(vectors, group, w + stride * i, stride, v, quads, n, room.mixed[i:].ctypes.data)
 
 
 @jit
@@ -190,9 +213,9 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
                 u[i, : room.seen[1, i // queries, 1]] = room.far[i, : room.seen[1, i // queries, 1]]
     for i in range(m):
         top = largest(tops[i].ctypes.data, 1)
-        total = exponentials(at + stride * i + 4 * start, (stop - start) // _PAIR, top)
+        total = _exponentials(at + stride * i + 4 * start, (stop - start) // _PAIR, top)
         if apart:
-            total = i32(total + exponentials(at + stride * i, 1, top))
+            total = i32(total + _exponentials(at + stride * i, 1, top))
         room.r[i] = _WEIGHT_SUM / (f32(total) * room.v_top[i // queries])
     n, blocks = 0, room.list
     if apart:
@@ -205,7 +228,7 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
     w_stride = parts() * slots
     weigh(0, steps, group, at, stride, vs, room.r.ctypes.data, w, w_stride, blocks.ctypes.data, n, room.large.ctypes.data)
     for i in range(0, m, queries):
-        mix(0, vectors, group, w + w_stride * i, w_stride, v, blocks.ctypes.data, n, room.mixed[i:].ctypes.data, ahead, 0 if i else lines)
+        _mix(vectors, group, w + w_stride * i, w_stride, v, blocks.ctypes.data, n, room.mixed[i:].ctypes.data, ahead, 0 if i else lines)
     if parts() == 1:
         _high_plane(steps, vectors, group, room, vs, v, low, high, apart)
     for i in range(m):

@@ -26,7 +26,7 @@ from llmzip.entropy.kernels.maxima import larger
 PAIR = 2  # blocks of keys worked on together, so that more multiplications are under way
 UNSEEN = -3e38  # the score of what is not seen: its weight is 0
 ROUNDING = 2.0**23  # a float32 from 0 to 2^22, added to it, is rounded to an integer: that is then in the low bits of the sum
-_QUADS = 24  # at most, of a head, written out one after another
+_QUADS = 4  # at most, of a head, written out one after another
 _FLOATS, _INTS = vector(F32, VECTOR), vector(I32, VECTOR)
 
 
