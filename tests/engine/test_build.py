@@ -78,7 +78,7 @@ def test_shapes_that_kernels_cannot_run() -> None:
     assert not CompiledTransformer.fits(replace(c, head_dim=24))
     assert not CompiledTransformer.fits(replace(c, width=MOST_INPUTS + 64))
     assert not CompiledTransformer.fits(replace(c, ffn=MOST_INPUTS + 64))
-    assert not CompiledTransformer.fits(replace(c, heads=MOST_INPUTS // 16 + 1))
+    assert not CompiledTransformer.fits(replace(c, heads=MOST_INPUTS // 16 + 2))
     engine = build.build(probe.small_model(replace(c, head_dim=8)), device="cpu")
     assert isinstance(engine, Transformer)
     hidden = engine.advance(np.array([[1, 2, 3]], np.int32), engine.cache(1, SPAN, 3, 3))
