@@ -23,7 +23,7 @@ CONTENT = TEXT[:700]
 API = f"""
 import json, sys
 import llmzip
-from llmzip.message import MessageCodec
+from llmzip.message.message_codec import MessageCodec
 CONTENT = {CONTENT!r}
 model = sys.argv[1]
 archive = llmzip.compress(CONTENT, model=model, device="cpu")
