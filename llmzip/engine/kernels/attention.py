@@ -265,7 +265,7 @@ def _units(vectors, group, qkv, turns, constants, cache, out, first, last):
             step += 1
 
 
-@jit
+@glue
 def attend(vectors, group, qkv, turns, constants, cache, out, share, shares):
     """A thread's share of `reference.attend` for all queries of one layer.
 
