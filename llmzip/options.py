@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 
 AUTO = "auto"  # in place of a model's name
+MOST_JOBS = 61 if os.name == "nt" else 256  # processes side by side; Windows waits for no more
 
 
 class DecodeOptions(TypedDict, total=False):

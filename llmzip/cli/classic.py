@@ -41,6 +41,7 @@ class _Classic(click.Command):
 @opt.model
 @opt.offline
 @opt.machine
+@opt.jobs
 @opt.loudness
 @opt.explain
 @opt.as_json

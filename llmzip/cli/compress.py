@@ -21,6 +21,7 @@ from llmzip.cli.common.runner import run
 @opt.model
 @opt.offline
 @opt.machine
+@opt.jobs
 @opt.loudness
 @opt.explain
 def compress(**given: Any) -> None:

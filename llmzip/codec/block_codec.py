@@ -5,12 +5,13 @@ A `BlockCodec` knows nothing of frames: whoever cuts content into blocks, or fin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from llmzip.archive import forms, lzma2
 from llmzip.archive.forms import Transcript
+from llmzip.archive.parser import Placed
 from llmzip.archive.records import Block, CodedBlock, FormBlock, ModelRecord, StoredBlock, XzBlock, content_check, encode_record
 from llmzip.codec.choosing import model_for
 from llmzip.codec.cutting import is_enough, skip_model, smallest_classic
@@ -25,8 +26,15 @@ from llmzip.errors import DamagedArchiveError, NotReproducedError
 from llmzip.options import AUTO, Options
 from llmzip.system import exact_threads
 
+if TYPE_CHECKING:
+    from llmzip.codec.forecast import Shape
+
+_T_co = TypeVar("_T_co", covariant=True)
+
 Progress = Callable[[float, int], None]  # share of a block that is done, from 0 to 1; bytes of its bitstream so far
-Announce = Callable[[LoadedModel, ModelRecord, CodedBlock], None]  # is told of a coded block before it is decoded
+Tell = Callable[[float], None]  # is told how many seconds something will take
+Announce = Callable[[ModelRecord, CodedBlock, Callable[["list[Shape]", Tell], None]], None]  # is told of a coded block before it is
+# decoded, and given what forecasts the time that such blocks will take
 
 _MISMATCH = "a block's content does not match its check: the archive is damaged; get another copy"
 _NO_MODEL = "a coded block comes before its model is named; get another copy"
@@ -41,8 +49,37 @@ class EncodedBlock(NamedTuple):
     model: ModelRecord | None
 
 
+class Begun(Protocol[_T_co]):
+    """A block whose encoding or decoding began before its turn."""
+
+    def result(self, progress: Progress) -> _T_co:
+        """What it gave."""
+        ...
+
+
 def ignore_progress(share: float, stream: int) -> None:
     """Report progress to nobody."""
+
+
+def holds(encoded: EncodedBlock, assumed: ModelRecord | None, model: ModelRecord | None, added: Callable[[], int | None]) -> bool:
+    """Whether a block that was encoded before its turn is what its turn would give.
+
+    Args:
+        encoded: the block, encoded as if none were held back before it.
+        assumed: the model record that was taken to be in force.
+        model: the one that is.
+        added: about how many bytes the content adds to blocks that are held back; None if there are none.
+    """
+    block, own = encoded
+    if not isinstance(block, CodedBlock):
+        return model == assumed  # blocks that are held back can only speak against the model
+    if model not in (assumed, own):
+        return False
+    if (more := added()) is None:
+        return True
+    assert own is not None
+    size = len(encode_record(block)) + (0 if model else len(encode_record(own)))
+    return size < more and not is_enough(more, block.text if isinstance(block, FormBlock) else block.size)
 
 
 class BlockCodec:
@@ -66,6 +103,7 @@ class BlockCodec:
         added: Callable[[bytes], int | None] = lambda content: None,
         progress: Progress = ignore_progress,
         account: AnyAccount | None = None,
+        begun: Begun[EncodedBlock] | None = None,
     ) -> EncodedBlock:
         """Encode a block the way that takes fewest bytes.
 
@@ -76,6 +114,7 @@ class BlockCodec:
             added: gives about how many bytes the content adds to blocks that are packed together with it; None if that does not apply.
             progress: is told how far coding is, now and then.
             account: watches the coding.
+            begun: what `encoding` gave for this block.
 
         Raises:
             LLZError: the model cannot be had, or not be run.
@@ -106,7 +145,7 @@ class BlockCodec:
             return 0
         limit, more = len(encode_record(plain)), added(content)
         if more is not None:
-            if is_enough(more, text):
+            if is_enough(more, len(text)):
                 return 0
             limit = min(limit, more)
         return limit if self._promises(text, len(plain.body()), choice) else 0
@@ -120,9 +159,26 @@ class BlockCodec:
 
         return not is_dense(text) or exact_threads.run(sample)
 
+    def encoding(
+        self, contents: Iterator[bytes], options: Options, model: Callable[[], ModelRecord | None]
+    ) -> Iterator[tuple[bytes, Begun[EncodedBlock] | None]]:  # fmt: skip
+        """Yield blocks' contents in their order, each with what may have begun already, to be passed to `encode`. Here that is nothing.
+
+        Args:
+            contents: what is to be encoded.
+            options: how to encode it.
+            model: gives the model record that is known to be in force; None if there is none yet.
+        """
+        return ((content, None) for content in contents)
+
+    def decoding(self, records: Iterator[Placed], announce: Announce | None) -> Iterator[tuple[Placed, Begun[bytes] | None]]:
+        """Yield records in their order, each with what may have begun already, to be passed to `decode`. Here that is nothing."""
+        return ((placed, None) for placed in records)
+
     def decode(
-        self, record: Block, model: ModelRecord | None, progress: Progress = ignore_progress, announce: Announce | None = None
-    ) -> bytes:
+        self, record: Block, model: ModelRecord | None, progress: Progress = ignore_progress, announce: Announce | None = None,
+        begun: Begun[bytes] | None = None,
+    ) -> bytes:  # fmt: skip
         """Decode a block. Its content matches the block's own check.
 
         Args:
@@ -130,6 +186,7 @@ class BlockCodec:
             model: the model record in force; None if there is none.
             progress: is told how far decoding is, now and then.
             announce: is told of a coded block before it is decoded.
+            begun: what `decoding` gave for this block.
 
         Raises:
             DamagedArchiveError: the content does not match the check.
@@ -152,7 +209,7 @@ class BlockCodec:
             with self._lock:
                 loaded = self.models.ready(model)
                 if announce:
-                    announce(loaded, model, record)
+                    announce(model, record, lambda shapes, tell: tell(forecast_seconds(loaded, model, shapes)))
                 return _decode(loaded, record, model, report)
 
         content = exact_threads.run(decode, progress)
@@ -227,6 +284,13 @@ def _decode(loaded: LoadedModel, record: CodedBlock, model: ModelRecord, progres
     if isinstance(record, FormBlock):
         content = forms.restore(forms.read_side(record.side, record.packed, record.size, record.text), content, record.size)
     return content
+
+
+def forecast_seconds(loaded: LoadedModel, model: ModelRecord, shapes: Iterable[Shape]) -> float:
+    """About how long decoding such blocks will take."""
+    from llmzip.codec.forecast import Forecast
+
+    return Forecast(loaded, model).seconds(shapes)
 
 
 def _share(symbols: int, progress: Progress) -> Callable[[int, int], None]:

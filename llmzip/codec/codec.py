@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Generator, Iterator
+from typing import BinaryIO, TypeVar
 
 from llmzip.archive.damage import ArchiveReader
-from llmzip.archive.records import Block, ModelRecord, Record
+from llmzip.archive.parser import Placed
+from llmzip.archive.records import Block, ModelRecord
 from llmzip.codec.block_codec import Announce, BlockCodec, Progress, ignore_progress
 from llmzip.codec.cutting import read_blocks
 from llmzip.codec.frame_reader import FrameReader
@@ -18,6 +20,8 @@ from llmzip.codec.observer import AnyAccount
 from llmzip.errors import OutputLimitError
 from llmzip.options import Options
 from llmzip.system import streams
+
+_T = TypeVar("_T")
 
 Report = Callable[[int, int], None]  # (bytes of content done so far, bytes of archive so far)
 
@@ -80,15 +84,16 @@ class Codec:
             LLZError: the model cannot be had, or not be run. Nothing is written if that is so for the first block.
         """
         writer = FrameWriter(self.blocks, self.options, self.ledger if account is None else account)
-        for content in read_blocks(source, writer.block_bytes):
+        with _closing(self.blocks.encoding(read_blocks(source, writer.block_bytes), self.options, lambda: writer.model)) as blocks:
+            for content, begun in blocks:
 
-            def progress(share: float, stream: int, done: int = writer.content_bytes, size: int = len(content)) -> None:
-                if report:
-                    report(done + int(share * size), writer.archive_bytes + stream)
+                def progress(share: float, stream: int, done: int = writer.content_bytes, size: int = len(content)) -> None:
+                    if report:
+                        report(done + int(share * size), writer.archive_bytes + stream)
 
-            streams.write(sink, writer.block(content, progress))
-            streams.flush(sink)
-            progress(1.0, 0)
+                streams.write(sink, writer.block(content, progress, begun))
+                streams.flush(sink)
+                progress(1.0, 0)
         streams.write(sink, writer.end())
         streams.flush(sink)
 
@@ -103,34 +108,48 @@ class Codec:
             source: where the archive is read.
             sink: where the content is written; flushed after every block.
             report: is told how many bytes of content are done and how many bytes of archive they took, now and then.
-            announce: is told of each coded block before it is decoded: the loaded model, the model record, the block.
+            announce: is told of each coded block before it is decoded: the model record, the block, and what forecasts the time.
 
         Raises:
             LLZError: of the kind that fits what is wrong.
         """
         total, reader = 0, FrameReader(self.blocks, announce)
-        for placed in ArchiveReader(source):
-            record, span = placed.record, placed.span
-            size = record.size if isinstance(record, Block) else 0
+        with _closing(self.blocks.decoding(self._limited(ArchiveReader(source)), announce)) as records:
+            for placed, begun in records:
+                span, size = placed.span, placed.record.size if isinstance(placed.record, Block) else 0
 
-            def progress(share: float, stream: int, done: int = total, before: int = span.start, size: int = size) -> None:
-                if report:
-                    report(done + int(share * size), before + stream)
+                def progress(share: float, stream: int, done: int = total, before: int = span.start, size: int = size) -> None:
+                    if report:
+                        report(done + int(share * size), before + stream)
 
-            self._check_limit(total, record)
-            content = reader.content(placed, progress)
-            if content:
-                streams.write(sink, content)
-                streams.flush(sink)
-                total += len(content)
-                if report:
-                    report(total, span.stop)
+                content = reader.content(placed, progress, begun)
+                if content:
+                    streams.write(sink, content)
+                    streams.flush(sink)
+                    total += len(content)
+                    if report:
+                        report(total, span.stop)
 
     def decode_block(self, record: Block, model: ModelRecord | None, progress: Progress = ignore_progress) -> bytes:
         """Decode one block; see `BlockCodec.decode`."""
         return self.blocks.decode(record, model, progress)
 
-    def _check_limit(self, done: int, record: Record) -> None:
-        limit = self.options.max_output
-        if limit is not None and isinstance(record, Block) and done + record.size > limit:
-            raise OutputLimitError(done + record.size, limit)
+    def _limited(self, records: ArchiveReader) -> Iterator[Placed]:
+        """The records; raises OutputLimitError before the one that holds too much."""
+        total, limit = 0, self.options.max_output
+        for placed in records:
+            if isinstance(placed.record, Block):
+                total += placed.record.size
+                if limit is not None and total > limit:
+                    raise OutputLimitError(total, limit)
+            yield placed
+
+
+@contextlib.contextmanager
+def _closing(blocks: Iterator[_T]) -> Iterator[Iterator[_T]]:
+    """An iterator that is told when nobody wants more of it, so that it ends what it has begun."""
+    try:
+        yield blocks
+    finally:
+        if isinstance(blocks, Generator):
+            blocks.close()

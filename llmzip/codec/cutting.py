@@ -82,9 +82,9 @@ def smallest_classic(content: bytes) -> StoredBlock | XzBlock:
     return packed if len(packed.body()) < len(content) else StoredBlock(content)
 
 
-def is_enough(packed: int, text: bytes) -> bool:
-    """Whether `packed` bytes for `text` are so few that the model's gain is not worth its time."""
-    return packed * _XZ_IS_ENOUGH < len(text)
+def is_enough(packed: int, text: int) -> bool:
+    """Whether `packed` bytes for so many bytes of text are so few that the model's gain is not worth its time."""
+    return packed * _XZ_IS_ENOUGH < text
 
 
 def skip_model(text: bytes, plain: StoredBlock | XzBlock) -> bool:
@@ -94,7 +94,7 @@ def skip_model(text: bytes, plain: StoredBlock | XzBlock) -> bool:
         text: the text that the model would code.
         plain: the same content as a block without the model.
     """
-    if isinstance(plain, XzBlock) and is_enough(len(plain.stream), text):
+    if isinstance(plain, XzBlock) and is_enough(len(plain.stream), len(text)):
         return True
     invalid = sum(0xDC80 <= ord(c) <= 0xDCFF for c in text.decode("utf-8", "surrogateescape") if c > "\x7f")
     return invalid > _BINARY_SHARE * len(text) or (is_dense(text) and is_hopeless(text, len(plain.body())))

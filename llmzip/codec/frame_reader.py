@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmzip.archive.parser import Placed
 from llmzip.archive.records import EndRecord, ModelRecord, ParityRecord, WholeCheck
-from llmzip.codec.block_codec import Announce, BlockCodec, Progress, ignore_progress
+from llmzip.codec.block_codec import Announce, Begun, BlockCodec, Progress, ignore_progress
 from llmzip.errors import DamagedArchiveError
 
 _WHOLE_MISMATCH = "the content as a whole does not match its check; get another copy"
@@ -22,8 +22,13 @@ class FrameReader:
         self._blocks, self._announce = blocks, announce
         self._whole = WholeCheck()
 
-    def content(self, placed: Placed, progress: Progress = ignore_progress) -> bytes:
+    def content(self, placed: Placed, progress: Progress = ignore_progress, begun: Begun[bytes] | None = None) -> bytes:
         """The content of a block; nothing for a record of another kind.
+
+        Args:
+            placed: the record.
+            progress: is told how far decoding is.
+            begun: what `BlockCodec.decoding` gave for it.
 
         Raises:
             DamagedArchiveError: the block, or with the end record the whole, does not match its check.
@@ -34,7 +39,7 @@ class FrameReader:
             check_whole(self._whole, record)
             self._whole = WholeCheck()
         elif not isinstance(record, (ModelRecord, ParityRecord)):
-            content = self._blocks.decode(record, placed.model, progress, self._announce)
+            content = self._blocks.decode(record, placed.model, progress, self._announce, begun)
             self._whole.update(content)
             return content
         return b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmzip.archive.parity import frame as parity_frame
 from llmzip.archive.parity import layout as parity_layout
 from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record, frame_start
-from llmzip.codec.block_codec import BlockCodec, Progress, ignore_progress
+from llmzip.codec.block_codec import Begun, BlockCodec, EncodedBlock, Progress, ignore_progress
 from llmzip.codec.held_back import HeldBack
 from llmzip.codec.observer import AnyAccount
 from llmzip.options import Options
@@ -43,15 +43,25 @@ class FrameWriter:
         """Content of the blocks so far."""
         return self._whole.size
 
-    def block(self, content: bytes, progress: Progress = ignore_progress) -> bytes:
+    @property
+    def model(self) -> ModelRecord | None:
+        """The model record in force; None before the first coded block."""
+        return self._model
+
+    def block(self, content: bytes, progress: Progress = ignore_progress, begun: Begun[EncodedBlock] | None = None) -> bytes:
         """Take a block; return the records that can be given out now: its own, those held back before it, or none.
+
+        Args:
+            content: the block's content.
+            progress: is told how far coding is.
+            begun: what `BlockCodec.encoding` gave for it.
 
         Raises:
             LLZError: the model cannot be had, or not be run. The frame cannot go on then.
         """
         self._whole.update(content)
         encoded = self._blocks.encode(
-            content, self._options, self._model, added=self._held.added, progress=progress, account=self._account
+            content, self._options, self._model, added=self._held.added, progress=progress, account=self._account, begun=begun
         )  # fmt: skip
         if not isinstance(encoded.block, CodedBlock):
             return self._out(self._held.add(content, encoded.block))

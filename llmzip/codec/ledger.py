@@ -45,6 +45,11 @@ class Ledger:
         self.symbols += block.symbols
         self.stream += len(block.stream)
 
+    def add(self, other: Ledger) -> None:
+        """Add what another ledger holds."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Count rows that are about to be coded."""
         none, room = no_votes(len(coded)), scratch(1, logits.shape[1], symbols)

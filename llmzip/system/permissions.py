@@ -10,8 +10,10 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 
 _ACL = "system.posix_acl_access"
+_umask = threading.Lock()  # held while the process has another umask than its own
 
 
 def copy_permissions(made: int, name: str, like: int | None) -> None:
@@ -23,8 +25,9 @@ def copy_permissions(made: int, name: str, like: int | None) -> None:
         like: the open source, which may have lost its name meanwhile. None, or something other than a file, as a pipe, counts as no source.
     """
     if like is None or not stat.S_ISREG((source := os.fstat(like)).st_mode):
-        umask = os.umask(0)
-        os.umask(umask)
+        with _umask:
+            umask = os.umask(0)
+            os.umask(umask)
         _set_mode(made, name, 0o666 & ~umask)
         return
     same_group = _own(made, source)  # before the group gets permissions

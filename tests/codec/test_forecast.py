@@ -19,6 +19,7 @@ from llmzip import parameters
 from llmzip.archive.records import CodedBlock, ModelRecord, Record, WholeCheck, encode_record, frame_start
 from llmzip.cli.common import forecast
 from llmzip.cli.common.forecast import Forecaster, contents, duration
+from llmzip.codec.block_codec import Tell
 from llmzip.codec.forecast import Forecast, Shape
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.models.convert import IntegerModel
@@ -156,15 +157,19 @@ def test_files_are_forecast_as_a_whole_once(loaded: LoadedModel, capsys: pytest.
     assert found
     assert (found.size, len(found.coded)) == (3 * BOMB, 3)
     record, block = found.coded[0]
+
+    def timed(shapes: list[Shape], tell: Tell) -> None:
+        tell(Forecast(loaded, record).seconds(shapes))
+
     forecaster = Forecaster("a.llz", found)
     for _ in range(3):
-        forecaster(loaded, record, block)
+        forecaster(record, block, timed)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "a.llz: 50,331,648 bytes" in lines[0]
     each = Forecaster("standard input", None)
     for _ in range(2):
-        each(loaded, record, block)
+        each(record, block, timed)
     assert capsys.readouterr().err.count("standard input: 16,777,216 bytes") == 2
 
 
@@ -174,7 +179,7 @@ def test_what_is_short_is_not_said(tiny_model: IntegerModel, capsys: pytest.Capt
     archive = codec.compress(TEXT[:2000])
     seen: list[tuple[ModelRecord, CodedBlock]] = []
     sink = io.BytesIO()
-    codec.decompress_stream(io.BytesIO(archive), sink, announce=lambda loaded, model, block: seen.append((model, block)))
+    codec.decompress_stream(io.BytesIO(archive), sink, announce=lambda model, block, _: seen.append((model, block)))
     assert sink.getvalue() == TEXT[:2000]
     found = contents(io.BytesIO(archive))
     assert found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -11,7 +12,8 @@ from llmzip.archive.records import CodedBlock, EndRecord, ModelRecord
 from llmzip.errors import LLZError
 
 if TYPE_CHECKING:
-    from llmzip.codec.loaded_models import LoadedModel
+    from llmzip.codec.block_codec import Tell
+    from llmzip.codec.forecast import Shape
 
 _WORTH_SAYING = 20.0  # seconds; a shorter decode is not announced
 _FEW = 500  # so few symbols take less on any machine, so nothing is timed
@@ -56,7 +58,7 @@ class Forecaster:
         self._name = name
         self._ahead = None if found is None else list(found.coded)
 
-    def __call__(self, loaded: LoadedModel, model: ModelRecord, block: CodedBlock) -> None:
+    def __call__(self, model: ModelRecord, block: CodedBlock, forecast: Callable[[list[Shape], Tell], None]) -> None:
         """Print how long this block, or all blocks with the same model, will take, if that is long and was not said before."""
         blocks = [block]
         if self._ahead is not None:
@@ -64,13 +66,15 @@ class Forecaster:
             self._ahead = [(m, b) for m, b in self._ahead if m != model]
         if sum(b.symbols for b in blocks) < _FEW:
             return
+        from llmzip.codec.forecast import Shape
+
+        size = sum(b.size for b in blocks)
+        forecast([Shape(b.symbols, b.lanes) for b in blocks], lambda seconds: self._say(size, seconds))
+
+    def _say(self, size: int, seconds: float) -> None:
         from tqdm import tqdm
 
-        from llmzip.codec.forecast import Forecast, Shape
-
-        seconds = Forecast(loaded, model).seconds(Shape(b.symbols, b.lanes) for b in blocks)
         if seconds >= _WORTH_SAYING:
-            size = sum(b.size for b in blocks)
             tqdm.write(f"llmzip: {self._name}: {size:,} bytes to decode, about {duration(seconds)}", file=sys.stderr)
 
 

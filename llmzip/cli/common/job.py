@@ -23,6 +23,7 @@ class Job:
         verify: If true, decode each archive and compare.
         remove: If true, delete each source at the end.
         salvage: If true, continue past damage, and write what is left.
+        jobs: processes that may work side by side.
         settings: arguments of `options.Options`.
     """
 
@@ -35,6 +36,7 @@ class Job:
     remove: bool = False
     verify: bool = False
     salvage: bool = False
+    jobs: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -67,7 +69,7 @@ def labels(models: list[str]) -> dict[str, str]:
 
 def compress_job(given: dict[str, Any]) -> Job:
     """What `compress` is to do, by its options."""
-    same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify")}
+    same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify", "jobs")}
     return Job(
         "compress",
         target=functools.partial(_with_suffix, force=given["force"]),
@@ -78,7 +80,7 @@ def compress_job(given: dict[str, Any]) -> Job:
 
 def restore_job(action: str, given: dict[str, Any]) -> Job:
     """What `decompress` or `test` is to do, by its options."""
-    names = ("files",) if action == "test" else ("files", "output", "to_stdout", "force", "remove", "salvage")
+    names = ("files", "jobs") if action == "test" else ("files", "output", "to_stdout", "force", "remove", "salvage", "jobs")
     return Job(action, target=_without_suffix, settings=settings_of(given, "max_output"), **{name: given[name] for name in names})
 
 

@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from llmzip.errors import LLZError
-from llmzip.options import AUTO
+from llmzip.options import AUTO, MOST_JOBS
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 from llmzip.system.file_names import STDIO, is_standard_output
 
@@ -100,6 +100,10 @@ machine = options(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", envvar="LLMZIP_DEVICE", show_default=True,
         help="Where to compute. The result is the same.",
     ),
+)  # fmt: skip
+jobs = click.option(
+    "-j", "--jobs", type=click.IntRange(1, MOST_JOBS), default=1, metavar="N",
+    help="Processes that work side by side, on several files and on the blocks of each; they share the threads. The result is the same.",
 )  # fmt: skip
 loudness = options(
     click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors."),

@@ -56,7 +56,7 @@ def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int
         def report(done: int, written: int) -> None:
             if written > 100:
                 bar.set_postfix_str(f"ratio {done / written:.2f}", refresh=False)  # `update` decides when to redraw
-            bar.update(done - bar.n)
+            bar.update(max(0, done - bar.n))  # what is done side by side does not count twice
 
         yield report
 

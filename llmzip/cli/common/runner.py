@@ -1,4 +1,4 @@
-"""Runs a job over many files with one codec. An error in one file does not stop the others."""
+"""Runs a job over many files, with models that are loaded once. An error in one file does not stop the others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import functools
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
@@ -17,12 +19,14 @@ from llmzip.cli.common.forecast import Contents, Forecaster, contents
 from llmzip.cli.common.job import Job
 from llmzip.cli.common.report import attempt, progress, say
 from llmzip.errors import DamagedArchiveError, LLZError, NotReproducedError, OutputLimitError
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 from llmzip.system import streams
 from llmzip.system.file_names import STDIO, FileError, display_name, is_stream
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import check_absent, writing
 
 if TYPE_CHECKING:
+    from llmzip.codec.block_codec import BlockCodec
     from llmzip.codec.codec import Codec
 
 
@@ -32,26 +36,78 @@ def run(job: Job) -> NoReturn:
         raise click.UsageError("-o takes one FILE; use -c, or run once per file.")
     if job.remove and (job.to_stdout or STDIO in (*job.names, job.output)):
         raise click.UsageError("--rm needs files on both sides; leave it out, or leave out -c and -.")
-    runner = _Runner(job)
-    status = 0
-    for name in job.names:
-        status = max(status, attempt(name, functools.partial(runner.file, name)))
+    jobs, at_once = _side_by_side(job)
+    runner = _Runner(job, jobs, at_once)
+
+    def one(name: str) -> int:
+        return attempt(name, functools.partial(runner.file, name))
+
+    if at_once == 1:
+        status = max([one(name) for name in job.names])
+    else:
+        with ThreadPoolExecutor(at_once) as threads:
+            status = max(threads.map(one, job.names))
     runner.explain()
     sys.exit(status)
 
 
+def _side_by_side(job: Job) -> tuple[int, int]:
+    """How many processes can be of use, and how many files can be done at once. For each process there is a block, as far as they can be counted."""
+    if job.jobs == 1:
+        return 1, 1
+    in_order = job.to_stdout or STDIO in (*job.names, job.output)
+    blocks = 0
+    for name in job.names:
+        of_file = _blocks(job, name)
+        blocks = max(blocks, of_file) if in_order else blocks + of_file
+        if blocks >= job.jobs:
+            break
+    jobs = min(blocks, job.jobs)
+    return jobs, 1 if in_order else min(jobs, len(job.names))
+
+
+def _blocks(job: Job, name: str) -> int:
+    """About how many blocks a file has; as many as there may be jobs where that is not known. Whether it can be read is found out later."""
+    with contextlib.suppress(OSError):
+        if job.action != "compress" and (found := _contents(name)):
+            return max(1, len(found.coded))
+        if os.path.isfile(name):
+            return max(1, -(-os.path.getsize(name) // LEVELS[job.settings.get("level", DEFAULT_LEVEL)].block_bytes))
+        if name == STDIO or is_stream(name):
+            return job.jobs
+    return 1
+
+
 class _Runner:
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._codec: Codec | None = None
+    """Does the files of a job.
+
+    Args:
+        job: what to do.
+        jobs: processes side by side.
+        at_once: files that are done at the same time, by threads that share this runner.
+    """
+
+    def __init__(self, job: Job, jobs: int, at_once: int) -> None:
+        self._job, self._jobs, self._at_once = job, jobs, at_once
+        self._making = threading.Lock()
+        self._blocks: BlockCodec | None = None
+        self._codecs: list[Codec] = []
 
     def _make_codec(self) -> Codec:
-        if self._codec is None:
-            from llmzip.codec.codec import Codec
-            from llmzip.options import Options
+        """A codec for one file. All share the models, or the processes."""
+        from llmzip.codec.codec import Codec
+        from llmzip.options import Options
 
-            self._codec = Codec(Options(**self._job.settings))
-        return self._codec
+        options = Options(**self._job.settings)
+        with self._making:
+            if self._blocks is None and self._jobs > 1:
+                from llmzip.codec.side_by_side import Workers
+
+                self._blocks = Workers(options, self._jobs)
+            codec = Codec(options, blocks=self._blocks)
+            self._blocks = codec.blocks
+            self._codecs.append(codec)
+        return codec
 
     def _decoder(self, name: str, found: Contents | None) -> Callable[..., None]:
         """A function that decodes an archive, and says beforehand if that will take long."""
@@ -92,11 +148,19 @@ class _Runner:
         digest, passing = Digest(source), out == STDIO or is_stream(out)  # such an output cannot be read again
         with writing(out, self._job.force, like) as sink, tempfile.TemporaryFile() if passing else contextlib.nullcontext(sink) as archive:
             self._stream(codec.compress_stream, name, _file_size(name), digest, archive)  # type: ignore[arg-type]
-            verify(archive, f"{display_name(name)}, verifying", digest, self._job.settings)
+            verify(archive, f"{display_name(name)}, verifying", digest, self._verify_settings())
             if passing:
                 archive.seek(0)
                 while part := streams.read(archive, 1 << 20):
                     streams.write(sink, part)
+
+    def _verify_settings(self) -> dict[str, Any]:
+        """Settings of the process that verifies a file: its share of the threads."""
+        if self._at_once == 1:
+            return self._job.settings
+        from llmzip.system.exact_threads import default_threads
+
+        return self._job.settings | {"threads": max(1, (self._job.settings["threads"] or default_threads()) // self._at_once)}
 
     def _restore(self, name: str, out: str, source: BinaryIO) -> None:
         job, found, damage, beyond = self._job, _contents(name), "", ""
@@ -171,10 +235,13 @@ class _Runner:
 
     def explain(self) -> None:
         """Print where the bits went, if that was asked for."""
-        if self._codec is not None and self._codec.ledger is not None:
+        ledgers = [codec.ledger for codec in self._codecs if codec.ledger is not None]
+        if ledgers:
             from llmzip.cli.common.explain import table
 
-            click.echo(table(self._codec.ledger), err=True)
+            for other in ledgers[1:]:
+                ledgers[0].add(other)
+            click.echo(table(ledgers[0]), err=True)
 
 
 def _file_size(name: str) -> int | None:

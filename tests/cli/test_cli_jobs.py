@@ -1,0 +1,147 @@
+"""`--jobs`: files and blocks side by side, with real processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llmzip.codec.codec import Codec
+from tests.cli.test_cli import Run, fails, run, work  # noqa: F401  fixtures
+from tests.support.codecs import TEXT
+
+NOISE = random.Random(3).randbytes(3_000_000)
+SOON = 20.0  # seconds; on a machine that has nothing else to do it is a fraction of one
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="asks the system for processes")
+
+
+def in_blocks(codec: Codec, content: bytes) -> bytes:
+    """An archive of many small blocks."""
+    return Codec(replace(codec.options, block_bytes=1000), blocks=codec.blocks).compress(content)
+
+
+def workers(parent: int) -> list[int]:
+    """The processes that compute for another one."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return [int(pid) for pid, ppid, args in rows if int(ppid) == parent and "spawn_main" in args]
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_files(run: Run, work: Path) -> None:  # noqa: F811
+    """The same bytes for any number, also of what is empty or needs no model; an error in one file stops no other."""
+    contents = {"a": TEXT[:700], "b": TEXT[700:1500], "c": NOISE[:5000], "empty": b""}
+    for name, content in contents.items():
+        (work / name).write_bytes(content)
+    assert run("-k", *contents).returncode == 0
+    alone = {name: (work / f"{name}.llz").read_bytes() for name in contents}
+    for jobs in ("2", "3"):
+        result = run("-f", "-j", jobs, "absent", *contents)
+        fails(result, 1, "absent", "cannot be read")
+        assert {name: (work / f"{name}.llz").read_bytes() for name in contents} == alone
+    archives = [f"{name}.llz" for name in contents]
+    assert run("-dc", "-j", "2", *archives).stdout == b"".join(contents.values())
+    (work / "b.llz").write_bytes(alone["b"][:60])
+    for name in contents:
+        (work / name).unlink()
+    fails(run("-d", "-j", "2", *archives), 1, "b.llz", "cut short")
+    assert {name: (work / name).read_bytes() for name in ("a", "c", "empty")} == {n: c for n, c in contents.items() if n != "b"}
+    assert not (work / "b").exists()
+    fails(run("-t", "-j", "3", *archives), 1, "b.llz")
+
+
+def test_pipes(run: Run, codec: Codec) -> None:  # noqa: F811
+    assert run("-j", "2", stdin=b"").stdout == run(stdin=b"").stdout
+    archive = in_blocks(codec, TEXT[:6000])
+    assert run("-d", "-j", "3", stdin=archive).stdout == TEXT[:6000]
+    several = run("-j", "3", stdin=NOISE)
+    assert several.stdout == run(stdin=NOISE).stdout
+    assert run("-dj2", stdin=several.stdout).stdout == NOISE
+
+
+def test_a_damaged_block(run: Run, work: Path, codec: Codec) -> None:  # noqa: F811
+    """As with one job: what comes before goes to a pipe, nothing gets a file's name, and the error is one line."""
+    damaged = bytearray(in_blocks(codec, TEXT[:6000]))
+    damaged[len(damaged) // 2] ^= 1
+    (work / "a.llz").write_bytes(damaged)
+    for args, stdin in ((["-dc", "a.llz"], b""), (["-d"], bytes(damaged)), (["-d", "a.llz"], b""), (["-t", "a.llz"], b"")):
+        one, two = run(*args, stdin=stdin), run("-j", "2", *args, stdin=stdin)
+        assert (two.returncode, two.stdout, two.stderr) == (one.returncode, one.stdout, one.stderr)
+        assert two.returncode == 1
+    assert os.listdir(work) == ["a.llz"]
+
+
+def test_verified_and_explained(run: Run, work: Path) -> None:  # noqa: F811
+    for name in ("a", "b"):
+        (work / name).write_bytes(TEXT[:400])
+    one = run("--explain", "a", "b")
+    two = run("-f", "-j", "2", "--rm", "--explain", "a", "b")
+    assert (two.returncode, two.stderr) == (0, one.stderr)
+    assert sorted(os.listdir(work)) == ["a.llz", "b.llz"]
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "10000", "x", ""])
+def test_bad_numbers(run: Run, jobs: str) -> None:  # noqa: F811
+    result = run("-j", jobs, stdin=b"a")
+    assert result.returncode == 2
+    assert result.stdout == b""
+    assert [line for line in result.stderr.decode().splitlines() if "--jobs" in line]
+
+
+@pytest.fixture
+def long(work: Path, tiny_folder: Path) -> Callable[[], subprocess.Popen[bytes]]:  # noqa: F811
+    """Starts the program on two files that take it long, and waits until it has two processes."""
+    for name in ("a", "b"):
+        (work / name).write_bytes(bytes(random.Random(name).choices(b"abcdefgh ", k=400_000)))
+    env = os.environ | {"LLMZIP_CACHE": str(work.parent / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "llmzip", "-j", "2", "--lanes", "1", "a", "b"]
+        process = subprocess.Popen(command, cwd=work, env=env, stderr=subprocess.PIPE, start_new_session=True)
+        until(lambda: len(workers(process.pid)) == 2)
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize(("kind", "delay"), [(signal.SIGINT, 0.0), (signal.SIGINT, 4.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)])
+def test_ends(long: Callable[[], subprocess.Popen[bytes]], work: Path, kind: signal.Signals, delay: float) -> None:  # noqa: F811
+    """Ctrl-C reaches all processes of a terminal. None stays, nothing is said twice, and no file is left but after SIGKILL."""
+    process = long()
+    found = workers(process.pid)
+    time.sleep(delay)
+    start = time.monotonic()
+    os.killpg(process.pid, kind) if kind != signal.SIGKILL else process.kill()
+    said = process.communicate(timeout=60)[1]  # the other processes hold this pipe, too
+    assert time.monotonic() - start < SOON
+    assert process.returncode == -kind
+    assert said == (b"llmzip: interrupted\n" if kind == signal.SIGINT else b"")
+    assert not [pid for pid in found if os.path.exists(f"/proc/{pid}")]
+    if kind != signal.SIGKILL:
+        assert sorted(os.listdir(work)) == ["a", "b"]
+
+
+def test_a_killed_worker(long: Callable[[], subprocess.Popen[bytes]], work: Path) -> None:  # noqa: F811
+    """One line for each file that was in work; no output."""
+    process = long()
+    time.sleep(2)
+    os.kill(workers(process.pid)[0], signal.SIGKILL)
+    said = process.communicate(timeout=120)[1].decode().splitlines()
+    assert process.returncode == 1
+    assert sorted(line.split(": ")[1] for line in said) == ["a", "b"]
+    assert all("--jobs" in line and line.startswith("llmzip: ") for line in said)
+    assert sorted(os.listdir(work)) == ["a", "b"]
