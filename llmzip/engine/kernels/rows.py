@@ -18,7 +18,8 @@ from llmzip.system.jit import compiled
 
 # For an argument that is a literal, like 0 or False, a function is compiled once more; np.int64(0) is no literal.
 jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
-glue = compiled(error_model="numpy", inline="always", fastmath={"nnan", "nsz"})  # part of its callers: no code of its own to compile, and no references to count
+# Part of its callers: no code of its own to compile, and no references to count.
+glue = compiled(error_model="numpy", inline="always", fastmath={"nnan", "nsz"})
 parallel = compiled(error_model="numpy", parallel=True, fastmath={"nnan", "nsz"})
 
 f32, i32, i16, i8 = np.float32, np.int32, np.int16, np.int8
