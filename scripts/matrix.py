@@ -155,6 +155,7 @@ def settings() -> list[Setting]:
         Setting("operations", "torch", {}, ("--kernel=torch",)),
         *(Setting("operations", f"torch, {kernel} products", {}, (f"--kernel={kernel}",)) for kernel in ("int8", "float32", "float64")),
         *(Setting("rows at once", str(n), {}, (f"--rows={n}",)) for n in (1, 7, 77, 4096)),
+        Setting("memory", "overwritten when freed", {"MALLOC_PERTURB_": "165"}),
         Setting("together", "4 threads, 7 rows, AVX2", threads(4) | HASWELL, ("--threads=4", "--rows=7"), "avx2"),
         Setting("together", "4 threads, torch, float64, 1 row, SSE4", threads(4) | {"ATEN_CPU_CAPABILITY": "default"} | NEHALEM, slowest),
         *(Setting("surroundings", name, {}, (f"--surroundings={name}",)) for name in SURROUNDINGS),

@@ -71,7 +71,11 @@ class Transformer:
         self.embed, self.embed_scale = self._tensor("embed"), self._tensor("embed.scale")
 
     def _tensor(self, name: str) -> Tensor:
+<<<<<<< HEAD
         return torch.tensor(self._model.tensors[name]).to(self.device)  # a copy: the model cannot be written to
+=======
+        return torch.tensor(self._model.tensors[name], device=self.device)  # a copy: torch warns of arrays that cannot be written
+>>>>>>> tests
 
     def _matrix(self, name: str) -> Matrix:
         return Matrix(self.gemm.prepare(self._tensor(name)), self._tensor(f"{name}.scale"))
@@ -90,7 +94,7 @@ class Transformer:
         return Layer(read_attention, qkv, HeadScales(qkv.scale, bias, q_gain, k_gain), o, o_gain, read_ffn, gate_up, down, *others)
 
     def _vector(self, values: NDArray[Any] | None) -> Tensor | None:
-        return None if values is None else torch.from_numpy(values).to(self.device)
+        return None if values is None else torch.tensor(values, device=self.device)
 
     def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> TensorCache:
         """An empty cache for `lanes` streams of `steps` tokens, fed at most `chunk` at a time."""

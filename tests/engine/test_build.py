@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,14 @@ def is_compiled(model: IntegerModel) -> bool:
     return isinstance(build.build(model, device="cpu"), CompiledTransformer)
 
 
+def read_only(model: IntegerModel) -> IntegerModel:
+    """The same with tensors as they are in a mapped file."""
+    tensors = {name: tensor.copy() for name, tensor in model.tensors.items()}
+    for tensor in tensors.values():
+        tensor.flags.writeable = False
+    return replace(model, tensors=tensors)
+
+
 # --- what is chosen
 
 
@@ -99,14 +108,20 @@ def test_logits_in_room_of_the_caller(tiny_model: IntegerModel) -> None:
 
 def test_the_code_that_was_proven_is_the_code_that_runs(tiny_model: IntegerModel) -> None:
     """Numba compiles a function again for arrays that cannot be written, as a cached model's."""
-    model = replace(tiny_model, tensors={name: tensor.copy() for name, tensor in tiny_model.tensors.items()})
-    for tensor in model.tensors.values():
-        tensor.flags.writeable = False
+    model = read_only(tiny_model)
     assert is_compiled(tiny_model)
     before = [list(kernel.signatures) for kernel in (run_share, run_shares, head_kernel)]
     engine = build.build(model, device="cpu")
     engine.logits(engine.advance(np.array([[1, 2, 3]], np.int32), engine.cache(1, SPAN, 3, 3)))
     assert [list(kernel.signatures) for kernel in (run_share, run_shares, head_kernel)] == before
+
+
+def test_torch_says_nothing_of_tensors_that_cannot_be_written(tiny_model: IntegerModel) -> None:
+    model = read_only(tiny_model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine = build.build(model, device="cpu", kernel="float64")
+        engine.logits(engine.advance(np.array([[1, 2, 3]], np.int32), engine.cache(1, SPAN, 3, 3)))
 
 
 # --- devices
