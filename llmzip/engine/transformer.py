@@ -71,11 +71,7 @@ class Transformer:
         self.embed, self.embed_scale = self._tensor("embed"), self._tensor("embed.scale")
 
     def _tensor(self, name: str) -> Tensor:
-<<<<<<< HEAD
-        return torch.tensor(self._model.tensors[name]).to(self.device)  # a copy: the model cannot be written to
-=======
         return torch.tensor(self._model.tensors[name], device=self.device)  # a copy: torch warns of arrays that cannot be written
->>>>>>> tests
 
     def _matrix(self, name: str) -> Matrix:
         return Matrix(self.gemm.prepare(self._tensor(name)), self._tensor(f"{name}.scale"))
