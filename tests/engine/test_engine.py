@@ -103,7 +103,9 @@ def test_units_of_states(d: int) -> None:
 NEAR = [replace(SMOL, local_heads=(1, 2), local_window=20), replace(tiny.config(), local_heads=(0,), local_window=7)]
 
 
-GROUPS = [ModelConfig(1, 64, group * 2, 2, 32, 112, 300, 1e4, float(np.float32(1e-6)), 0) for group in (1, 2, 5)]  # 4, 4 and 1 steps at once
+GROUPS = [
+    ModelConfig(1, 64, group * 2, 2, 32, 112, 300, 1e4, float(np.float32(1e-6)), 0) for group in (1, 2, 5)
+]  # 4, 4 and 1 steps at once
 
 
 @pytest.mark.parametrize("c", SHAPES + FAMILIES + NEAR + GROUPS)
