@@ -65,7 +65,8 @@ class Workers(BlockCodec):
         self._jobs, self._context = jobs, multiprocessing.get_context("spawn")
         if os.name == "posix":
             _start_tracker()
-        self._starting, self._pool = threading.Lock(), None
+        self._starting = threading.Lock()
+        self._pool: ProcessPoolExecutor | None = None
         places = 2 * jobs  # so many blocks are under way, so that no process waits for the next one
         self._free, self._tasks = list(range(places)), 0
         self._reached = self._context.RawArray("d", 2 * places)  # of each place: share of its block done, and bytes of bitstream
@@ -119,11 +120,10 @@ class Workers(BlockCodec):
 
         return self._ahead(records, begin)
 
-    def _ahead(
-        self, items: Iterator[_T], begin: Callable[[_T, deque[_Task[Any]]], _Task[_R] | None]
-    ) -> Iterator[tuple[_T, _Task[_R] | None]]:  # fmt: skip
+    def _ahead(self, items: Iterator[_T], begin: Callable[[_T, deque[_Task[Any]]], _R]) -> Iterator[tuple[_T, _R]]:
         """Yield items in their order, while work on further ones has begun. An error comes after all that was before it."""
-        waiting, beside, failed, more = deque[tuple[_T, _Task[_R] | None]](), deque[_Task[Any]](), None, True
+        waiting, beside, more = deque[tuple[_T, _R]](), deque[_Task[Any]](), True
+        failed: Exception | None = None
         try:
             while waiting or more:
                 while more and (not waiting or (self._free and len(waiting) < len(self._dropped))):

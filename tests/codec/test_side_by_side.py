@@ -179,6 +179,7 @@ def test_a_missing_model(options: Options, tmp_path: Path, monkeypatch: pytest.M
         Codec(nowhere, blocks=Workers(nowhere, 2)).compress(TEXT[:3000])
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(codec: Codec, options: Options) -> None:
     """The work on hand is lost, and that is said; what comes next is done by others."""
     o = given(options, block_bytes=100_000)
@@ -194,7 +195,7 @@ def test_a_process_that_is_killed(codec: Codec, options: Options) -> None:
 
     thread = threading.Thread(target=compress)
     thread.start()
-    while not (new := [child.pid for child in multiprocessing.active_children() if child.pid not in before]):
+    while not (new := [child.pid for child in multiprocessing.active_children() if child.pid and child.pid not in before]):
         time.sleep(0.01)
     time.sleep(0.5)
     os.kill(new[0], signal.SIGKILL)
@@ -221,6 +222,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 4.0])
 def test_processes_end_with_their_parent(options: Options, delay: float) -> None:
     """Even if it is killed. All of them hold the pipe, so it ends when the last one has ended."""
