@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from llmzip.models.fetching import say
+from llmzip.models.fetching import no_bars, say
 from llmzip.system import jit
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class FirstUse:
     """What has happened so far."""
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+        self._quiet = no_bars(quiet)
         self._other: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
@@ -50,7 +50,7 @@ class FirstUse:
 
 @contextlib.contextmanager
 def noticed(quiet: bool) -> Iterator[FirstUse]:
-    """Notice if something is compiled within. `quiet`: whether to tell nobody."""
+    """Notice if something is compiled within. `quiet`: whether to tell nobody; only a terminal is told anyway."""
     first_use = FirstUse(quiet)
     with jit.noticing(first_use.begin):
         try:
