@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmzip.adapter import neighbours as nb
+from llmzip.adapter import probe, reference
 from llmzip.adapter.adapter import Adapter, Sizes, steps_a_round
 from llmzip.adapter.bias import VocabularyBias
 from llmzip.adapter.kernels.neighbours import MASS_BITS
@@ -15,6 +18,7 @@ from llmzip.adapter.probe import prove, rows
 from llmzip.adapter.reference import ReferenceAdapter
 from llmzip.engine.hidden import Hidden
 from llmzip.entropy.frequencies import TOTAL_BITS, no_votes
+from llmzip.errors import InexactMachineError
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, BiasParameters, NeighbourParameters
@@ -153,19 +157,37 @@ def test_rounds_have_at_least_a_step(symbols: int, lanes: int) -> None:
     assert steps_a_round(AdapterParameters(symbols), lanes) == max(1, symbols // lanes)
 
 
-def test_wrong_operations_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proof can fail: if compiled code does not learn, and if the definition gives the nearest state another mass, too."""
-    from llmzip.adapter import reference
-    from llmzip.errors import InexactMachineError
+def test_the_definition_gives_the_known_answers() -> None:
+    """Compiled code is only compared with those."""
+    assert probe._answers(1, compiled=False) == probe._KNOWN_ANSWERS
 
+
+def _never_learns(_: Adapter) -> None:
+    pass
+
+
+def _finds_another(adapter: Adapter, *arguments: Any) -> Any:
+    symbols, *interval = _exact_find(adapter, *arguments)
+    symbols[-1] ^= 1
+    return symbols, *interval
+
+
+_exact_find = Adapter.find
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("update", _never_learns), ("find", _finds_another)])
+def test_a_wrong_operation_is_noticed(name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof can fail, and says whether it is compiled code that is wrong."""
     prove.cache_clear()
-    monkeypatch.setattr(Adapter, "update", lambda _: None)
-    with pytest.raises(InexactMachineError, match="adapter is inexact"):
-        prove(2)
-    monkeypatch.setattr(reference, "MASS_BITS", MASS_BITS - 1)
-    with pytest.raises(InexactMachineError, match="numpy does not compute"):
-        prove(2)
-    prove.cache_clear()
+    try:
+        monkeypatch.setattr(Adapter, name, wrong)
+        with pytest.raises(InexactMachineError, match="compiled code of the adapter is inexact"):
+            prove(2)
+        monkeypatch.setattr(reference, "MASS_BITS", MASS_BITS - 1)  # another mass for the nearest state
+        with pytest.raises(InexactMachineError, match="numpy does not compute as it should"):
+            prove(2)
+    finally:
+        prove.cache_clear()
 
 
 @pytest.mark.parametrize("name", PARTS)
