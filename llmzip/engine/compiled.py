@@ -8,6 +8,7 @@ fastest caches, when rows are many. Every result equals `transformer`'s bit for 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numba
@@ -31,6 +32,10 @@ from llmzip.models.config import ModelConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.parameters import AttentionSpan
 from llmzip.system.jit import address
+
+_log = logging.getLogger(__name__)
+
+_ENOUGH = 3  # times that threads have not come, until they are not waited for any more
 
 
 class CompiledTransformer:
@@ -62,6 +67,7 @@ class CompiledTransformer:
         self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
         self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
         self._run = 0  # address of the layers' code
+        self._alone = 0  # how often threads did not come
 
     @staticmethod
     def fits(c: ModelConfig) -> bool:
@@ -93,14 +99,18 @@ class CompiledTransformer:
         return Hidden(q, scale, unit)
 
     def _run_layers(self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats) -> None:
-        for threads in (min(self.threads, numba.get_num_threads()), 1):
+        together = min(self.threads, numba.get_num_threads()) if self._alone < _ENOUGH else 1
+        for threads in dict.fromkeys((together, 1)):
             work = work_for(len(x), threads, self._weights, self._constants)
             arguments = (self._amx, *self._sizes, x, self._weights, turns, self._constants, cache, q, scale, work)
             if not self._run:
                 self._run = address(run_share, *arguments, 0, threads)
             if run_shares(self._run, *arguments, threads):
                 return
-            # There are no such threads, or the machine is so busy that they do not come.
+            # There are no such threads, or the machine is so busy that they do not come. To wait for them each time would take long.
+            self._alone += 1
+            if self._alone == _ENOUGH:
+                _log.info("threads do not run at the same time here, so one does everything")
 
     def logits(self, hidden: Hidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """See `engine.Engine`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -64,7 +67,7 @@ def test_layers_without_enough_threads(tiny_model: IntegerModel, monkeypatch: py
         engine = build.build(tiny_model, device="cpu", threads=2)
         return engine.logits(engine.advance(tokens, engine.cache(1, AttentionSpan(40, 4), 9, 9)))
 
-    expected, asked = logits(), []
+    expected, asked = logits(), list[int]()
 
     def only_one(*arguments: Any) -> bool:
         asked.append(arguments[-1])
@@ -73,3 +76,19 @@ def test_layers_without_enough_threads(tiny_model: IntegerModel, monkeypatch: py
     monkeypatch.setattr(compiled, "run_shares", only_one)
     assert np.array_equal(logits(), expected)
     assert asked[-2:] == [2, 1]
+
+
+@pytest.mark.slow
+def test_fewer_threads_than_said() -> None:
+    """OpenMP is told to have one thread only: every wait ends, and there are few."""
+    code = (
+        "import time, numpy as np; from llmzip.engine import build, probe; from tests.support import tiny; from llmzip.parameters import AttentionSpan\n"
+        "model = probe.small_model(tiny.config()); engine = build.build(model, 'cpu', 2); cache = engine.cache(1, AttentionSpan(40, 4), 99, 9)\n"
+        "for _ in range(40): engine.advance(np.zeros((1, 1), np.int32), cache)\n"
+        "print(engine.name, engine._alone)"
+    )
+    run = [sys.executable, "-c", code]
+    environment = os.environ | {"OMP_THREAD_LIMIT": "1", "NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": "omp"}
+    answer = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=500, check=True).stdout.split()
+    assert answer[0] == "compiled"
+    assert int(answer[1]) <= 3

@@ -12,6 +12,7 @@ import platform
 import sys
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -23,8 +24,9 @@ from llmzip.engine.kernels.simd import INTP, nothing
 _COUNT, _ROUND, _HERE, _STATE, WORDS = 0, 8, 16, 24, 32
 _GATHERING, _GATHERED, _APART = 0, 1, 2
 _SPINS = 2000  # before a thread lets others have its processor
-_MOST_SPINS = 1 << 20  # until threads that have not come by then are not waited for; about a second
+_SECONDS = 2  # by the clock's count of seconds, until threads that have not come are not waited for
 _yield_processor = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
+_seconds = types.ExternalFunction("_time64" if sys.platform == "win32" else "time", types.int64(types.intp))
 
 
 def _word(builder: Any, args: Any) -> Any:
@@ -94,10 +96,14 @@ def gather(meeting, threads):
     at = meeting.ctypes.data
     if _add(at, _HERE) == threads - 1:
         _decide(at, _STATE, _GATHERED)
-    spins = 0
+    spins, begin = 0, np.int64(0)
     while _read(at, _STATE) == _GATHERING:
         spins += 1
-        if spins > _MOST_SPINS:
+        if spins == _SPINS:
+            begin = _seconds(0)
+        if (
+            spins > _SPINS and _seconds(0) - begin >= _SECONDS
+        ):  # the number of spins would not tell: others may use the processor between two
             _decide(at, _STATE, _APART)
         _wait(spins)
     return _read(at, _STATE) == _GATHERED
