@@ -50,7 +50,7 @@ def build(model: IntegerModel, device: str = "auto", threads: int | None = None,
                     ready = beside.submit(CompiledTransformer, model, threads, with_amx)
                     exact = probe.is_exact(model.config, threads, with_amx)
                 if exact:
-                    _log.info("operations of a layer: %s", ready.result().name)
+                    _log.info("all layers as one: %s", ready.result().name)
                     return ready.result()
                 _log.info("compiled kernels%s are inexact on this machine and are not used", " with AMX" if with_amx else "")
             _log.info("expect it to be slow")

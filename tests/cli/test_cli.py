@@ -232,7 +232,7 @@ def test_verbose_says_what_runs(run: Run, work: Path) -> None:
     told = run("compress", "-v", "-c", "a.txt")
     assert told.returncode == 0
     assert told.stdout == run("compress", "-c", "a.txt").stdout
-    assert b"compiled as one" in told.stderr
+    assert b"all layers as one: compiled" in told.stderr
     assert b"model read in" in told.stderr
 
 

@@ -125,7 +125,7 @@ def parts(_typing: Any) -> Any:
 
 @jit
 def have_instruction():
-    """Whether a step is one instruction here: then no library's product is faster."""
+    """Whether a step is one instruction here."""
     return parts() == 1
 
 

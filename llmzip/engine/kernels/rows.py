@@ -1,4 +1,4 @@
-"""Kernels on rows, compiled by numba: norm, SwiGLU, quantisation, logits. Each equals `reference` bit for bit.
+"""Kernels on rows, compiled by numba: norm, SwiGLU, quantisation. Each equals `reference` bit for bit.
 
 Float32 operations keep their order and are never contracted: `fastmath` only says that there are no NaNs and that the
 sign of zero does not matter, which maxima need to be vectorised. Work is split over threads by rows, never inside a sum
