@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import subprocess
-import sys
 from collections.abc import Iterator
 
 from llmzip.models.fetching import no_bars, say
-from llmzip.system import jit
+from llmzip.system import jit, python
 
 _log = logging.getLogger(__name__)
 
-# Modules of the present folder must not be found in place of the real ones.
-_OTHER_PART = "import sys; sys.path[:] = filter(None, sys.path); from llmzip.adapter import probe; probe.prove(1)"
+_OTHER_PART = "from llmzip.adapter import probe; probe.prove(1)"
 
 
 class FirstUse:
@@ -27,11 +25,11 @@ class FirstUse:
     def begin(self) -> None:
         """Tell the user, and let another process compile the adapter. It keeps what it has compiled where this process finds it."""
         say("compiling for this processor, which takes a while and happens once", self._quiet)
-        if not sys.executable or getattr(sys, "frozen", False):
+        command, nothing = python.command(_OTHER_PART), subprocess.DEVNULL
+        if command is None:
             return
-        nothing = subprocess.DEVNULL
         try:
-            self._other = subprocess.Popen([sys.executable, "-c", _OTHER_PART], stdin=nothing, stdout=nothing, stderr=nothing)  # noqa: S603
+            self._other = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)  # noqa: S603
         except OSError:
             _log.debug("no other process can compile", exc_info=True)
 

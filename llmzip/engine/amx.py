@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import platform
 import signal
@@ -16,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import llvmlite
 import numba
@@ -26,12 +24,12 @@ from numba.core.registry import cpu_target
 from llmzip.engine.kernels import amx_proof
 from llmzip.errors import LLZError
 from llmzip.models import notes
-from llmzip.system import amx, jit_cache
+from llmzip.system import amx, jit_cache, python
 
 _log = logging.getLogger(__name__)
 
 _KIND = "proofs"  # of notes
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from llmzip.engine.kernels import amx_proof; amx_proof.main()"
+_PROGRAM = "from llmzip.engine.kernels import amx_proof; amx_proof.main()"
 _SECONDS = 300  # it compiles
 _FATAL = (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE) if sys.platform != "win32" else ()
 _DIED = "died"
@@ -84,9 +82,9 @@ def _name() -> str | None:
 
 def _answer() -> str:
     """Starts the process and waits for its answer."""
-    if not Path(sys.executable or "").name.startswith("python"):  # a program that has Python in it would start itself
+    command = python.command(_PROGRAM)
+    if command is None:
         return ""
-    command = [sys.executable, "-c", _PROGRAM, json.dumps([str(part) for part in sys.path])]
     try:
         result = subprocess.run(  # noqa: S603
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from llmzip.engine import gemm, probe
+from llmzip.engine import gemm, questions
 from llmzip.engine.transformer import Transformer
 from llmzip.errors import InexactMachineError
 from llmzip.models.config import ModelConfig
@@ -35,8 +35,8 @@ KINDS = (_PLAIN, _NORMED, _NORMED_AFTER, _BIASED)
 @cache
 def prove(device: torch.device) -> None:
     """Raise InexactMachineError unless the definition gives the known answers on `device`."""
-    found = tuple(_answers(probe.small_model(kind), device) for kind in KINDS)
-    if found != probe.KNOWN:
+    found = tuple(_answers(questions.small_model(kind), device) for kind in KINDS)
+    if found != questions.KNOWN:
         raise InexactMachineError(
             f"torch does not compute on {device.type} as it should; another library in this process may have changed its settings, so use "
             "llmzip in a process of its own, or use another torch build"
@@ -44,7 +44,7 @@ def prove(device: torch.device) -> None:
 
 
 def answers(model: IntegerModel) -> str:
-    """The answers (`probe.answers`) of a small model by the definition.
+    """The answers (`questions.answers`) of a small model by the definition.
 
     Raises:
         InexactMachineError: torch does not compute as it should.
@@ -55,4 +55,4 @@ def answers(model: IntegerModel) -> str:
 
 
 def _answers(model: IntegerModel, device: torch.device) -> str:
-    return probe.answers(Transformer(model, gemm.KERNELS["float64"], device), _CALLS)
+    return questions.answers(Transformer(model, gemm.KERNELS["float64"], device), _CALLS)

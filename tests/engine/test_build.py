@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from llmzip.codec.codec import Codec
-from llmzip.engine import build, definition, probe
+from llmzip.engine import build, definition, probe, questions
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels.layers import run_share, run_shares
@@ -88,7 +88,7 @@ def test_shapes_that_kernels_cannot_run() -> None:
     assert not CompiledTransformer.fits(replace(c, width=MOST_INPUTS + 64))
     assert not CompiledTransformer.fits(replace(c, ffn=MOST_INPUTS + 64))
     assert not CompiledTransformer.fits(replace(c, heads=MOST_INPUTS // 16 + 2))
-    engine = build.build(probe.small_model(replace(c, head_dim=8)), device="cpu")
+    engine = build.build(questions.small_model(replace(c, head_dim=8)), device="cpu")
     assert isinstance(engine, Transformer)
     hidden = engine.advance(np.array([[1, 2, 3]], np.int32), engine.cache(1, SPAN, 3, 3))
     assert engine.logits(hidden).shape == (3, 90)
@@ -290,7 +290,7 @@ def test_a_definition_that_is_wrong(tiny_model: IntegerModel, cache: Path, monke
     definition.prove.cache_clear()
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(probe, "KNOWN", ("0" * 64, *probe.KNOWN[1:]))
+            patch.setattr(questions, "KNOWN", ("0" * 64, *questions.KNOWN[1:]))
             with pytest.raises(InexactMachineError, match="torch does not compute on cpu as it should"):
                 build.build(tiny_model, device="cpu")
             with pytest.raises(InexactMachineError, match="torch does not compute"):
@@ -305,15 +305,15 @@ def test_a_definition_that_is_wrong(tiny_model: IntegerModel, cache: Path, monke
 
 def test_answers_of_another_definition_are_not_taken(tiny_model: IntegerModel, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should the definition ever change, what is kept is of no use."""
-    model = probe.small_model(tiny_model.config)
+    model = questions.small_model(tiny_model.config)
     known = probe.known_answers(model)
     monkeypatch.setattr(definition, "answers", lambda _: "new")
     assert probe.known_answers(model) == known
-    monkeypatch.setattr(probe, "KNOWN", ("0" * 64, *probe.KNOWN[1:]))
+    monkeypatch.setattr(questions, "KNOWN", ("0" * 64, *questions.KNOWN[1:]))
     assert probe.known_answers(model) == "new"
     assert len(list(notes.names("answers"))) == 2
 
 
 def test_how_steps_are_divided_does_not_matter(tiny_model: IntegerModel) -> None:
-    engine = CompiledTransformer(probe.small_model(tiny_model.config), 2)
-    assert probe.answers(engine, (1, 5, 300)) == probe.answers(engine, (400,)) == probe.answers(engine, (7, 1, 64))
+    engine = CompiledTransformer(questions.small_model(tiny_model.config), 2)
+    assert questions.answers(engine, (1, 5, 300)) == questions.answers(engine, (400,)) == questions.answers(engine, (7, 1, 64))

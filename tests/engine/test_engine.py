@@ -16,7 +16,7 @@ from llmzip.engine.kernels.amx import WITHOUT
 from llmzip.engine.kernels.packing import pack
 from llmzip.engine.kernels.products import head_kernel, product, shared_product
 from llmzip.engine.kernels.rows import i32, unit_rows
-from llmzip.engine.probe import small_model
+from llmzip.engine.questions import small_model
 from llmzip.engine.reference import Added
 from llmzip.engine.rope import rotation, turn_fractions, turn_table
 from llmzip.engine.tensor_cache import TensorCache

@@ -82,8 +82,8 @@ def test_layers_without_enough_threads(tiny_model: IntegerModel, monkeypatch: py
 def test_fewer_threads_than_said() -> None:
     """OpenMP is told to have one thread only: every wait ends, and there are few."""
     code = (
-        "import time, numpy as np; from llmzip.engine import build, probe; from tests.support import tiny; from llmzip.parameters import AttentionSpan\n"
-        "model = probe.small_model(tiny.config()); engine = build.build(model, 'cpu', 2); cache = engine.cache(1, AttentionSpan(40, 4), 99, 9)\n"
+        "import time, numpy as np; from llmzip.engine import build, questions; from tests.support import tiny; from llmzip.parameters import AttentionSpan\n"
+        "model = questions.small_model(tiny.config()); engine = build.build(model, 'cpu', 2); cache = engine.cache(1, AttentionSpan(40, 4), 99, 9)\n"
         "for _ in range(40): engine.advance(np.zeros((1, 1), np.int32), cache)\n"
         "print(engine.name, engine._alone)"
     )

@@ -6,14 +6,13 @@ import numpy as np
 
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels.heads_simd import quantise, scale_head, turn
-from llmzip.engine.kernels.packing import OFFSET, QUAD
+from llmzip.engine.kernels.packing import OFFSETS, QUAD
 from llmzip.engine.kernels.quads import parts, prepare
 from llmzip.engine.kernels.rows import ACT_MAX, ONE, TINY, f32, hadamard, i8, jit, magnitude, norm_factor
 from llmzip.engine.kernels.simd import VECTOR, largest_magnitude
 from llmzip.models.config import HEAD_NORMS
 from llmzip.models.convert import VALUE_BASE
 
-_OFFSETS = np.uint32(OFFSET * 0x01010101)  # added to a quad of int8s: the same as an exclusive or, as OFFSET is 128
 _VALUE_BASE = f32(VALUE_BASE)
 _BY_HEAD, BY_ALL = HEAD_NORMS.index("head"), HEAD_NORMS.index("all")
 
@@ -99,7 +98,7 @@ def store_head(qkv, i, cs, constants, kv, h, d, k, ks, v, vs, slot):
     ks[slot] = (m * rest) / ACT_MAX
     words, block = z.view(np.uint32), k[slot // KEY_BLOCK * KEY_BLOCK * d : (slot // KEY_BLOCK + 1) * KEY_BLOCK * d].view(np.uint32)
     for j in range(d // QUAD):
-        block[j * KEY_BLOCK + slot % KEY_BLOCK] = words[j] ^ _OFFSETS
+        block[j * KEY_BLOCK + slot % KEY_BLOCK] = words[j] ^ OFFSETS
     at += kv * d
     high, low, scale = qkv.acc[i, at : at + d], qkv.acc[i, at + kv * d : at + kv * d + d], qkv.col[at : at + d]
     for j in range(d):

@@ -101,9 +101,8 @@ def gather(meeting, threads):
         spins += 1
         if spins == _SPINS:
             begin = _seconds(0)
-        if (
-            spins > _SPINS and _seconds(0) - begin >= _SECONDS
-        ):  # the number of spins would not tell: others may use the processor between two
+        # By the clock, as others may use the processor for long between two spins.
+        if spins > _SPINS and _seconds(0) - begin >= _SECONDS:
             _decide(at, _STATE, _APART)
         _wait(spins)
     return _read(at, _STATE) == _GATHERED

@@ -18,7 +18,7 @@ from llmzip.system.jit import compiled
 QUAD = 4  # columns that one instruction takes together
 OFFSET = 128
 OUTPUTS = 2 * VECTOR  # rows that one tile takes together
-_OFFSETS = np.uint32(OFFSET * 0x01010101)
+OFFSETS = np.uint32(OFFSET * 0x01010101)  # of a quad: as OFFSET is 128, an exclusive or adds them
 
 Packed = NDArray[np.uint8]
 
@@ -46,9 +46,9 @@ def pack_into(w: NDArray[np.int8], out: Packed) -> None:
     quads, packed = w.view(np.uint32), out.view(np.uint32)[..., 0]
     whole = n // OUTPUTS
     # In two's complement, to flip the top bit adds 128.
-    np.bitwise_xor(quads[: whole * OUTPUTS].reshape(whole, OUTPUTS, k // QUAD).transpose(0, 2, 1), _OFFSETS, out=packed[:whole])
+    np.bitwise_xor(quads[: whole * OUTPUTS].reshape(whole, OUTPUTS, k // QUAD).transpose(0, 2, 1), OFFSETS, out=packed[:whole])
     if n > whole * OUTPUTS:
-        np.bitwise_xor(quads[whole * OUTPUTS :].T, _OFFSETS, out=packed[whole, :, : n - whole * OUTPUTS])
+        np.bitwise_xor(quads[whole * OUTPUTS :].T, OFFSETS, out=packed[whole, :, : n - whole * OUTPUTS])
 
 
 @compiled()
