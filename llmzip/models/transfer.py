@@ -7,6 +7,7 @@ registered model are the registry's, or those that the first pull gave.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tarfile
 from pathlib import Path
@@ -120,8 +121,10 @@ def _check(found: store.CachedModel) -> IntegerModel:
 
 
 def _check_values(model: IntegerModel) -> None:
-    """Refuse what conversion never gives: the lowest integers of a type, or a tokenizer that the library refuses."""
+    """Refuse what conversion never gives: the lowest integers of a type, or a tokenizer that is written otherwise or that the library refuses."""
     lowest = (t.min(initial=0) == np.iinfo(t.dtype).min for t in model.tensors.values() if t.dtype.kind == "i")
     if any(lowest):
         raise ModelMismatchError("weights are out of range")
+    if hashlib.sha256(model.tokenizer.to_json().encode("ascii")).digest() != model.tokenizer.hash:  # of the text as it was found
+        raise ModelMismatchError("the tokenizer is not in its canonical form")
     tokenizer_library.check(model.tokenizer)

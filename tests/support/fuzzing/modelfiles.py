@@ -278,9 +278,9 @@ def _odd_value(rng: Random, value: Any) -> Any:
     return root[""]
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, **style: Any) -> str:
     """JSON, of which DEEP is too deep."""
-    text = json.dumps(value, default=lambda _: "deep")
+    text = json.dumps(value, default=lambda _: "deep", **style)
     return text.replace('"deep"', "[" * 100_000 + "]" * 100_000)
 
 
@@ -310,15 +310,14 @@ def forged(config: Any, tokenizer: Any, tensors: dict[str, Any], meta: dict[str,
     """An export file of anything, whose digests are right."""
     digest, words = (
         hashlib.sha256(_text(config).encode() if DEEP in _leaves(config) else json.dumps(config, sort_keys=True).encode()),
-        _text(tokenizer),
+        _text(tokenizer, sort_keys=True, separators=(",", ":")),
     )
     for name in ("embed", "head", *(f"0.{part}" for part in ("qkv", "o", "gate_up", "down"))):
         for n in (name, f"{name}.scale"):
             t = tensors[n]
             digest.update(f"{n} {t.dtype.str.lstrip('<|')} {list(t.shape)}\n".encode() + t.tobytes())
-    compact = json.dumps(tokenizer, sort_keys=True, separators=(",", ":"), default=str)
     said = {"id": "local:x:0123456789abcdef", "layout": "1", "digest": digest.hexdigest(), "config": _text(config)}
-    said |= {"tokenizer": hashlib.sha256(compact.encode()).hexdigest()} | (meta or {})
+    said |= {"tokenizer": hashlib.sha256(words.encode()).hexdigest()} | (meta or {})
     return tar({store.TOKENIZER: words.encode(), store.WEIGHTS: save_tensors(tensors, said)})
 
 
