@@ -1,4 +1,4 @@
-"""The first use on a machine, when code has to be compiled: the user is told, and another process compiles a part of it meanwhile."""
+"""The first use on a machine, when code has to be compiled: the user is told, and other processes compile parts of it meanwhile."""
 
 from __future__ import annotations
 
@@ -7,51 +7,50 @@ import logging
 import subprocess
 from collections.abc import Iterator
 
+from llmzip.models.config import ModelConfig
 from llmzip.models.fetching import no_bars, say
 from llmzip.system import jit, python
 
 _log = logging.getLogger(__name__)
 
-_OTHER_PART = "from llmzip.adapter import probe; probe.prove(1)"
+_PARTS = (
+    "from llmzip.engine import probe; probe.compile_part({config}, attention=True)",
+    "from llmzip.adapter import probe; probe.prove(1); from llmzip.engine import probe; probe.compile_part({config}, attention=False)",
+)
 
 
 class FirstUse:
     """What has happened so far."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, config: ModelConfig, quiet: bool) -> None:
         self._quiet = no_bars(quiet)
-        self._other: subprocess.Popen[bytes] | None = None
+        self._parts = [part.format(config=config.as_dict()) for part in _PARTS]
+        self._others: list[subprocess.Popen[bytes]] = []
 
     def begin(self) -> None:
-        """Tell the user, and let another process compile the adapter. It keeps what it has compiled where this process finds it."""
+        """Tell the user, and let other processes compile parts. They keep what they have compiled where this process finds it, which waits for it there."""
         say("compiling for this processor, which takes a while and happens once", self._quiet)
-        command, nothing = python.command(_OTHER_PART), subprocess.DEVNULL
-        if command is None:
-            return
-        try:
-            self._other = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)  # noqa: S603
-        except OSError:
-            _log.debug("no other process can compile", exc_info=True)
+        nothing = subprocess.DEVNULL
+        for command in filter(None, map(python.command, self._parts)):
+            try:
+                self._others.append(subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing))  # noqa: S603
+            except OSError:
+                _log.debug("no other process can compile", exc_info=True)
 
     def end(self) -> None:
-        """Wait for the other process, if there is one. If it failed, this process will compile everything."""
-        if self._other:
-            self._other.wait()
-            self._other = None
-
-    def abandon(self) -> None:
-        """End the other process."""
-        if self._other:
-            self._other.kill()
-            self.end()
+        """End the other processes, which have nothing left to do."""
+        for other in self._others:
+            other.kill()
+            other.wait()
+        self._others = []
 
 
 @contextlib.contextmanager
-def noticed(quiet: bool) -> Iterator[FirstUse]:
-    """Notice if something is compiled within. `quiet`: whether to tell nobody; only a terminal is told anyway."""
-    first_use = FirstUse(quiet)
+def noticed(config: ModelConfig, quiet: bool) -> Iterator[None]:
+    """Notice if something is compiled within, for a model of this kind. `quiet`: whether to tell nobody; only a terminal is told anyway."""
+    first_use = FirstUse(config, quiet)
     with jit.noticing(first_use.begin):
         try:
-            yield first_use
+            yield
         finally:
-            first_use.abandon()
+            first_use.end()

@@ -38,9 +38,8 @@ class LoadedModel:
         self.digest = model.digest()[: records.DIGEST_BYTES]
         self.tokenizer = model.tokenizer.hash[: records.TOKENIZER_BYTES]
         self.alphabet: Alphabet = Alphabet(model.tokenizer)
-        with first_use.noticed(options.quiet) as compiling:
+        with first_use.noticed(model.config, options.quiet):
             self.transformer: Engine = build.build(model, options.device, options.threads, options.kernel)
-            compiling.end()
             probe.prove(self.transformer.threads)
 
     def prepare(self) -> None:

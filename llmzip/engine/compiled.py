@@ -21,7 +21,8 @@ from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels import packing
 from llmzip.engine.kernels.amx import WITH, WITHOUT
 from llmzip.engine.kernels.arguments import CacheArrays, Floats, LayerWeights, TurnTables, constants
-from llmzip.engine.kernels.layers import run_share, run_shares, work_for
+from llmzip.engine.kernels.attention import attend
+from llmzip.engine.kernels.layers import Work, attention_arguments, run_share, run_shares, work_for
 from llmzip.engine.kernels.packing import pack_into
 from llmzip.engine.kernels.products import head_kernel
 from llmzip.engine.kernels.rows import unit_rows
@@ -66,7 +67,7 @@ class CompiledTransformer:
         self._head_scale = tensors["head.scale"].copy()
         self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
         self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
-        self._run = 0  # address of the layers' code
+        self._run = self._attention = 0  # addresses of the layers' code
         self._alone = 0  # how often threads did not come
 
     @staticmethod
@@ -102,15 +103,39 @@ class CompiledTransformer:
         together = min(self.threads, numba.get_num_threads()) if self._alone < _ENOUGH else 1
         for threads in dict.fromkeys((together, 1)):
             work = work_for(len(x), threads, self._weights, self._constants)
-            arguments = (self._amx, *self._sizes, x, self._weights, turns, self._constants, cache, q, scale, work)
+            arguments = self._arguments(x, turns, cache, q, scale, work)
             if not self._run:
-                self._run = address(run_share, *arguments, 0, threads)
-            if run_shares(self._run, *arguments, threads):
+                run = address(run_share, 0, *arguments, 0, threads)
+                self._run, self._attention = run, self._attention_at(turns, cache, work)
+            run_shares(self._run, self._attention, *arguments, threads)
+            if work.came.all():
                 return
             # There are no such threads, or the machine is so busy that they do not come. To wait for them each time would take long.
             self._alone += 1
             if self._alone == _ENOUGH:
                 _log.info("threads do not run at the same time here, so one does everything")
+
+    def _attention_at(self, turns: TurnTables, cache: CacheArrays, work: Work) -> int:
+        return address(
+            attend, *attention_arguments.py_func(*self._sizes, self._weights, 0, turns, self._constants, cache, work, 0, self.threads)
+        )
+
+    def compile_part(self, attention: bool) -> None:
+        """Compile the code of the attention, or else all but that of the layers, so that another process finds it."""
+        cache = self.cache(1, AttentionSpan(1, 0), 1, 1)
+        turns, arrays = TurnTables(*cache.rotations(1), cache.ways), cache.arrays(cache.make_room(1))
+        work = work_for(1, 1, self._weights, self._constants)
+        if attention:
+            self._attention_at(turns, arrays, work)
+            return
+        x, q, scale = np.zeros((1, self.config.width), np.float32), np.zeros((1, self.config.width), np.int8), np.ones(1, np.float32)
+        address(run_shares, 0, 0, *self._arguments(x, turns, arrays, q, scale, work), 1)
+        self.logits(Hidden(q, scale, scale))
+
+    def _arguments(
+        self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats, work: Work
+    ) -> tuple[Any, ...]:
+        return (self._amx, *self._sizes, x, self._weights, turns, self._constants, cache, q, scale, work)
 
     def logits(self, hidden: Hidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """See `engine.Engine`."""

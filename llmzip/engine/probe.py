@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+from typing import Any
 
 from llmzip.engine import questions
 from llmzip.errors import ModelUnavailableError
@@ -41,6 +42,13 @@ def is_exact(config: ModelConfig, threads: int, amx: bool = False) -> bool:
         _log.debug("compiled kernels failed", exc_info=True)
         return False
     return found == known_answers(model) or found == known_answers(model, again=True)
+
+
+def compile_part(config: dict[str, Any], attention: bool) -> None:
+    """See `CompiledTransformer.compile_part`; for models of this kind. `config`: by `ModelConfig.as_dict`."""
+    from llmzip.engine.compiled import CompiledTransformer
+
+    CompiledTransformer(questions.small_model(ModelConfig.from_dict(config)), 1).compile_part(attention)
 
 
 def known_answers(model: IntegerModel, again: bool = False) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba as nb
-from numba import config
+from numba import config, types
 from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import intrinsic
 
 from llmzip.system.jit_cache import CodeCache
+from llmzip.system.turns import Turn
 
 _OWN = {"DISABLE_JIT": 0, "BOUNDSCHECK": None}  # numba's defaults
 
@@ -29,11 +31,11 @@ def compiled(**flags: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         with _own_settings():
             dispatcher = nb.njit(nogil=True, **flags)(function)
-        dispatcher._cache = _Cache(function)
+        cache = dispatcher._cache = _Cache(function)
         compile_one = dispatcher.compile
 
         def compile_ours(sig: Any) -> Any:
-            with _own_settings():
+            with _own_settings(), cache.turns():
                 return compile_one(sig)
 
         dispatcher.compile = compile_ours
@@ -48,6 +50,23 @@ def address(function: Any, *arguments: Any) -> int:
     function.compile(kinds)
     found = function.overloads[kinds]
     return int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+
+
+@intrinsic
+def call(_typing: Any, _address: Any, arguments: Any) -> Any:
+    """call(address, arguments): calls the function at an `address`, which returns nothing, with the members of a tuple.
+
+    Its code is then not compiled once more with its caller's, and can be compiled by another process.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[1].types
+        function = builder.inttoptr(args[0], context.call_conv.get_function_type(types.none, kinds).as_pointer())
+        members = [builder.extract_value(args[1], i) for i in range(len(kinds))]
+        context.call_conv.call_function(builder, function, types.none, kinds, members)
+        return context.get_dummy_value()
+
+    return types.none(types.intp, arguments), codegen
 
 
 _notice: Callable[[], None] | None = None  # called when a function is first found to be not compiled yet
@@ -65,17 +84,40 @@ def noticing(notice: Callable[[], None]) -> Iterator[None]:
 
 
 class _Cache(CodeCache):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._turns: list[Turn] = []
+
+    @contextlib.contextmanager
+    def turns(self) -> Iterator[None]:
+        """Give back the turn that is taken within."""
+        before = len(self._turns)
+        try:
+            yield
+        finally:
+            while len(self._turns) > before:
+                self._turns.pop().give()
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """See `CodeCache.load_overload`."""
+        """See `CodeCache.load_overload`. What another process is compiling is waited for."""
         found = super().load_overload(sig, target_context)
+        if found is None:
+            _tell()
+            if turn := self.turn(sig, target_context):
+                self._turns.append(turn)
+                if turn.take():
+                    found = super().load_overload(sig, target_context)
         if found is None:  # it will be compiled now, and numba reads its environment variables again before
             config.reload_config()  # type: ignore[no-untyped-call]
             vars(config).update(_OWN)
-            global _notice
-            if _notice:
-                notice, _notice = _notice, None
-                notice()
         return found
+
+
+def _tell() -> None:
+    global _notice
+    if _notice:
+        notice, _notice = _notice, None
+        notice()
 
 
 @contextlib.contextmanager

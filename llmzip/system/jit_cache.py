@@ -32,6 +32,7 @@ from numba.core.serialize import dumps
 
 from llmzip.system import user_folders
 from llmzip.system.temporary import temporary
+from llmzip.system.turns import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,11 @@ class CodeCache(NullCache):
         except Exception:  # anything may lie there
             _log.debug("%s.%s cannot be had from the cache", self._module, self._name, exc_info=True)
         return None
+
+    def turn(self, sig: Any, target_context: Any) -> Turn | None:
+        """The turn to compile the function for a signature; None if what is compiled is not kept."""
+        folders = self._places()[-1:]
+        return Turn(self._file(folders[0], sig, target_context.codegen())) if folders else None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the compiled code for a signature, if possible."""

@@ -17,7 +17,8 @@ import numba
 import pytest
 from numba import config
 
-from llmzip.system import jit, jit_cache
+from llmzip.system import jit, jit_cache, turns
+from llmzip.system.turns import Turn
 from tests.support.codecs import ROOT as TREE
 from tests.support.strangers import NOBODY, ROOT, give_away, unprivileged
 
@@ -361,6 +362,54 @@ def test_threads_that_compile_at_once(package: Path, monkeypatch: pytest.MonkeyP
         thread.join()
     assert sorted(results, key=abs) == sorted([3, 4.0, 1 + 2j, 3], key=abs)
     assert config.DISABLE_JIT == 1  # type: ignore[attr-defined]
+
+
+def test_processes_that_compile_at_once(package: Path) -> None:
+    """One of them compiles, and the others take what it has made."""
+    environment = os.environ | {"PYTHONPATH": f"{TREE}{os.pathsep}{package.parent}", "NUMBA_CACHE_DIR": ""}
+    processes = [subprocess.Popen([sys.executable, "-c", PLACES], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate()[0].splitlines()[0] for process in processes]
+    assert sorted(said) == ["41 0", "41 1", "41 1", "41 1"]
+    assert not list(package.rglob("*.lock"))
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from llmzip.system.turns import Turn
+turn = Turn(Path(sys.argv[1]))
+print(turn.take(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_turn_ends_with_its_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDING, str(tmp_path / "made")]
+    with subprocess.Popen(command, cwd=TREE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "False\n"
+        ender = threading.Timer(0.5, process.kill)
+        ender.start()
+        turn = Turn(tmp_path / "made")
+        assert turn.take()  # another one had it until it was killed
+        assert not ender.is_alive()
+        turn.give()
+    assert not Turn(tmp_path / "made").take()
+
+
+def test_turns_of_those_who_do_not_end_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_LONGEST", 0.2)
+    first, second = Turn(tmp_path / "made"), Turn(tmp_path / "made")
+    assert not first.take()
+    assert second.take()
+    second.give()
+    first.give()
+
+
+def test_where_no_turns_can_be_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    turn = Turn(tmp_path / "file" / "made")
+    assert not turn.take()
+    turn.give()
 
 
 def test_all_of_ours_are_compiled_in_one_way() -> None:

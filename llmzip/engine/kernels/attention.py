@@ -200,7 +200,9 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
     y, rest, q, ready, sums, scales = room.y[:m], room.rest[:m], room.q[:m], room.ready[:m], room.sums[:m], room.scales[:m]
     for s in range(count):
         group_queries(qkv, row + s, h * columns, constants, y, rest, s * queries, (s + 1) * queries)
-    tops[:m] = _UNSEEN
+    for i in range(m):
+        for j in range(VECTOR):
+            tops[i, j] = _UNSEEN
     turn_queries(y, rest, turns.here[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
     stride, at = 4 * slots, u.ctypes.data
     _score(steps, vectors, group, room, 0, k, ks, at + 4 * start, stride, start, stop, v, lines)
@@ -210,7 +212,8 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
         _score(steps, vectors, group, room, 1, k, ks, to, width, 0, _PAIR, v, 0)
         if not apart:
             for i in range(m):
-                u[i, : room.seen[1, i // queries, 1]] = room.far[i, : room.seen[1, i // queries, 1]]
+                for j in range(room.seen[1, i // queries, 1]):
+                    u[i, j] = room.far[i, j]
     for i in range(m):
         top = largest(tops[i].ctypes.data, 1)
         total = _exponentials(at + stride * i + 4 * start, (stop - start) // _PAIR, top)
@@ -246,7 +249,10 @@ def _units(vectors, group, qkv, turns, constants, cache, out, first, last):
     base, slots, windows, slot = cache.base, cache.slots, cache.windows, cache.slot
     runs, together = (t + STEPS - 1) // STEPS, len(some)
     lines = d * KEY_BLOCK // LINE if t == 1 else 0  # of a block of keys or values: with more steps, they are in a cache
-    room = _room(together * group.ndim, slots.max(), d)
+    most = slots[0]
+    for h in range(1, kv):
+        most = max(most, slots[h])
+    room = _room(together * group.ndim, most, d)
     for i in range(first, last):
         lane, run, h = i // (runs * kv), i // kv % runs, i % kv
         begin = base[h] + lane * slots[h]
@@ -265,7 +271,7 @@ def _units(vectors, group, qkv, turns, constants, cache, out, first, last):
             step += 1
 
 
-@glue
+@jit
 def attend(vectors, group, qkv, turns, constants, cache, out, share, shares):
     """A thread's share of `reference.attend` for all queries of one layer.
 

@@ -7,22 +7,20 @@ what another has made.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Floats, LayerWeights, Projected, Turns
-from llmzip.engine.kernels.attention import attend
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_heads, store_rows
 from llmzip.engine.kernels.meeting import WORDS, gather, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, product_share
 from llmzip.engine.kernels.rows import activate_rows, f32, glue, i8, i32, jit, norm_rows, parallel, quantise_rows
 from llmzip.engine.kernels.simd import VECTOR
+from llmzip.system.jit import call
 
 _SLICE = 32  # rows taken through a layer together
 MANY_ROWS = 2 * _SLICE  # a thread, from which on threads share rows
@@ -40,6 +38,7 @@ class Work(NamedTuple):
         acc, wide: other products, int32 [n, their columns].
         q_o, row_o, q_f, row_f: what `o` and `down` read, int8 [n, their inputs] and float32 [n].
         meeting: of the threads.
+        came: whether they were all there, by each of them; bool [threads].
     """
 
     qkv: NDArray[np.int32]
@@ -54,6 +53,7 @@ class Work(NamedTuple):
     q_f: NDArray[np.int8]
     row_f: Floats
     meeting: NDArray[np.int64]
+    came: NDArray[np.bool_]
 
 
 @glue
@@ -71,6 +71,7 @@ def work_for(n: int, threads: int, weights: LayerWeights, constants: Constants) 
         qkv=np.empty((n, qkv), i32), o=np.empty((n, heads_width), f32), row=np.empty(n, f32), q_row=np.empty(normed, f32),
         k_row=np.empty(normed, f32), acc=np.empty((few, o), i32), wide=np.empty((few, gate_up), i32), q_o=np.empty((few, heads_width), i8),
         row_o=np.empty(few, f32), q_f=np.empty((few, ffn), i8), row_f=np.empty(few, f32), meeting=np.zeros(WORDS, np.int64),
+        came=np.zeros(threads, np.bool_),
     )  # fmt: skip
 
 
@@ -87,28 +88,35 @@ def _gain_before(weights, i):
 
 
 @glue
-def _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares):
-    """The attention of layer i, once all rows of `qkv` are there, until all of `o` are."""
+def attention_arguments(vectors, group, weights, i, turns, constants, cache, work, share, shares):
+    """Of `attend`, for layer i."""
     scaled = Projected(
         work.qkv, work.row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], work.q_row, work.k_row
     )
     here = CacheArrays(cache.k, cache.ks, cache.v, cache.vs, cache.base[i], cache.slots[i], cache.windows[i], cache.sinks[i], cache.slot[i])
     way = Turns(turns.here[turns.ways[i]], turns.pinned[turns.ways[i]])
-    n, several = work.qkv.shape[0], way.here.shape[0] > 1
+    return vectors, group, scaled, way, constants, here, work.o, share, shares
+
+
+@glue
+def _attend(attention, arguments, meeting):
+    """The attention of a layer, once all rows of `qkv` are there, until all of `o` are. attention: address of `attend`."""
+    vectors, _, scaled, way, constants, here, _, share, shares = arguments
+    n, several = scaled.acc.shape[0], way.here.shape[0] > 1
     first, last = share * n // shares, (share + 1) * n // shares
     if constants.head_norm == BY_ALL:
         norm_all_heads(scaled, constants.eps, first, last)
         if not several:
-            meet(work.meeting, shares)
+            meet(meeting, shares)
     if several:
         store_rows(scaled, way.here, constants, vectors.ndim * VECTOR, here, first, last)
-        meet(work.meeting, shares)
-    attend(vectors, group, scaled, way, constants, here, work.o, share, shares)
-    meet(work.meeting, shares)
+        meet(meeting, shares)
+    call(attention, arguments)
+    meet(meeting, shares)
 
 
 @glue
-def _few_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def _few_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """`run_share` for few rows."""
     n, layers, meeting, late = x.shape[0], weights.qkv.shape[0], work.meeting, np.bool_(False)  # no literal, see `jit`
     first, last = share * n // shares, (share + 1) * n // shares
@@ -119,7 +127,7 @@ def _few_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale
         meet(meeting, shares)
         product_share(amx, q, weights.qkv[i], work.qkv, share, shares)
         meet(meeting, shares)
-        _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares)
+        _attend(attention, attention_arguments(vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting)
         quantise_rows(work.o, work.q_o, work.row_o, first, last)
         meet(meeting, shares)
         product_share(amx, work.q_o, weights.o[i], acc, share, shares)
@@ -157,7 +165,7 @@ def _to_next(amx, x, weights, i, constants, q, work, scratch, first, last):
 
 
 @glue
-def _many_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def _many_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """`run_share` for many rows."""
     n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     start, stop = share * n // shares, (share + 1) * n // shares
@@ -173,48 +181,30 @@ def _many_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scal
     product(amx, q[start:stop], weights.qkv[0], work.qkv[start:stop])
     for i in range(weights.qkv.shape[0]):
         meet(work.meeting, shares)
-        _attend(vectors, group, weights, i, turns, constants, cache, work, share, shares)
+        _attend(attention, attention_arguments(vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting)
         for first in range(start, stop, _SLICE):
             _to_next(amx, x, weights, i, constants, q, work, scratch, first, min(first + _SLICE, stop))
-    scale[start:stop] = work.row[start:stop]
+    for i in range(start, stop):
+        scale[i] = work.row[i]
 
 
 @jit
-def run_share(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def run_share(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """A thread's share of all layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
 
-    weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; work: `Work`; vectors and group
-    as for `attend`; amx: `amx.WITH` or `amx.WITHOUT`. Returns whether as many threads as there are shares were there; if not, nothing was done.
+    attention: address of `attend`; weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers;
+    work: `Work`; vectors and group as for `attend`; amx: `amx.WITH` or `amx.WITHOUT`. If fewer threads come than there are shares, nothing is done.
     """
     if gather(work.meeting, shares):
         if work.acc.shape[0]:
-            _few_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
+            _few_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
         else:
-            _many_rows(amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
-        return True
-    return False
-
-
-@intrinsic
-def _call(
-    _typing: Any, _address: Any, amx: Any, vectors: Any, group: Any, x: Any, weights: Any, turns: Any, constants: Any, cache: Any, q: Any, scale: Any,
-    work: Any, share: Any, shares: Any,
-) -> Any:  # fmt: skip
-    """Calls `run_share` by its address, so that its code is not compiled once more with the loop."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kinds = signature.args[1:]
-        kind = context.call_conv.get_function_type(types.boolean, kinds)
-        function = builder.inttoptr(args[0], kind.as_pointer())
-        return context.call_conv.call_function(builder, function, types.boolean, kinds, args[1:])[1]
-
-    return types.boolean(types.intp, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares), codegen
+            _many_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
+        work.came[share] = True
 
 
 @parallel
-def run_shares(run, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
-    """Let `threads` threads call `run`, which is the address of `run_share`; returns whether they were all there. If not, nothing was done."""
-    done = np.zeros(threads, np.bool_)
+def run_shares(run, attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
+    """Let `threads` threads call `run`, which is the address of `run_share`."""
     for share in nb.prange(threads):
-        done[share] = _call(run, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads)
-    return done.all()
+        call(run, (attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads))

@@ -157,7 +157,8 @@ def _prepare(x, gain, constants, y):
         for j in range(x.shape[0]):
             y[j] = x[j] * gain[j]
     else:
-        y[:] = x
+        for j in range(x.shape[0]):  # to assign all of it would compile the text of an error, too, which takes seconds
+            y[j] = x[j]
     hadamard(y, constants.stream_block, constants.stream_factor)
 
 
