@@ -38,6 +38,7 @@ class _Classic(click.Command):
 @opt.salvage
 @opt.max_output
 @opt.lanes
+@opt.block_size
 @opt.model
 @opt.offline
 @opt.machine

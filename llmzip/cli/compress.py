@@ -18,6 +18,7 @@ from llmzip.cli.common.runner import run
 @opt.verify
 @opt.parity
 @opt.lanes
+@opt.block_size
 @opt.model
 @opt.offline
 @opt.machine

@@ -5,7 +5,8 @@ is encoded ahead of its turn as if none were held back, with the model that is k
 is encoded once more at its turn. Coded blocks are decoded with the model record before them, and depend on nothing else.
 
 This process reads, writes and keeps the order. The others only compute, each with its own threads. They end when this one ends, in
-whatever way. Signals from a terminal do not reach them: this process decides.
+whatever way. Signals from a terminal do not reach them: this process decides. Where one of them is ended from outside, all that were at work
+are replaced. What they were working on is done again when its turn comes, so a block that ends its process does so alone in the end.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ from llmzip.system import exact_threads
 
 _LOOK = 0.1  # seconds between two looks at how far others are
 _ENDING = 0.3  # seconds in which a signal for a whole group ends this process, too
+_TRIES = 3  # for a block whose process is lost
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
 class WorkerLostError(LLZError):
-    """A process that computed for this one is gone, or could not be started."""
+    """Processes that computed for this one are lost again and again, or could not be started."""
 
 
 class Workers(BlockCodec):
@@ -89,7 +91,7 @@ class Workers(BlockCodec):
         task = begun if isinstance(begun, _Encoding) else None
         encoded = task.result(progress) if task else None
         if task is None or encoded is None or not holds(encoded, task.model, model, lambda: added(content)):
-            task = self._encoding(content, options, model, added(content), deque())
+            task = self._encoding(content, options, model, added(content), deque(), task.at if task else None)
             encoded = task.result(progress)
         if account is not None and task.ledger:
             account.add(task.ledger)
@@ -102,13 +104,20 @@ class Workers(BlockCodec):
         """See `BlockCodec.decode`. Blocks that need no model are decoded in this process."""
         if model is None or not isinstance(record, CodedBlock):
             return super().decode(record, model, progress)
-        return (begun or self._decoding(record, model, announce, deque())).result(progress)
+        return (begun or self._decoding(record, model, announce, deque(), None)).result(progress)
 
     def encoding(
         self, contents: Iterator[bytes], options: Options, model: Callable[[], ModelRecord | None]
     ) -> Iterator[tuple[bytes, Begun[EncodedBlock] | None]]:  # fmt: skip
         """See `BlockCodec.encoding`."""
-        return self._ahead(contents, lambda content, beside: self._encoding(content, options, model(), None, beside))
+        at = 0
+
+        def begin(content: bytes, beside: deque[_Task[Any]]) -> _Encoding:
+            nonlocal at
+            at += len(content)
+            return self._encoding(content, options, model(), None, beside, at - len(content))
+
+        return self._ahead(contents, begin)
 
     def decoding(self, records: Iterator[Placed], announce: Announce | None) -> Iterator[tuple[Placed, Begun[bytes] | None]]:
         """See `BlockCodec.decoding`."""
@@ -116,7 +125,7 @@ class Workers(BlockCodec):
         def begin(placed: Placed, beside: deque[_Task[Any]]) -> _Task[bytes] | None:
             if placed.model is None or not isinstance(placed.record, CodedBlock):
                 return None
-            return self._decoding(placed.record, placed.model, announce, beside)
+            return self._decoding(placed.record, placed.model, announce, beside, placed.span.start)
 
         return self._ahead(records, begin)
 
@@ -143,39 +152,45 @@ class Workers(BlockCodec):
                 task.drop()
 
     def _encoding(
-        self, content: bytes, options: Options, model: ModelRecord | None, more: int | None, beside: deque[_Task[Any]]
+        self, content: bytes, options: Options, model: ModelRecord | None, more: int | None, beside: deque[_Task[Any]], at: int | None
     ) -> _Encoding:  # fmt: skip
-        return _Encoding(self._submit(len(content), beside, worker.encode, content, options, model, more), model)
+        return _Encoding(self._submit(len(content), at, beside, worker.encode, content, options, model, more), model)
 
-    def _decoding(self, record: CodedBlock, model: ModelRecord, announce: Announce | None, beside: deque[_Task[Any]]) -> _Task[bytes]:
+    def _decoding(
+        self, record: CodedBlock, model: ModelRecord, announce: Announce | None, beside: deque[_Task[Any]], at: int | None
+    ) -> _Task[bytes]:  # fmt: skip
         if announce:
 
             def forecast(shapes: list[Any], tell: Callable[[float], None]) -> None:
                 share = min(self._jobs, len(shapes))
-                self._submit(0, deque(), worker.forecast, model, shapes).when_done(lambda seconds: tell(seconds / share))
+                self._submit(0, None, deque(), worker.forecast, model, shapes).when_done(lambda seconds: tell(seconds / share))
 
             announce(model, record, forecast)
-        return self._submit(record.size, beside, worker.decode, record, model)
+        return self._submit(record.size, at, beside, worker.decode, record, model)
 
-    def _submit(self, size: int, beside: deque[_Task[Any]], work: Callable[..., _R], *arguments: Any) -> _Task[_R]:
-        """Let a process do some work. `beside`: the tasks of the same stream."""
+    def _submit(self, size: int, at: int | None, beside: deque[_Task[Any]], work: Callable[..., _R], *arguments: Any) -> _Task[_R]:
+        """Let a process do some work. `at`: where the block of this size begins in the input; `beside`: the tasks of the same stream."""
+        task: _Task[_R] = _Task(self, size, at, beside, work, arguments)
+        self.begin(task)
+        beside.append(task)
+        return task
+
+    def begin(self, task: _Task[Any]) -> None:
+        """Hand a task to a process, also one whose process is lost."""
         with self._starting:
             self._tasks += 1
-            place = self._free.pop() if self._free and size else None
-            task: _Task[_R] = _Task(self, place, self._tasks, size, beside)
+            place = self._free.pop() if self._free and task.size else None
             if place is not None:
                 self._reached[2 * place : 2 * place + 2] = [0.0, 0.0]
             try:
                 with _without_signals():
                     try:
-                        task.start(self._executor(), work, *arguments)
-                    except BrokenProcessPool:  # another task has not noticed yet
+                        task.start(self._executor(), place, self._tasks)
+                    except BrokenProcessPool:  # no task has noticed yet
                         self._pool = None
-                        task.start(self._executor(), work, *arguments)
+                        task.start(self._executor(), place, self._tasks)
             except OSError as e:
                 raise WorkerLostError(f"no process can be started ({reason(e)}); free memory, or use fewer --jobs") from e
-            beside.append(task)
-            return task
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -204,17 +219,26 @@ class Workers(BlockCodec):
 
 
 class _Task(Generic[_R]):
-    """Work for another process."""
+    """Work for another process.
 
-    def __init__(self, workers: Workers, place: int | None, number: int, size: int, beside: deque[_Task[Any]]) -> None:
-        self._workers, self._place, self._number, self._size, self._beside = workers, place, number, size, beside
-        self._last = (0.0, 0.0)
+    Attributes:
+        size: of the block; 0 if it is not about one.
+        at: where the block begins in the input; None if that is not known.
+    """
 
-    def start(self, pool: ProcessPoolExecutor, work: Callable[..., _R], *arguments: Any) -> None:
+    def __init__(
+        self, workers: Workers, size: int, at: int | None, beside: deque[_Task[Any]], work: Callable[..., _R], arguments: tuple[Any, ...]
+    ) -> None:  # fmt: skip
+        self.size, self.at = size, at
+        self._workers, self._beside, self._work, self._arguments = workers, beside, work, arguments
+        self._place: int | None = None
+        self._number, self._last = 0, (0.0, 0.0)
+
+    def start(self, pool: ProcessPoolExecutor, place: int | None, number: int) -> None:
         """Hand it over."""
-        self._pool = pool
-        self._future: Future[_R] = pool.submit(worker.do, self._place, self._number, work, *arguments)
-        if (place := self._place) is not None:
+        self._pool, self._place, self._number = pool, place, number
+        self._future: Future[_R] = pool.submit(worker.do, place, number, self._work, *self._arguments)
+        if place is not None:
             self._future.add_done_callback(lambda _: self._workers.free(place))
 
     def when_done(self, tell: Callable[[_R], None]) -> None:
@@ -224,24 +248,36 @@ class _Task(Generic[_R]):
     def result(self, progress: Progress) -> _R:
         """Wait for the result. `progress` is told the share of this block that has been done, with all that was done beside it.
 
+        If the process is lost, another one does the work again.
+
         Raises:
-            WorkerLostError: the process is gone.
+            WorkerLostError: that happened too often.
             Exception: of the work.
         """
         try:
-            while not wait([self._future], _LOOK).done:
-                reached = [(share * task._size, stream) for task in self._beside for share, stream in [task._reached()]]
-                progress(sum(done for done, _ in reached) / max(1, self._size), int(sum(stream for _, stream in reached)))
-            return self._future.result()
-        except BrokenProcessPool as e:
-            self._workers.lose(self._pool)
-            time.sleep(_ENDING)
-            raise WorkerLostError(
-                "a process that worked on it was ended from outside, perhaps for lack of memory; run again, with fewer --jobs if memory is short"
-            ) from e
+            lost = 0
+            while True:
+                try:
+                    return self._wait(progress)
+                except BrokenProcessPool as e:
+                    self._workers.lose(self._pool)
+                    time.sleep(_ENDING)
+                    lost += 1
+                    if lost == _TRIES:
+                        which = "a block" if self.at is None else f"the block at byte {self.at:,}"
+                        raise WorkerLostError(
+                            f"the process that worked on {which} was ended from outside {_TRIES} times, perhaps for lack of memory; use fewer --jobs"
+                        ) from e
+                    self._workers.begin(self)
         finally:
             with contextlib.suppress(ValueError):  # a task that stands alone
                 self._beside.remove(self)
+
+    def _wait(self, progress: Progress) -> _R:
+        while not wait([self._future], _LOOK).done:
+            reached = [(share * task.size, stream) for task in self._beside for share, stream in [task._reached()]]
+            progress(sum(done for done, _ in reached) / max(1, self.size), int(sum(stream for _, stream in reached)))
+        return self._future.result()
 
     def drop(self) -> None:
         """End it, as nobody waits for it any more."""
@@ -267,6 +303,11 @@ class _Encoding:
     def __init__(self, task: _Task[tuple[EncodedBlock, Ledger | None]], model: ModelRecord | None) -> None:
         self._task, self.model = task, model
         self.ledger: Ledger | None = None
+
+    @property
+    def at(self) -> int | None:
+        """See `_Task`."""
+        return self._task.at
 
     def result(self, progress: Progress) -> EncodedBlock:
         """See `_Task.result`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -63,6 +64,19 @@ def test_files(run: Run, work: Path) -> None:  # noqa: F811
     assert {name: (work / name).read_bytes() for name in ("a", "c", "empty")} == {n: c for n, c in contents.items() if n != "b"}
     assert not (work / "b").exists()
     fails(run("-t", "-j", "3", *archives), 1, "b.llz")
+
+
+@pytest.mark.slow
+def test_the_size_of_blocks(run: Run, work: Path, codec: Codec) -> None:  # noqa: F811
+    (work / "a").write_bytes(TEXT[:3500])
+    wanted = in_blocks(codec, TEXT[:3500])
+    for args in (["compress", "-c", "--block-size", "1000", "a"], ["-c", "--block-size=1000B", "-j", "2", "a"]):
+        assert run(*args).stdout == wanted
+    for size in ("0", "17M", "-1", "x", ""):
+        result = run("compress", "-c", "--block-size", size, "a")
+        assert (result.returncode, result.stdout) == (2, b"")
+        assert b"size" in result.stderr
+    assert run("decompress", "--block-size", "1K", "a.llz").returncode == 2
 
 
 @pytest.mark.slow
@@ -141,13 +155,36 @@ def test_ends(long: Callable[[], subprocess.Popen[bytes]], work: Path, kind: sig
 
 
 @pytest.mark.slow
-def test_a_killed_worker(long: Callable[[], subprocess.Popen[bytes]], work: Path) -> None:  # noqa: F811
+def test_workers_that_are_killed_again_and_again(long: Callable[[], subprocess.Popen[bytes]], work: Path) -> None:  # noqa: F811
     """One line for each file that was in work; no output."""
-    process = long()
-    time.sleep(2)
-    os.kill(workers(process.pid)[0], signal.SIGKILL)
-    said = process.communicate(timeout=120)[1].decode().splitlines()
+    process, killed = long(), set[int]()
+    while process.poll() is None:
+        time.sleep(1)
+        for pid in set(workers(process.pid)) - killed:
+            killed.add(pid)
+            with contextlib.suppress(ProcessLookupError):  # it ended with another one
+                os.kill(pid, signal.SIGKILL)
+    assert process.stderr
+    said = process.stderr.read().decode().splitlines()
     assert process.returncode == 1
     assert sorted(line.split(": ")[1] for line in said) == ["a", "b"]
-    assert all("--jobs" in line and line.startswith("llmzip: ") for line in said)
+    assert all("the block at byte 0" in line and "--jobs" in line and line.startswith("llmzip: ") for line in said)
+    assert len(killed) >= 6
     assert sorted(os.listdir(work)) == ["a", "b"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 2.0])
+def test_a_killed_worker(run: Run, codec: Codec, work: Path, tiny_folder: Path, delay: float) -> None:  # noqa: F811
+    """Another one does its work."""
+    assert run(stdin=TEXT[:100]).returncode == 0  # converts the model
+    env = os.environ | {"LLMZIP_CACHE": str(work.parent / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
+    (work / "a.llz").write_bytes(in_blocks(codec, TEXT[:12_000]))
+    process = subprocess.Popen([sys.executable, "-m", "llmzip", "-d", "-j", "2", "a.llz"], cwd=work, env=env, stderr=subprocess.PIPE)
+    until(lambda: process.poll() is not None or len(workers(process.pid)) == 2)
+    time.sleep(delay)
+    for pid in workers(process.pid)[:1]:
+        os.kill(pid, signal.SIGKILL)
+    assert process.communicate(timeout=120)[1] == b""
+    assert process.returncode == 0
+    assert (work / "a").read_bytes() == TEXT[:12_000]

@@ -73,7 +73,7 @@ def compress_job(given: dict[str, Any]) -> Job:
     return Job(
         "compress",
         target=functools.partial(_with_suffix, force=given["force"]),
-        settings=settings_of(given, "level", "lanes", "explain", "parity"),
+        settings=settings_of(given, "level", "lanes", "block_bytes", "explain", "parity"),
         **same,
     )
 

@@ -133,6 +133,10 @@ model_place = click.option(
 )  # fmt: skip
 offline = click.option("--offline", is_flag=True, help="Never use the network, as with LLMZIP_OFFLINE=1: a missing model is an error.")
 lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
+block_size = click.option(
+    "--block-size", "block_bytes", callback=_size, metavar="SIZE",
+    help="Most content of one block, e.g. 256K; by default 1M, and 4M at -9. Smaller blocks give more --jobs something to do, and make the archive larger.",
+)  # fmt: skip
 parity = click.option(
     "--parity", type=int, metavar="PERCENT",
     help="Add what `repair` needs to restore the archive when up to PERCENT of it is lost in one piece.",

@@ -72,7 +72,8 @@ def _blocks(job: Job, name: str) -> int:
         if job.action != "compress" and (found := _contents(name)):
             return max(1, len(found.coded))
         if os.path.isfile(name):
-            return max(1, -(-os.path.getsize(name) // LEVELS[job.settings.get("level", DEFAULT_LEVEL)].block_bytes))
+            block_bytes = job.settings.get("block_bytes") or LEVELS[job.settings.get("level", DEFAULT_LEVEL)].block_bytes
+            return max(1, -(-os.path.getsize(name) // block_bytes))
         if name == STDIO or is_stream(name):
             return job.jobs
     return 1
