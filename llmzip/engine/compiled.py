@@ -9,6 +9,7 @@ fastest caches, when rows are many. Every result equals `transformer`'s bit for 
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import numba
@@ -36,7 +37,8 @@ from llmzip.system.jit import address
 
 _log = logging.getLogger(__name__)
 
-_ENOUGH = 3  # times that threads have not come, until they are not waited for any more
+_ENOUGH = 3  # times in a row that threads have not come, until they are not waited for
+_REST, _LONGEST_REST = 10.0, 600.0  # seconds until they are waited for again; each time twice as long
 
 
 class CompiledTransformer:
@@ -68,7 +70,7 @@ class CompiledTransformer:
         self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
         self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
         self._run = self._attention = 0  # addresses of the layers' code
-        self._alone = 0  # how often threads did not come
+        self._missed, self._alone_until = 0, 0.0  # how often in a row threads have not come; until when they are not waited for
 
     @staticmethod
     def fits(c: ModelConfig) -> bool:
@@ -100,7 +102,7 @@ class CompiledTransformer:
         return Hidden(q, scale, unit)
 
     def _run_layers(self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats) -> None:
-        together = min(self.threads, numba.get_num_threads()) if self._alone < _ENOUGH else 1
+        together = min(self.threads, numba.get_num_threads()) if time.monotonic() >= self._alone_until else 1
         for threads in dict.fromkeys((together, 1)):
             work = work_for(len(x), threads, self._weights, self._constants)
             arguments = self._arguments(x, turns, cache, q, scale, work)
@@ -109,11 +111,14 @@ class CompiledTransformer:
                 self._run, self._attention = run, self._attention_at(turns, cache, work)
             run_shares(self._run, self._attention, *arguments, threads)
             if work.came.all():
+                self._missed = 0 if threads > 1 else self._missed
                 return
-            # There are no such threads, or the machine is so busy that they do not come. To wait for them each time would take long.
-            self._alone += 1
-            if self._alone == _ENOUGH:
-                _log.info("threads do not run at the same time here, so one does everything")
+            # There are no such threads, or the machine was so busy that they did not come. To wait for them each time would take long.
+            self._missed += 1
+            if self._missed >= _ENOUGH:
+                rest = min(_LONGEST_REST, _REST * 2.0 ** (self._missed - _ENOUGH))
+                self._alone_until = time.monotonic() + rest
+                _log.info("threads do not run at the same time here, so one does everything for the next %.0f s", rest)
 
     def _attention_at(self, turns: TurnTables, cache: CacheArrays, work: Work) -> int:
         return address(

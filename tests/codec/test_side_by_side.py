@@ -182,11 +182,11 @@ def test_a_missing_model(options: Options, tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_processes_that_are_killed(codec: Codec, options: Options, times: int) -> None:
-    """Others do their work, twice at most; what comes next is done by others, too."""
-    o = given(options, block_bytes=100_000)
+    """Others do their work, twice at most; what comes next is done by others, too. Each is killed while it is still starting."""
+    o = given(options, block_bytes=BLOCK)
     workers = Workers(o, 2, Policy.MODEL)
     seen = {child.pid for child in multiprocessing.active_children()}
-    content, results = TEXT * 20, list[Any]()
+    content, results = TEXT[:5000], list[Any]()
 
     def compress() -> None:
         try:
@@ -199,7 +199,7 @@ def test_processes_that_are_killed(codec: Codec, options: Options, times: int) -
     for _ in range(times):
         while not (new := [child.pid for child in multiprocessing.active_children() if child.pid and child.pid not in seen]):
             time.sleep(0.01)
-        time.sleep(0.5)
+        time.sleep(0.1)
         seen |= {child.pid for child in multiprocessing.active_children()}
         os.kill(new[0], signal.SIGKILL)
     thread.join(120)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -69,13 +70,46 @@ def test_layers_without_enough_threads(tiny_model: IntegerModel, monkeypatch: py
 
     expected, asked = logits(), list[int]()
 
-    def only_one(*arguments: Any) -> bool:
+    def only_one(*arguments: Any) -> None:
         asked.append(arguments[-1])
-        return bool(arguments[-1] == 1 and layers.run_shares(*arguments))
+        if arguments[-1] == 1:
+            layers.run_shares(*arguments)
 
     monkeypatch.setattr(compiled, "run_shares", only_one)
     assert np.array_equal(logits(), expected)
     assert asked[-2:] == [2, 1]
+
+
+def test_threads_that_come_late_now_and_then(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are waited for again: at once, and after three times in a row when some time has passed."""
+    engine, asked, late, now = build.build(tiny_model, device="cpu", threads=2), list[int](), [True], [1000.0]
+
+    def run_shares(*arguments: Any) -> None:
+        asked.append(arguments[-1])
+        if arguments[-1] == 1 or not late[0]:
+            layers.run_shares(*arguments)
+
+    monkeypatch.setattr(compiled, "run_shares", run_shares)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    cache = engine.cache(1, AttentionSpan(40, 4), 99, 9)
+
+    def step(is_late: bool) -> list[int]:
+        late[0] = is_late
+        asked.clear()
+        engine.advance(np.zeros((1, 1), np.int32), cache)
+        return list(asked)
+
+    assert [step(is_late) for is_late in (True, True, False, True, True)] == [[2, 1], [2, 1], [2], [2, 1], [2, 1]]
+    assert step(True) == [2, 1]  # three times in a row
+    assert step(False) == [1]
+    now[0] += 9.0
+    assert step(False) == [1]
+    now[0] += 2.0
+    assert step(True) == [2, 1]
+    now[0] += 11.0
+    assert step(False) == [1]  # this time it rests longer
+    now[0] += 11.0
+    assert [step(False), step(True)] == [[2], [2, 1]]
 
 
 @pytest.mark.slow
@@ -85,7 +119,7 @@ def test_fewer_threads_than_said() -> None:
         "import time, numpy as np; from llmzip.engine import build, questions; from tests.support import tiny; from llmzip.parameters import AttentionSpan\n"
         "model = questions.small_model(tiny.config()); engine = build.build(model, 'cpu', 2); cache = engine.cache(1, AttentionSpan(40, 4), 99, 9)\n"
         "for _ in range(40): engine.advance(np.zeros((1, 1), np.int32), cache)\n"
-        "print(engine.name, engine._alone)"
+        "print(engine.name, engine._missed)"
     )
     run = [sys.executable, "-c", code]
     environment = os.environ | {"OMP_THREAD_LIMIT": "1", "NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": "omp"}
