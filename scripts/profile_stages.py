@@ -3,15 +3,15 @@
     python scripts/profile_stages.py TEXT [--bytes N] [--lanes N] [--model NAME]
 
 One table has the stages of a real run: tokenise, layers, head, votes, frequencies, update, coder, and the rest (Python between them). The
-other tables show what the layers' time consists of, with a full window. For that, parts are run alone on the same shapes: products,
-attention, and what is left (norms, activations, quantisation, threads waiting for each other). There are two limits: operations at the speed
-of one tile of a product repeated from the fastest cache, and bytes at the speed of reading a large array. The larger one counts.
+other tables show what the layers' time consists of, with a full window. For that, parts are run alone on the same shapes, in all layers and
+without meetings: products, attention, and what is left (norms, activations, quantisation, threads waiting for each other). There are two
+limits: operations at the speed of one tile of a product repeated from the fastest cache, and bytes at the speed of reading a large array. The
+larger one counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,12 +26,13 @@ from llmzip.adapter.neighbours import Neighbours
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import default_lanes
 from llmzip.engine.compiled import CompiledTransformer
-from llmzip.engine.kernels.arguments import Projected, Turns
+from llmzip.engine.kernels.arguments import TurnTables
 from llmzip.engine.kernels.attention import attend
+from llmzip.engine.kernels.layers import _SLICE, MANY_ROWS, PAD, attention_arguments, work_for
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
-from llmzip.engine.kernels.products import shared_product
+from llmzip.engine.kernels.products import product, product_share
 from llmzip.engine.kernels.quads import operand
-from llmzip.engine.kernels.rows import i32, parallel
+from llmzip.engine.kernels.rows import i32, jit, parallel
 from llmzip.engine.kernels.simd import largest
 from llmzip.engine.kernels.tiles import tile
 from llmzip.entropy import compiled_frequencies
@@ -61,15 +62,15 @@ def _read(x: Any, out: Any, parts: Any) -> None:
         out[part] = largest(x[part * n :].ctypes.data, n // 16)
 
 
-def seconds(call: Callable[[], object], times: int = 5) -> float:
-    """Median of several runs, after one to warm up."""
+def seconds(call: Callable[[], object], times: int = 9) -> float:
+    """The least of several runs, after one to warm up: others on the machine only make it slower."""
     call()
     taken = []
     for _ in range(times):
         start = time.perf_counter()
         call()
         taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    return min(taken)
 
 
 def machine(threads: int) -> tuple[float, float]:
@@ -122,11 +123,45 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
         spent.clear()
 
 
+@jit
+def _attend_share(
+    vectors: Any, group: Any, weights: Any, turns: Any, constants: Any, cache: Any, work: Any, share: Any, shares: Any
+) -> None:
+    for i in range(weights.qkv.shape[0]):
+        v, g, scaled, way, c, here, out, part, parts = attention_arguments(
+            vectors, group, weights, i, turns, constants, cache, work, share, shares
+        )
+        attend(v, g, scaled, way, c, here, out, part, parts)
+
+
 @parallel
-def shared_attention(vectors: Any, group: Any, qkv: Any, turns: Any, constants: Any, cache: Any, out: Any, threads: Any) -> None:
-    """The attention of one layer by several threads."""
+def _attend_all(vectors: Any, group: Any, weights: Any, turns: Any, constants: Any, cache: Any, work: Any, threads: Any) -> None:
+    """The attention of all layers, whose threads do not meet."""
     for share in nb.prange(threads):
-        attend(vectors, group, qkv, turns, constants, cache, out, np.int64(share), threads)
+        _attend_share(vectors, group, weights, turns, constants, cache, work, np.int64(share), threads)
+
+
+@jit
+def _multiply_share(amx: Any, q: Any, w: Any, out: Any, many: Any, share: Any, shares: Any) -> None:
+    n = q.shape[0]
+    if many:
+        for first in range(share * n // shares, (share + 1) * n // shares, _SLICE):
+            product(amx, q[first : min(first + _SLICE, (share + 1) * n // shares)], w, out[first:])
+    else:
+        product_share(amx, q, w, out, share, shares)
+
+
+@parallel
+def _multiply_all(
+    amx: Any, q_x: Any, q_o: Any, q_f: Any, qkv: Any, o: Any, gate_up: Any, down: Any, a: Any, b: Any, c: Any, d: Any, many: Any, threads: Any
+) -> None:  # fmt: skip
+    """The products of all layers, whose threads do not meet, shared as `layers` does it."""
+    for share in nb.prange(threads):
+        for i in range(qkv.shape[0]):
+            _multiply_share(amx, q_x, qkv[i], a, many, np.int64(share), threads)
+            _multiply_share(amx, q_o, o[i], b, many, np.int64(share), threads)
+            _multiply_share(amx, q_x, gate_up[i], c, many, np.int64(share), threads)
+            _multiply_share(amx, q_f, down[i], d, many, np.int64(share), threads)
 
 
 def parts(engine: CompiledTransformer, lanes: int, steps: int, operations: float, bandwidth: float) -> None:
@@ -153,35 +188,29 @@ def parts(engine: CompiledTransformer, lanes: int, steps: int, operations: float
     slot = rewind()
     weights = engine._weights
     matrices = [weights.qkv, weights.o, weights.gate_up, weights.down]
-    acc = random.integers(-300_000, 300_000, (n, weights.qkv.shape[1] * OUTPUTS + 16)).astype(i32)
-    row, out = np.full(n, 0.01, np.float32), np.empty((n, c.query_width), np.float32)
-    cs = np.ones((steps, 2, c.head_dim // 2), np.float32)
-    turns, arrays = Turns(cs, cs), cache.arrays(slot)
-    nothing = np.empty(0, np.float32)
+    work = work_for(n, threads, weights, engine._constants)
+    work.qkv[:] = random.integers(-300_000, 300_000, work.qkv.shape)
+    work.row[:] = 0.01
+    turns, arrays = TurnTables(*cache.rotations(steps), cache.ways), cache.arrays(slot)
 
     def attention() -> None:
-        for i in range(c.layers):
-            gains = weights.q_gain[i], weights.k_gain[i]
-            qkv = Projected(acc, row, weights.qkv_scale[i], weights.bias[i], *gains, nothing, nothing)
-            shared_attention(*engine._sizes, qkv, turns, engine._constants, arrays.of_layer(i), out, threads)
+        _attend_all(*engine._sizes, weights, turns, engine._constants, arrays, work, threads)
 
-    inputs = [np.zeros((n, w.shape[2] * QUAD), np.int8) for w in matrices]
-    outputs = [np.empty((n, w.shape[1] * OUTPUTS + 16), i32) for w in matrices]
+    x, o, _, f = (np.zeros((n, w.shape[2] * QUAD), np.int8) for w in matrices)
+    outputs = [np.empty((n, w.shape[1] * OUTPUTS + PAD), i32) for w in matrices]
 
     def products() -> None:
-        for i in range(c.layers):
-            for q, w, o in zip(inputs, matrices, outputs, strict=True):
-                shared_product(engine._amx, q, w[i], o, threads)
+        _multiply_all(engine._amx, x, o, f, *matrices, *outputs, n >= MANY_ROWS * threads, threads)
 
     keys = int(cache.windows.sum() + cache.sinks.sum())  # of all layers and key heads
     group = c.heads // c.kv_heads
     matrix_bytes, head_bytes = sum(w.nbytes for w in matrices), engine._head.nbytes
     head_rows = min(n, 64)
     some, room = hidden.at(slice(head_rows)), np.empty((head_rows, c.vocab), np.float32)
-    # A multiply-add takes one byte of a vector for a score, and two for a value: values are multiplied as int16s.
+    # A multiply-add takes one byte of a vector for a score, and one for a value: few weights have a second plane.
     limits = {
         "products": (2 * matrix_bytes * n / operations, matrix_bytes / bandwidth),
-        "attention": (2 * keys * group * c.head_dim * 3 * n / operations, keys * 2 * (c.head_dim + 4) * lanes / bandwidth),
+        "attention": (2 * keys * group * c.head_dim * 2 * n / operations, keys * 2 * (c.head_dim + 4) * lanes / bandwidth),
         "head": (2 * head_bytes * n / operations, head_bytes / bandwidth * n / head_rows),
     }
     taken = {"all layers": seconds(layers), "products": seconds(products), "attention": seconds(attention)}
@@ -213,8 +242,10 @@ def main() -> None:
     if not isinstance(engine, CompiledTransformer):
         raise SystemExit("the compiled layers are not in use on this machine; there is nothing to measure")
     operations, bandwidth = machine(engine.threads)
-    print(f"Machine: {operations / 1e12:.2f} T operations/s (int8), {bandwidth / 1e9:.0f} GB/s, {engine.threads} threads.")
     for lanes, steps in ((1, 512), (10, 51), (1, 1), (10, 1), (64, 1)):
+        now = machine(engine.threads)  # again, as what others leave of the machine changes
+        operations, bandwidth = max(operations, now[0]), max(bandwidth, now[1])
+        print(f"\nMachine: {operations / 1e12:.2f} T operations/s (int8), {bandwidth / 1e9:.0f} GB/s, {engine.threads} threads.")
         parts(engine, lanes, steps, operations, bandwidth)
     print()
     stages(loaded, options.file.read_bytes()[: options.bytes], options.lanes)
