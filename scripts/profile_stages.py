@@ -28,7 +28,7 @@ from llmzip.coding.lanes import default_lanes
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.kernels.arguments import TurnTables
 from llmzip.engine.kernels.attention import attend
-from llmzip.engine.kernels.layers import _SLICE, MANY_ROWS, PAD, attention_arguments, work_for
+from llmzip.engine.kernels.layers import MANY_ROWS, PAD, SLICE, attention_arguments, work_for
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, product_share
 from llmzip.engine.kernels.quads import operand
@@ -145,8 +145,8 @@ def _attend_all(vectors: Any, group: Any, weights: Any, turns: Any, constants: A
 def _multiply_share(amx: Any, q: Any, w: Any, out: Any, many: Any, share: Any, shares: Any) -> None:
     n = q.shape[0]
     if many:
-        for first in range(share * n // shares, (share + 1) * n // shares, _SLICE):
-            product(amx, q[first : min(first + _SLICE, (share + 1) * n // shares)], w, out[first:])
+        for first in range(share * n // shares, (share + 1) * n // shares, SLICE):
+            product(amx, q[first : min(first + SLICE, (share + 1) * n // shares)], w, out[first:])
     else:
         product_share(amx, q, w, out, share, shares)
 

@@ -19,16 +19,21 @@ _PARTS = (
 )
 
 
+def programs(config: ModelConfig) -> list[str]:
+    """Python that compiles the parts, one for each other process, for models of this kind."""
+    return [part.format(config=config.as_dict()) for part in _PARTS]
+
+
 class FirstUse:
     """What has happened so far."""
 
     def __init__(self, config: ModelConfig, quiet: bool) -> None:
         self._quiet = no_bars(quiet)
-        self._parts = [part.format(config=config.as_dict()) for part in _PARTS]
+        self._parts = programs(config)
         self._others: list[subprocess.Popen[bytes]] = []
 
     def begin(self) -> None:
-        """Tell the user, and let other processes compile parts. They keep what they have compiled where this process finds it, which waits for it there."""
+        """Tell the user, and let other processes compile parts. This process finds their code in the cache, and waits where it is not ready yet."""
         say("compiling for this processor, which takes a while and happens once", self._quiet)
         nothing = subprocess.DEVNULL
         for command in filter(None, map(python.command, self._parts)):
@@ -38,7 +43,7 @@ class FirstUse:
                 _log.debug("no other process can compile", exc_info=True)
 
     def end(self) -> None:
-        """End the other processes, which have nothing left to do."""
+        """End the other processes: this one has all the code that it needs."""
         for other in self._others:
             other.kill()
             other.wait()

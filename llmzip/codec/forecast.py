@@ -26,7 +26,7 @@ from llmzip.entropy.frequencies import TOTAL
 from llmzip.parameters import AttentionSpan
 
 _STEPS, _MOST_STEPS = 3, 48  # that are timed, after one that is not, ...
-_SECONDS = 0.08  # ... until they took so long, so that what else the machine does has its share
+_SECONDS = 0.08  # ... until they took so long, so that it shows if the machine does something else as well
 _LANES, _FULL_LANES = 32, 8  # at most, with empty caches and with full ones; from here on twice the lanes take twice the time
 _POSITIONS = 2048  # that attention is timed with at most ...
 _KEPT = 1 << 16  # ... and symbols kept
@@ -123,7 +123,7 @@ class Forecast:
             if (len(times) + 1) % adapter.steps == 0:
                 adapter.update()
             times.append(_Times(advanced - start, self.clock() - advanced))
-        return _Times(*map(statistics.median, zip(*times[1:], strict=True)))  # no mean: the machine may have stood still for a moment
+        return _Times(*map(statistics.median, zip(*times[1:], strict=True)))  # a mean would count a moment of standing still
 
     def _states(self) -> Hidden:
         """What random tokens lead to: as near to each other as this model's states are, which is what votes' time depends on."""

@@ -1,4 +1,4 @@
-"""What runs in a process that encodes and decodes blocks for another one (`side_by_side`)."""
+"""What runs in a process that encodes and decodes blocks for another one (`processes`)."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from llmzip.engine.kernels.amx import WITH, WITHOUT
 from llmzip.engine.kernels.arguments import CacheArrays, Floats, LayerWeights, TurnTables, constants
 from llmzip.engine.kernels.attention import attend
 from llmzip.engine.kernels.layers import Work, attention_arguments, run_share, run_shares, work_for
+from llmzip.engine.kernels.meeting import has_failed
 from llmzip.engine.kernels.packing import pack_into
 from llmzip.engine.kernels.products import head_kernel
 from llmzip.engine.kernels.rows import unit_rows
@@ -110,6 +111,8 @@ class CompiledTransformer:
                 run = address(run_share, 0, *arguments, 0, threads)
                 self._run, self._attention = run, self._attention_at(turns, cache, work)
             run_shares(self._run, self._attention, *arguments, threads)
+            if has_failed(work.meeting):
+                raise MemoryError  # nothing else can fail in there
             if work.came.all():
                 self._missed = 0 if threads > 1 else self._missed
                 return
@@ -126,7 +129,7 @@ class CompiledTransformer:
         )
 
     def compile_part(self, attention: bool) -> None:
-        """Compile the code of the attention, or else all but that of the layers, so that another process finds it."""
+        """Compile the attention, or else the loop of threads and the head; another process then finds the code."""
         cache = self.cache(1, AttentionSpan(1, 0), 1, 1)
         turns, arrays = TurnTables(*cache.rotations(1), cache.ways), cache.arrays(cache.make_room(1))
         work = work_for(1, 1, self._weights, self._constants)

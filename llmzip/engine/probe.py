@@ -45,7 +45,7 @@ def is_exact(config: ModelConfig, threads: int, amx: bool = False) -> bool:
 
 
 def compile_part(config: dict[str, Any], attention: bool) -> None:
-    """See `CompiledTransformer.compile_part`; for models of this kind. `config`: by `ModelConfig.as_dict`."""
+    """Compile a part of the code for models of this kind, see `CompiledTransformer.compile_part`. `config`: by `ModelConfig.as_dict`."""
     from llmzip.engine.compiled import CompiledTransformer
 
     CompiledTransformer(questions.small_model(ModelConfig.from_dict(config)), 1).compile_part(attention)

@@ -22,7 +22,7 @@ _MIN_MATCHES = 2  # correct bytes by which a damaged start of a frame is recogni
 
 
 def scan(data: bytes) -> list[Item]:
-    """Return all parts of an archive, in order and without holes."""
+    """Return all parts of an archive, in order and without holes; zeros that follow the last frame are no part."""
     return list(_Scanner(data).items())
 
 

@@ -56,17 +56,18 @@ def address(function: Any, *arguments: Any) -> int:
 def call(_typing: Any, _address: Any, arguments: Any) -> Any:
     """call(address, arguments): calls the function at an `address`, which returns nothing, with the members of a tuple.
 
-    Its code is then not compiled once more with its caller's, and can be compiled by another process.
+    Returns whether it came to its end: False if it raised an error, as for lack of memory. Its code is not compiled once more with its
+    caller's, and can be compiled by another process.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kinds = signature.args[1].types
         function = builder.inttoptr(args[0], context.call_conv.get_function_type(types.none, kinds).as_pointer())
         members = [builder.extract_value(args[1], i) for i in range(len(kinds))]
-        context.call_conv.call_function(builder, function, types.none, kinds, members)
-        return context.get_dummy_value()
+        status, _ = context.call_conv.call_function(builder, function, types.none, kinds, members)
+        return status.is_ok
 
-    return types.none(types.intp, arguments), codegen
+    return types.boolean(types.intp, arguments), codegen
 
 
 _notice: Callable[[], None] | None = None  # called when a function is first found to be not compiled yet

@@ -16,6 +16,7 @@ import logging
 import os
 import pickle
 import re
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _SHAPING = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")  # settings of numba that change the code
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _IMPORT = re.compile(r"^from ([\w.]+) import (\([^)]*\)|.*)", re.MULTILINE)
 
 
@@ -63,9 +65,18 @@ class CodeCache(NullCache):
         return None
 
     def turn(self, sig: Any, target_context: Any) -> Turn | None:
-        """The turn to compile the function for a signature; None if what is compiled is not kept."""
-        folders = self._places()[-1:]
-        return Turn(self._file(folders[0], sig, target_context.codegen())) if folders else None
+        """The turn to compile the function for a signature.
+
+        None if what is compiled is not kept, or if others can write to the folder: the name of the lock could be their link to a file of this user.
+        """
+        try:
+            folder = self._places()[-1]
+            status = folder.stat()
+            if status.st_uid in _trusted(self._source) and not (os.name == "posix" and status.st_mode & _OTHERS_WRITE):
+                return Turn(self._file(folder, sig, target_context.codegen()))
+        except Exception:
+            _log.debug("%s.%s is compiled out of turn", self._module, self._name, exc_info=True)
+        return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the compiled code for a signature, if possible."""

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LONGEST = 120.0  # seconds to wait; whoever takes longer is stopped or far slower, and to work twice does no harm
+_LONGEST = 120.0  # seconds to wait for another process; after that the work is done twice, which does no harm
 
 
 class Turn:
-    """A turn to make a file. The system ends it when the process ends in any way.
+    """A turn to make a file. It ends with the process at the latest.
 
-    Where files cannot be locked everybody has it at once, which does no harm either.
+    Where files cannot be locked, all processes have their turns at once. Then they do the same work, and that does no harm.
     """
 
     def __init__(self, file: Path) -> None:
@@ -46,7 +46,7 @@ class Turn:
     def give(self) -> None:
         """End the turn."""
         if self._lock:
-            with contextlib.suppress(OSError):  # for who waits meanwhile, it is the turn at a file that is gone: he finds what was made
+            with contextlib.suppress(OSError):  # whoever waits at the deleted file finds what was made
                 self._place.unlink()
             self._lock.release()
             self._lock = None

@@ -23,7 +23,8 @@ from llmzip.codec.block_codec import EncodedBlock, holds
 from llmzip.codec.codec import Codec
 from llmzip.codec.ledger import Ledger
 from llmzip.codec.policy import Policy
-from llmzip.codec.side_by_side import WorkerLostError, Workers
+from llmzip.codec.processes import WorkerLostError
+from llmzip.codec.side_by_side import Workers
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotReproducedError, OutputLimitError
 from llmzip.options import Options
 from tests.support.archives import records_of

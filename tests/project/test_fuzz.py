@@ -1,9 +1,8 @@
-"""A short run of each fuzz target: inputs of a fixed seed, and some of a new one. scripts/fuzz.py runs them for longer."""
+"""A short run of each fuzz target: inputs of two seeds, of which one is new in a long run. scripts/fuzz.py runs them for longer."""
 
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -19,14 +18,14 @@ from llmzip.errors import DamagedMessageError
 from llmzip.message import text_forms
 from llmzip.models.convert import IntegerModel
 from tests.support.fuzzing import campaign, coding, containers, modelfiles, mutation, repairing
-from tests.support.profiles import examples
+from tests.support.profiles import examples, fresh_seed
 
 pytestmark = pytest.mark.slow
 
 
 def run(target: Callable[[Any], str], inputs: Callable[[Random], Iterator[Any]], count: int) -> campaign.Tally:
     """Of a fixed seed `count` inputs, and half as many of another."""
-    fresh = random.randrange(1 << 32)
+    fresh = fresh_seed()
     both = (itertools.islice(inputs(Random(seed)), n) for seed, n in ((0, count), (fresh, count // 2)))
     tally = campaign.run("", target, itertools.chain.from_iterable(both))
     for data, error in tally.broken:

@@ -373,6 +373,23 @@ def test_processes_that_compile_at_once(package: Path) -> None:
     assert not list(package.rglob("*.lock"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="others have no rights to folders elsewhere")
+def test_no_turns_where_others_can_put_links(package: Path, tmp_path: Path) -> None:
+    """Taking one would empty the file that a link leads to."""
+    (precious := tmp_path / "precious").write_text("text")
+    run()
+    folder = package / "__pycache__"
+    names = [file.with_suffix(".lock") for file in kept(folder)]
+    for file, name in zip(kept(folder), names, strict=True):
+        file.unlink()
+        name.symlink_to(precious)
+    folder.chmod(0o777)
+    assert run() == (41, 0)
+    assert run() == (41, 1)
+    assert precious.read_text() == "text"
+    assert all(name.is_symlink() for name in names)
+
+
 HOLDING = """
 import sys, time
 from pathlib import Path

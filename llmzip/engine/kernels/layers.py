@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Floats, LayerWeights, Projected, Turns
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_heads, store_rows
-from llmzip.engine.kernels.meeting import WORDS, gather, meet
+from llmzip.engine.kernels.meeting import WORDS, fail, gather, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, product_share
 from llmzip.engine.kernels.rows import activate_rows, f32, glue, i8, i32, jit, norm_rows, parallel, quantise_rows
 from llmzip.engine.kernels.simd import VECTOR
 from llmzip.system.jit import call
 
-_SLICE = 32  # rows taken through a layer together
-MANY_ROWS = 2 * _SLICE  # a thread, from which on threads share rows
+SLICE = 32  # rows taken through a layer together
+MANY_ROWS = 2 * SLICE  # a thread, from which on threads share rows
 PAD = 16  # between rows of a product, so that they do not all compete for the same cache lines
 
 
@@ -38,7 +38,7 @@ class Work(NamedTuple):
         acc, wide: other products, int32 [n, their columns].
         q_o, row_o, q_f, row_f: what `o` and `down` read, int8 [n, their inputs] and float32 [n].
         meeting: of the threads.
-        came: whether they were all there, by each of them; bool [threads].
+        came: of each thread, whether it saw all of them come; bool [threads].
     """
 
     qkv: NDArray[np.int32]
@@ -89,7 +89,7 @@ def _gain_before(weights, i):
 
 @glue
 def attention_arguments(vectors, group, weights, i, turns, constants, cache, work, share, shares):
-    """Of `attend`, for layer i."""
+    """The arguments of `attend` for layer i; its own arguments are as for `run_share`."""
     scaled = Projected(
         work.qkv, work.row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], work.q_row, work.k_row
     )
@@ -111,7 +111,8 @@ def _attend(attention, arguments, meeting):
     if several:
         store_rows(scaled, way.here, constants, vectors.ndim * VECTOR, here, first, last)
         meet(meeting, shares)
-    call(attention, arguments)
+    if not call(attention, arguments):
+        fail(meeting)
     meet(meeting, shares)
 
 
@@ -147,7 +148,7 @@ def _few_rows(attention, amx, vectors, group, x, weights, turns, constants, cach
 
 @glue
 def _to_next(amx, x, weights, i, constants, q, work, scratch, first, last):
-    """Of at most _SLICE rows [first, last): from the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
+    """Of at most SLICE rows [first, last): from the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
     q_o, row_o, q_f, row_f, acc, wide = scratch
     zero, m, late = np.int64(0), last - first, np.bool_(False)  # no literals, see `jit`
     xs, qs, rows = x[first:last], q[first:last], work.row[first:last]
@@ -170,20 +171,20 @@ def _many_rows(attention, amx, vectors, group, x, weights, turns, constants, cac
     n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     start, stop = share * n // shares, (share + 1) * n // shares
     scratch = (
-        np.empty((_SLICE, width), i8),
-        np.empty(_SLICE, f32),
-        np.empty((_SLICE, ffn), i8),
-        np.empty(_SLICE, f32),
-        np.empty((_SLICE, columns(weights.o[0])), i32),
-        np.empty((_SLICE, columns(weights.gate_up[0])), i32),
+        np.empty((SLICE, width), i8),
+        np.empty(SLICE, f32),
+        np.empty((SLICE, ffn), i8),
+        np.empty(SLICE, f32),
+        np.empty((SLICE, columns(weights.o[0])), i32),
+        np.empty((SLICE, columns(weights.gate_up[0])), i32),
     )
     norm_rows(x, _no_product(), weights.read_attention[0], np.bool_(False), constants, q, work.row, start, stop)
     product(amx, q[start:stop], weights.qkv[0], work.qkv[start:stop])
     for i in range(weights.qkv.shape[0]):
         meet(work.meeting, shares)
         _attend(attention, attention_arguments(vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting)
-        for first in range(start, stop, _SLICE):
-            _to_next(amx, x, weights, i, constants, q, work, scratch, first, min(first + _SLICE, stop))
+        for first in range(start, stop, SLICE):
+            _to_next(amx, x, weights, i, constants, q, work, scratch, first, min(first + SLICE, stop))
     for i in range(start, stop):
         scale[i] = work.row[i]
 
@@ -196,15 +197,16 @@ def run_share(attention, amx, vectors, group, x, weights, turns, constants, cach
     work: `Work`; vectors and group as for `attend`; amx: `amx.WITH` or `amx.WITHOUT`. If fewer threads come than there are shares, nothing is done.
     """
     if gather(work.meeting, shares):
+        work.came[share] = True
         if work.acc.shape[0]:
             _few_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
         else:
             _many_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
-        work.came[share] = True
 
 
 @parallel
 def run_shares(run, attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
-    """Let `threads` threads call `run`, which is the address of `run_share`."""
+    """Let `threads` threads call `run`, which is the address of `run_share`. If one fails, `has_failed` says so."""
     for share in nb.prange(threads):
-        call(run, (attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads))
+        if not call(run, (attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads)):
+            fail(work.meeting)

@@ -17,12 +17,13 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from llmzip.engine.kernels.rows import jit
 from llmzip.engine.kernels.simd import INTP, nothing
 
 _COUNT, _ROUND, _HERE, _STATE, WORDS = 0, 8, 16, 24, 32
-_GATHERING, _GATHERED, _APART = 0, 1, 2
+_GATHERING, _GATHERED, _APART, _FAILED = 0, 1, 2, 3
 _SPINS = 2000  # before a thread lets others have its processor
 _SECONDS = 2  # by the clock's count of seconds, until threads that have not come are not waited for
 _yield_processor = types.ExternalFunction("SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32())
@@ -110,7 +111,7 @@ def gather(meeting, threads):
 
 @jit
 def meet(meeting, threads):
-    """Wait until `threads` threads that have gathered have called this. What each wrote before, all can read after."""
+    """Wait until `threads` threads that have gathered have called this. What each wrote before, all can read after. After `fail` nobody waits."""
     if threads == 1:
         return
     at = meeting.ctypes.data
@@ -120,6 +121,17 @@ def meet(meeting, threads):
         _write(at, _ROUND, now + 1)
         return
     spins = 0
-    while _read(at, _ROUND) == now:
+    while _read(at, _ROUND) == now and _read(at, _STATE) != _FAILED:
         spins += 1
         _wait(spins)
+
+
+@jit
+def fail(meeting):
+    """Say that a thread has failed. The others then come to their end, with results that are worth nothing."""
+    _write(meeting.ctypes.data, _STATE, _FAILED)
+
+
+def has_failed(meeting: NDArray[np.int64]) -> bool:
+    """Whether a thread has failed, once all have ended."""
+    return bool(meeting[_STATE] == _FAILED)

@@ -16,6 +16,7 @@ from llmzip.entropy.kernels.exponential import bits_from_float, float_from_bits
 from llmzip.models.config import ACTIVATIONS
 from llmzip.system.jit import compiled
 
+# Loops fill arrays here: for `a[:] = b`, numba compiles the text of an error as well, which takes seconds.
 # For an argument that is a literal, like 0 or False, a function is compiled once more; np.int64(0) is no literal.
 jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
 # Part of its callers: no code of its own to compile, and no references to count.
@@ -157,7 +158,7 @@ def _prepare(x, gain, constants, y):
         for j in range(x.shape[0]):
             y[j] = x[j] * gain[j]
     else:
-        for j in range(x.shape[0]):  # to assign all of it would compile the text of an error, too, which takes seconds
+        for j in range(x.shape[0]):
             y[j] = x[j]
     hadamard(y, constants.stream_block, constants.stream_factor)
 

@@ -204,7 +204,9 @@ class Salvages:
 
     def __call__(self, data: bytes) -> str:
         items = scan(data)
-        assert [item.start for item in items] + [len(data)] == [0, *(item.stop for item in items)], "there are holes"
+        starts, stops = [item.start for item in items], [0, *(item.stop for item in items)]
+        assert starts == stops[:-1], "there are holes"
+        assert not data[stops[-1] :].strip(b"\0"), "the end is missing"  # zeros may follow a frame
         written, error = self._archives._whole(data)
         try:
             found = llmzip.salvage(data, codec=self._archives.codec)
