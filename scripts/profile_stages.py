@@ -125,20 +125,22 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
 
 @jit
 def _attend_share(
-    vectors: Any, group: Any, weights: Any, turns: Any, constants: Any, cache: Any, work: Any, share: Any, shares: Any
+    tiles: Any, vectors: Any, group: Any, weights: Any, turns: Any, constants: Any, cache: Any, work: Any, share: Any, shares: Any
 ) -> None:
     for i in range(weights.qkv.shape[0]):
-        v, g, scaled, way, c, here, out, part, parts = attention_arguments(
-            vectors, group, weights, i, turns, constants, cache, work, share, shares
+        by, v, g, scaled, way, c, here, out, part, parts = attention_arguments(
+            tiles, vectors, group, weights, i, turns, constants, cache, work, share, shares
         )
-        attend(v, g, scaled, way, c, here, out, part, parts)
+        attend(by, v, g, scaled, way, c, here, out, part, parts)
 
 
 @parallel
-def _attend_all(vectors: Any, group: Any, weights: Any, turns: Any, constants: Any, cache: Any, work: Any, threads: Any) -> None:
+def _attend_all(
+    tiles: Any, vectors: Any, group: Any, weights: Any, turns: Any, constants: Any, cache: Any, work: Any, threads: Any
+) -> None:
     """The attention of all layers, whose threads do not meet."""
     for share in nb.prange(threads):
-        _attend_share(vectors, group, weights, turns, constants, cache, work, np.int64(share), threads)
+        _attend_share(tiles, vectors, group, weights, turns, constants, cache, work, np.int64(share), threads)
 
 
 @jit

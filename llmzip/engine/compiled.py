@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from llmzip.engine import buffers, memory
 from llmzip.engine.cache import KEY_BLOCK, KVCache
 from llmzip.engine.hidden import Hidden
-from llmzip.engine.kernels import packing
+from llmzip.engine.kernels import attention_tiles, packing
 from llmzip.engine.kernels.amx import WITH, WITHOUT
 from llmzip.engine.kernels.arguments import CacheArrays, Floats, LayerWeights, TurnTables, constants
 from llmzip.engine.kernels.attention import attend
@@ -69,7 +69,8 @@ class CompiledTransformer:
         pack_into(tensors["head"], self._head)
         self._head_scale = tensors["head.scale"].copy()
         self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
-        self._sizes, self._constants = (size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
+        tiles = WITH if amx and attention_tiles.fit(c.head_dim, c.heads // c.kv_heads) else WITHOUT
+        self._sizes, self._constants = (tiles, size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
         self._run = self._attention = 0  # addresses of the layers' code
         self._missed, self._alone_until = 0, 0.0  # how often in a row threads have not come; until when they are not waited for
 

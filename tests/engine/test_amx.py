@@ -165,14 +165,23 @@ def test_permission_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None
     assert not system.permitted()
 
 
-@pytest.mark.parametrize("harm", ["", "sum", "behind", "below"])
+@pytest.mark.parametrize("harm", ["", "sum", "behind", "below", "score", "mix", "row"])
 def test_proof_notices(harm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def product(_amx: Any, q: Any, w: Any, out: Any) -> None:
         products.product(kernels.WITHOUT, q, w, out)
-        if harm:
-            out[{"sum": (-2, 0), "behind": (0, -1), "below": (-1, 0)}[harm]] += 1
+        if at := {"sum": (-2, 0), "behind": (0, -1), "below": (-1, 0)}.get(harm):
+            out[at] += 1
+
+    def attention(_steps: int, _vectors: Any, _group: Any, q: Any, keys: Any, u: Any, w: Any, values: Any, mixed: Any) -> None:
+        m, n = q.shape[0], u.shape[1]
+        u[:m] = q.astype(np.int32) @ (keys.transpose(0, 2, 1, 3).reshape(n, -1).astype(np.int32) - 128).T
+        mixed[:m] = w.astype(np.int32) @ values.transpose(0, 2, 1).reshape(n, -1)
+        u[-2, -1] += harm == "score"
+        mixed[-2, 0] += harm == "mix"
+        mixed[-1, -1] += harm == "row"
 
     monkeypatch.setattr(amx_proof, "product", product)
+    monkeypatch.setattr(amx_proof, "attention", attention)
     assert amx_proof.exact() is not bool(harm)
 
 
@@ -224,16 +233,15 @@ class Tiles:
         self.rows = 0
 
     def multiply(
-        self, _amx: Any, signs: int, rows: int, columns: int, _ahead: int, a: int, lower: int, a_stride: int, b: int, b_stride: int, b_step: int,
+        self, _amx: Any, rows: int, columns: int, _ahead: int, a: int, lower: int, a_stride: int, b: int, b_stride: int, b_step: int,
         steps: int, out: int, out_lower: int, out_stride: int,
     ) -> None:  # fmt: skip
-        kinds = (np.int8, np.uint8) if signs == kernels.SIGNED_UNSIGNED else (np.uint8, np.int8)
         for start, to in ((a, out), (lower, out_lower))[:rows]:
             for c in range(columns):
                 total = np.zeros((self.rows, 16), np.int64)
                 for step in range(steps):
-                    left = memory(start + 64 * step, self.rows, a_stride).view(kinds[0]).astype(np.int64)
-                    right = memory(b + step * b_step + 64 * c, 16, b_stride).view(kinds[1]).reshape(16, 16, 4).astype(np.int64)
+                    left = memory(start + 64 * step, self.rows, a_stride).view(np.int8).astype(np.int64)
+                    right = memory(b + step * b_step + 64 * c, 16, b_stride).view(np.uint8).reshape(16, 16, 4).astype(np.int64)
                     total += np.einsum("mkj,knj->mn", left.reshape(-1, 16, 4), right)
                 for i in range(self.rows):
                     ctypes.memmove(to + i * out_stride + 64 * c, total[i].astype(np.int32).tobytes(), 64)
@@ -298,40 +306,6 @@ def test_products_by_tiles(m: int, n: int, k: int) -> None:
     for which, to in zip((kernels.WITH, kernels.WITHOUT), logits, strict=True):
         products.head_kernel(which, q, row, pack(w), col, to, 2)
     assert np.array_equal(logits[0], logits[1])
-
-
-@numba.njit
-def _scores_and_mixes(which, q, keys, weights, values, scores, mixes):  # type: ignore[no-untyped-def]
-    kernels.configure(which, q.shape[0])  # type: ignore[call-arg]  # intrinsics lose their first argument
-    d, steps = q.shape[1], weights.shape[1] // 64
-    for c in range(0, scores.shape[1], 16):
-        a, b, o = q.ctypes.data, keys[c // 16].ctypes.data, scores[:, c:].ctypes.data
-        kernels.multiply(which, 1, 1, 1, 0, a, a, d, b, 64, 1024, d // 64, o, o, 4 * scores.shape[1])
-    for c in range(0, d, 16):
-        a, b, o = weights.ctypes.data, values[0, c:].ctypes.data, mixes[:, c:].ctypes.data
-        kernels.multiply(which, 2, 1, 1, 0, a, a, weights.shape[1], b, 4 * d, 64 * d, steps, o, o, 4 * d)
-    kernels.release(which)
-
-
-@pytest.mark.parametrize("d", [64, 128])
-@pytest.mark.parametrize("m", [1, 6, 16])
-def test_scores_and_mixes_of_attention(m: int, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queries with blocks of 16 keys, and weights of 8 bits with values, as a cache has them; by AMX where it is, else by numpy."""
-    random, slots = np.random.default_rng(m), 128
-    q, k, v = (random.integers(-127, 128, shape).astype(np.int8) for shape in ((m, d), (slots, d), (slots, d)))
-    weights = random.integers(0, 256, (m, slots)).astype(np.uint8)
-    keys = (k.astype(np.int16) + 128).astype(np.uint8).reshape(slots // 16, 16, d // 4, 4).transpose(0, 2, 1, 3).copy()
-    values = v.reshape(slots // 4, 4, d).transpose(0, 2, 1).copy()
-    scores, mixes = np.zeros((m, slots), np.int32), np.zeros((m, d), np.int32)
-    if amx.usable():
-        _scores_and_mixes(kernels.WITH, q, keys, weights, values, scores, mixes)
-    else:
-        tiles = Tiles()
-        for name in ("configure", "multiply", "release"):
-            monkeypatch.setattr(kernels, name, getattr(tiles, name))
-        _scores_and_mixes.py_func(kernels.WITH, q, keys, weights, values, scores, mixes)
-    assert np.array_equal(scores - 128 * q.astype(np.int32).sum(1, keepdims=True), q.astype(np.int32) @ k.astype(np.int32).T)
-    assert np.array_equal(mixes, weights.astype(np.int32) @ v.astype(np.int32))
 
 
 def test_child_gets_this_path(announced: pytest.MonkeyPatch, tmp_path: Path) -> None:

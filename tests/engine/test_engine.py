@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from llmzip.engine import build, gemm, reference
+from llmzip.engine import amx, build, gemm, reference
 from llmzip.engine.cache import KVCache
-from llmzip.engine.kernels.amx import WITHOUT
+from llmzip.engine.kernels import attention_tiles
+from llmzip.engine.kernels.amx import WITH, WITHOUT
 from llmzip.engine.kernels.packing import pack
 from llmzip.engine.kernels.products import head_kernel, product, shared_product
 from llmzip.engine.kernels.rows import i32, unit_rows
@@ -104,12 +105,35 @@ GROUPS = [
 ]  # 4, 4 and 1 steps at once
 
 
+SPANS = [(40, 4), (16, 0), (133, 3), (200, 4), (1, 1), (5, 16)]  # windows and sinks
+
+
 @pytest.mark.parametrize("c", SHAPES + FAMILIES + NEAR + GROUPS)
-@pytest.mark.parametrize(("window", "sinks"), [(40, 4), (16, 0), (133, 3), (200, 4), (1, 1), (5, 16)])
+@pytest.mark.parametrize(("window", "sinks"), SPANS)
 @pytest.mark.slow
 def test_attention_equals_reference(c: ModelConfig, window: int, sinks: int) -> None:
+    attention_equals_reference(c, NumbaOps(c, 2), window, sinks)
+
+
+TILED = [
+    ModelConfig(1, 64, group * kv, kv, d, 64, 300, 1e4, float(np.float32(1e-6)), 0)
+    for group, kv, d in ((1, 2, 64), (2, 1, 192), (5, 1, 128), (16, 2, 64))
+]  # 16, 8, 3 and 1 steps at once
+
+
+@pytest.mark.parametrize("c", [SMOL, NORMED, BIASED, NEAR[0], *TILED])
+@pytest.mark.parametrize(("window", "sinks"), SPANS)
+@pytest.mark.slow
+def test_attention_by_tiles_equals_reference(c: ModelConfig, window: int, sinks: int) -> None:
+    if not amx.usable():
+        pytest.skip("needs a processor and a system with AMX")
+    assert attention_tiles.fit(c.head_dim, c.heads // c.kv_heads)
+    attention_equals_reference(c, NumbaOps(c, 2, WITH), window, sinks)
+
+
+def attention_equals_reference(c: ModelConfig, fast: NumbaOps, window: int, sinks: int) -> None:
     """Streams in uneven chunks through slides of the buffer, two lanes and then one."""
-    slow, fast, r = TorchOps(c), NumbaOps(c, 2), Random(window)
+    slow, r = TorchOps(c), Random(window)
     shape = (c, 2, AttentionSpan(window, sinks), 10_000, 16)
     caches = TensorCache(*shape, CPU), KVCache(*shape)
     columns = c.query_width + 2 * c.kv_width

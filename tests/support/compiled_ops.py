@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from llmzip.engine.cache import KVCache
 from llmzip.engine.kernels import arguments
+from llmzip.engine.kernels.amx import WITHOUT
 from llmzip.engine.kernels.arguments import Floats, Projected, Table, Turns, constants
 from llmzip.engine.kernels.attention import attend
 from llmzip.engine.kernels.heads import norm_all_heads, store_rows
@@ -23,9 +25,9 @@ _NOT_ADDED = arguments.Added(np.zeros((0, 0), i32), *(_NOTHING,) * 4)
 class NumbaOps:
     """The operations between products, each in so many shares as threads would do it, here one after another."""
 
-    def __init__(self, config: ModelConfig, shares: int) -> None:
+    def __init__(self, config: ModelConfig, shares: int, tiles: NDArray[np.int8] = WITHOUT) -> None:
         self.config, self._shares = config, shares
-        self._sizes = size(config.head_dim // VECTOR), size(config.heads // config.kv_heads)
+        self._sizes = tiles, size(config.head_dim // VECTOR), size(config.heads // config.kv_heads)
         self._constants = constants(config)
 
     def _parts(self, rows: int) -> list[tuple[int, int]]:

@@ -35,14 +35,15 @@ FEWEST_ROWS = 6  # With fewer, both ways wait for the weights. Derived from publ
 _PAIR = 2 * TILE_ROWS  # rows that share the loads of weights
 _GROUP = 1 << 20  # bytes of weights that all rows pass by: they stay in the second cache, and _PAIR rows in the first
 _CLOBBERED = "~{memory},~{dirflag},~{fpsr},~{flags}"
-_SUMS, _ROWS, _OTHERS = (0, 1, 2, 3), (4, 5), (6, 7)  # the tiles
+SUM_TILES, ROW_TILES, OTHER_TILES = (0, 1, 2, 3), (4, 5), (6, 7)
 _MULTIPLY = {SIGNED_UNSIGNED: "tdpbsud", UNSIGNED_SIGNED: "tdpbusd"}
 
 if platform.machine() in ("x86_64", "AMD64"):
     llvmlite.binding.initialize_native_asmparser()  # reads inline assembly
 
 
-def _is_with(amx: Any) -> bool:
+def enabled_in(amx: Any) -> bool:
+    """Whether a type is that of WITH."""
     return literal(amx) == WITH.ndim
 
 
@@ -51,10 +52,45 @@ def _emit(builder: Any, text: str, *values: Any) -> None:
     builder.asm(kind, text, ",".join([*["r"] * len(values), _CLOBBERED]), values, True)
 
 
+def clear(builder: Any, tile: int) -> None:
+    """A tile of sums becomes 0."""
+    _emit(builder, f"tilezero %tmm{tile}")
+
+
+def load_tile(builder: Any, tile: int, address: Any, stride: Any) -> None:
+    """A tile gets its rows from an address, `stride` bytes apart."""
+    _emit(builder, f"tileloadd ($0,$1,1), %tmm{tile}", address, stride)
+
+
+def store_tile(builder: Any, tile: int, address: Any, stride: Any) -> None:
+    """A tile's rows go to an address, `stride` bytes apart."""
+    _emit(builder, f"tilestored %tmm{tile}, ($0,$1,1)", address, stride)
+
+
+def add_products(builder: Any, signs: int, sums: int, rows: int, others: int) -> None:
+    """A tile of sums gets the products of a tile of rows and another one of quads added. signs: SIGNED_UNSIGNED or UNSIGNED_SIGNED."""
+    _emit(builder, f"{_MULTIPLY[signs]} %tmm{others}, %tmm{rows}, %tmm{sums}")
+
+
 @intrinsic
 def enabled(_typing: Any, amx: Any) -> Any:
     """Whether `amx` is WITH, as a constant."""
-    return types.boolean(amx), lambda *_: ir.Constant(ir.IntType(1), int(_is_with(amx)))
+    return types.boolean(amx), lambda *_: ir.Constant(ir.IntType(1), int(enabled_in(amx)))
+
+
+def give_tiles(builder: Any, rows: Any) -> None:
+    """See `configure`."""
+    plan = cgutils.alloca_once(builder, ir.ArrayType(I8, 64))
+    same = [1, *[0] * 15, *[TILE_BYTES, 0] * 8, *[0] * 16, *[TILE_QUADS] * 8, *[0] * 8]  # palette 1; bytes of rows as int16; rows
+    builder.store(ir.Constant(plan.type.pointee, same), plan)
+    for t in (*SUM_TILES, *ROW_TILES):
+        builder.store(builder.trunc(rows, I8), cgutils.gep_inbounds(builder, plan, 0, 48 + t))
+    _emit(builder, "ldtilecfg ($0)", builder.ptrtoint(plan, INTP))
+
+
+def take_tiles(builder: Any) -> None:
+    """See `release`."""
+    _emit(builder, "tilerelease")
 
 
 @intrinsic
@@ -62,14 +98,8 @@ def configure(_typing: Any, amx: Any, _rows: Any) -> Any:
     """configure(amx, rows): gives this thread tiles for sums and rows, of 1 to TILE_ROWS rows of TILE_BYTES bytes, and whole ones for weights."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        if _is_with(amx):
-            kind = ir.ArrayType(I8, 64)
-            plan = cgutils.alloca_once(builder, kind)
-            same = [1, *[0] * 15, *[TILE_BYTES, 0] * 8, *[0] * 16, *[TILE_QUADS] * 8, *[0] * 8]  # palette 1; bytes of rows as int16; rows
-            builder.store(ir.Constant(kind, same), plan)
-            for t in (*_SUMS, *_ROWS):
-                builder.store(builder.trunc(args[1], I8), cgutils.gep_inbounds(builder, plan, 0, 48 + t))
-            _emit(builder, "ldtilecfg ($0)", builder.ptrtoint(plan, INTP))
+        if enabled_in(amx):
+            give_tiles(builder, args[1])
         return nothing()
 
     return types.none(amx, types.intp), codegen
@@ -80,8 +110,8 @@ def release(_typing: Any, amx: Any) -> Any:
     """release(amx): takes this thread's tiles away."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
-        if _is_with(amx):
-            _emit(builder, "tilerelease")
+        if enabled_in(amx):
+            take_tiles(builder)
         return nothing()
 
     return types.none(amx), codegen
@@ -89,13 +119,12 @@ def release(_typing: Any, amx: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def multiply(
-    _typing: Any, amx: Any, signs: Any, rows: Any, columns: Any, ahead: Any, _a: Any, _lower: Any, _a_stride: Any, _b: Any, _b_stride: Any,
+    _typing: Any, amx: Any, rows: Any, columns: Any, ahead: Any, _a: Any, _lower: Any, _a_stride: Any, _b: Any, _b_stride: Any,
     _b_step: Any, _steps: Any, _out: Any, _out_lower: Any, _out_stride: Any,
 ) -> Any:  # fmt: skip
-    """multiply(amx, signs, rows, columns, ahead, a, lower, a_stride, b, b_stride, b_step, steps, out, out_lower, out_stride): products of tiles.
+    """multiply(amx, rows, columns, ahead, a, lower, a_stride, b, b_stride, b_step, steps, out, out_lower, out_stride): products of tiles.
 
     Args:
-        signs: which side is signed, SIGNED_UNSIGNED or UNSIGNED_SIGNED.
         rows, columns: tiles below and beside each other that are filled, 1 or 2 each.
         ahead: 1 to ask for what lies behind all of b, else 0.
         a, lower: addresses of int8 [rows, a_stride bytes apart], for the first and the second tile of rows; TILE_BYTES are read a step.
@@ -106,29 +135,29 @@ def multiply(
     m, n, wanted = literal(rows), literal(columns), literal(ahead)
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        if not _is_with(amx):
+        if not enabled_in(amx):
             return nothing()
-        a, lower, a_stride, b, b_stride, b_step, steps, out, out_lower, out_stride = args[5:]
-        sums = {(i, c): _SUMS[2 * i + c] for i in range(m) for c in range(n)}
+        a, lower, a_stride, b, b_stride, b_step, steps, out, out_lower, out_stride = args[4:]
+        sums = {(i, c): SUM_TILES[2 * i + c] for i in range(m) for c in range(n)}
         behind = builder.mul(steps, b_step)
         for tile in sums.values():
-            _emit(builder, f"tilezero %tmm{tile}")
+            clear(builder, tile)
         with cgutils.for_range(builder, steps) as loop:
             here = builder.add(b, builder.mul(loop.index, b_step))
             for line in range(0, TILE_QUADS * TILE_BYTES * n if wanted else 0, LINE):
                 prefetch(builder, here, builder.add(behind, INTP(line)))
             column = builder.mul(loop.index, INTP(TILE_BYTES))
-            for tile, start in zip(_ROWS[:m], (a, lower), strict=False):
-                _emit(builder, f"tileloadd ($0,$1,1), %tmm{tile}", builder.add(start, column), a_stride)
-            for c, tile in enumerate(_OTHERS[:n]):
-                _emit(builder, f"tileloadd ($0,$1,1), %tmm{tile}", builder.add(here, INTP(TILE_BYTES * c)), b_stride)
+            for tile, start in zip(ROW_TILES[:m], (a, lower), strict=False):
+                load_tile(builder, tile, builder.add(start, column), a_stride)
+            for c, tile in enumerate(OTHER_TILES[:n]):
+                load_tile(builder, tile, builder.add(here, INTP(TILE_BYTES * c)), b_stride)
             for (i, c), tile in sums.items():
-                _emit(builder, f"{_MULTIPLY[literal(signs)]} %tmm{_OTHERS[c]}, %tmm{_ROWS[i]}, %tmm{tile}")
+                add_products(builder, SIGNED_UNSIGNED, tile, ROW_TILES[i], OTHER_TILES[c])
         for (i, c), tile in sums.items():
-            _emit(builder, f"tilestored %tmm{tile}, ($0,$1,1)", builder.add((out, out_lower)[i], INTP(TILE_BYTES * c)), out_stride)
+            store_tile(builder, tile, builder.add((out, out_lower)[i], INTP(TILE_BYTES * c)), out_stride)
         return nothing()
 
-    return types.none(amx, signs, rows, columns, ahead, *[types.intp] * 10), codegen
+    return types.none(amx, rows, columns, ahead, *[types.intp] * 10), codegen
 
 
 @jit
@@ -164,13 +193,13 @@ def _block(amx, q, sums, w, i, out):
     a, b, o = q[top:].ctypes.data, w.ctypes.data, out[top:].ctypes.data
     a_low, o_low = q[lower:].ctypes.data, out[lower:].ctypes.data
     if two and i == 0:
-        multiply(amx, SIGNED_UNSIGNED, 2, 2, 1, a, a_low, stride, b, line, line * TILE_QUADS, steps, o, o_low, below)
+        multiply(amx, 2, 2, 1, a, a_low, stride, b, line, line * TILE_QUADS, steps, o, o_low, below)
     elif two:
-        multiply(amx, SIGNED_UNSIGNED, 2, 2, 0, a, a_low, stride, b, line, line * TILE_QUADS, steps, o, o_low, below)
+        multiply(amx, 2, 2, 0, a, a_low, stride, b, line, line * TILE_QUADS, steps, o, o_low, below)
     elif i == 0:
-        multiply(amx, SIGNED_UNSIGNED, 1, 2, 1, a, a, stride, b, line, line * TILE_QUADS, steps, o, o, below)
+        multiply(amx, 1, 2, 1, a, a, stride, b, line, line * TILE_QUADS, steps, o, o, below)
     else:
-        multiply(amx, SIGNED_UNSIGNED, 1, 2, 0, a, a, stride, b, line, line * TILE_QUADS, steps, o, o, below)
+        multiply(amx, 1, 2, 0, a, a, stride, b, line, line * TILE_QUADS, steps, o, o, below)
     for r in range(top, min(top + _PAIR, m)):
         extra, to = i32(sums[r] * i32(OFFSET)), out[r, :OUTPUTS]
         for j in range(OUTPUTS):

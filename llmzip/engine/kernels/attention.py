@@ -11,17 +11,22 @@ import numpy as np
 
 from llmzip.engine import numerics as nm
 from llmzip.engine.cache import KEY_BLOCK
-from llmzip.engine.kernels.attention_simd import PAIR, UNSEEN, exponentials, mix, scores, weigh
+from llmzip.engine.kernels.amx import WITHOUT
+from llmzip.engine.kernels.attention_mix import mix_values
+from llmzip.engine.kernels.attention_simd import PAIR, UNSEEN, exponentials, scores
+from llmzip.engine.kernels.attention_steps import at_most, number, several, tiled
+from llmzip.engine.kernels.attention_tiles import SLOTS, tile_scores
+from llmzip.engine.kernels.attention_tiles import begin as tiles_begin
+from llmzip.engine.kernels.attention_tiles import end as tiles_end
 from llmzip.engine.kernels.heads import group_queries, store_head, turn_queries
 from llmzip.engine.kernels.packing import QUAD
-from llmzip.engine.kernels.quads import operand, parts, steps_together
+from llmzip.engine.kernels.quads import operand, parts
 from llmzip.engine.kernels.rows import ZERO, f32, glue, i8, i32, jit
 from llmzip.engine.kernels.simd import LINE, VECTOR, largest
 
 _WEIGHT_SUM, _UNSEEN = f32(nm.WEIGHT_SUM), f32(UNSEEN)
 _PAIR = PAIR * KEY_BLOCK  # keys
 STEPS = 32  # of one head, one after another: its keys and values stay in the cache of the processor
-_QUAD_MASK = (1 << QUAD) - 1
 
 
 class _Room(NamedTuple):
@@ -29,16 +34,16 @@ class _Room(NamedTuple):
 
     Attributes:
         u: scores, and then weights that are not normalised; float32 [m, slots].
-        far: scores of the sinks, if they are not in a pair of blocks of their own; float32 [m, two blocks].
+        far: scores of the sinks, if they are not apart from near keys; float32 [m, SLOTS].
         w: weights, by `weigh`; int8 [m, parts * slots].
         y, rest, turned: queries before they turn, float32 [m, head_dim], the scales that they still need, [m], and one that is turned.
         q, ready, sums, scales: queries as `turn_queries` gives them.
         tops: maxima of the scores, float32 [m, VECTOR].
         r: by which weights are normalised, float32 [m].
-        mixed: sums of values, int32 [m, head_dim].
+        mixed, above: sums of values with the first plane of weights, and by tiles also those with the second; int32 [m, head_dim].
         seen: of each step, as `scores` takes it, of near keys and of sinks; int32 [2, m, 2].
         v_top: largest scale of the values seen, of each step; float32 [m].
-        list: of blocks and quads; int64 [slots / QUAD].
+        list, runs: of blocks and quads, int64 [slots / QUAD], and of runs of SLOTS slots, [slots / SLOTS].
         large: by `weigh`; int16 [blocks].
     """
 
@@ -55,9 +60,11 @@ class _Room(NamedTuple):
     tops: Any
     r: Any
     mixed: Any
+    above: Any
     seen: Any
     v_top: Any
     list: Any
+    runs: Any
     large: Any
 
 
@@ -66,7 +73,7 @@ def _room(m, slots, d):
     q = np.empty((m, d), i8)
     return _Room(
         np.empty((m, slots), f32),
-        np.empty((m, _PAIR), f32),
+        np.empty((m, SLOTS), f32),
         np.empty((m, parts() * slots), i8),
         np.empty((m, d), f32),
         np.empty(m, f32),
@@ -78,9 +85,11 @@ def _room(m, slots, d):
         np.empty((m, VECTOR), f32),
         np.empty(m, f32),
         np.empty((m, d), i32),
+        np.empty((m, d), i32),
         np.empty((2, m, 2), i32),
         np.empty(m, f32),
         np.empty(slots // QUAD, np.int64),
+        np.empty(slots // SLOTS, np.int64),
         np.empty(slots // KEY_BLOCK, np.int16),
     )
 
@@ -92,18 +101,13 @@ def _scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, p
 
 
 @jit
+def _tile_scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, pairs, tops):
+    tile_scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, pairs, tops)
+
+
+@jit
 def _exponentials(u, pairs, top):
     return exponentials(u, pairs, top)
-
-
-@jit
-def _mix(vectors, group, w, stride, v, items, count, out, ahead, lines):
-    mix(0, vectors, group, w, stride, v, items, count, out, ahead, lines)
-
-
-@jit
-def _mix_high(vectors, group, w, stride, v, items, count, out):
-    mix(1, vectors, group, w, stride, v, items, count, out, v, 0)
 
 
 @jit
@@ -141,8 +145,14 @@ def _see(count, hi, window, sinks, vs, room):
 
 
 @glue
+def _span(steps):
+    """Keys are scored in multiples of so many."""
+    return SLOTS if tiled(steps) else _PAIR
+
+
+@glue
 def _score(steps, vectors, group, room, which, k, ks, u, stride, first, last, ahead, lines):
-    """`scores` of keys [first, last), in whole pairs of blocks; addresses k, ks and ahead are those of key 0, u that of key `first`."""
+    """`scores` of keys [first, last), whole spans; addresses k, ks and ahead are those of key 0, u that of key `first`."""
     d = vectors.ndim * VECTOR
     q, sums, qs, seen, tops = (
         room.ready.ctypes.data,
@@ -152,50 +162,24 @@ def _score(steps, vectors, group, room, which, k, ks, u, stride, first, last, ah
         room.tops.ctypes.data,
     )
     pairs = (last - first) // _PAIR
-    _scores(
-        steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops, ahead + d * first, lines
-    )
-
-
-@glue
-def _high_plane(steps, vectors, group, room, vs, v, low, high, apart):
-    """Adds what the weights' second plane gives to `mixed` of the room. Blocks [low, high) are looked at, and the first one if `apart`."""
-    large, items, slots = room.large, room.list, room.u.shape[1]
-    n = 0
-    if apart and large[0]:
-        items[0] = 0
-        n = 1
-    for b in range(low, high):
-        if large[b]:
-            items[n] = b
-            n += 1
-    if not n:
-        return
-    u, w, at, stride = room.u.ctypes.data, room.w.ctypes.data, items.ctypes.data, parts() * slots
-    weigh(1, steps, group, u, 4 * slots, vs, room.r.ctypes.data, w, stride, at, n, large.ctypes.data)
-    to = slots // QUAD
-    for i in range(n - 1, -1, -1):  # from the end, as the list of quads grows over that of blocks
-        b = items[i]
-        for j in range(KEY_BLOCK // QUAD - 1, -1, -1):
-            if (large[b] >> (QUAD * j)) & _QUAD_MASK:
-                to -= 1
-                items[to] = b * (KEY_BLOCK // QUAD) + j
-    quads, n = items[to:].ctypes.data, slots // QUAD - to
-    for i in range(0, len(steps) * group.ndim, group.ndim):
-        _mix_high(vectors, group, w + stride * i, stride, v, quads, n, room.mixed[i:].ctypes.data)
+    if tiled(steps):
+        _tile_scores(steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops)
+    else:
+        _scores(
+            steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops, ahead + d * first, lines
+        )
 
 
 @jit
 def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, begin, room, out, ahead, lines):
-    """Attention of steps [step, step + len(steps)) of one lane, in rows from `row` on, with key head h, whose first slot is `begin`."""
-    count, queries, d = len(steps), group.ndim, vectors.ndim * VECTOR
-    m, slots = count * queries, room.u.shape[1]
+    """Attention of `steps` steps from `step` on of one lane, in rows from `row` on, with key head h, whose first slot is `begin`."""
+    count, queries, d, span = number(steps), group.ndim, vectors.ndim * VECTOR, _span(steps)
+    m, slots, columns = count * queries, room.u.shape[1], queries * d
     scale_v = cache.vs[begin : begin + cache.slots[h]]
     k, ks, v, vs = cache.k[begin * d :].ctypes.data, cache.ks[begin:].ctypes.data, cache.v[begin * d :].ctypes.data, scale_v.ctypes.data
-    u, w, tops = room.u, room.w.ctypes.data, room.tops
-    columns = queries * d
+    u, tops = room.u, room.tops
     first, few = _see(count, cache.slot[h] + step + 1, cache.windows[h], cache.sinks[h], scale_v, room)
-    start, stop = first // _PAIR * _PAIR, (cache.slot[h] + step + count + _PAIR - 1) // _PAIR * _PAIR
+    start, stop = first // span * span, (cache.slot[h] + step + count + span - 1) // span * span
     apart = few > 0 and start > 0
     y, rest, q, ready, sums, scales = room.y[:m], room.rest[:m], room.q[:m], room.ready[:m], room.sums[:m], room.scales[:m]
     for s in range(count):
@@ -204,12 +188,13 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
         for j in range(VECTOR):
             tops[i, j] = _UNSEEN
     turn_queries(y, rest, turns.here[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
+    tiles_begin(steps, m)
     stride, at = 4 * slots, u.ctypes.data
     _score(steps, vectors, group, room, 0, k, ks, at + 4 * start, stride, start, stop, v, lines)
     if few:
         turn_queries(y, rest, turns.pinned[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
-        to, width = (at, stride) if apart else (room.far.ctypes.data, 4 * _PAIR)
-        _score(steps, vectors, group, room, 1, k, ks, to, width, 0, _PAIR, v, 0)
+        to, width = (at, stride) if apart else (room.far.ctypes.data, 4 * room.far.shape[1])
+        _score(steps, vectors, group, room, 1, k, ks, to, width, 0, span, v, 0)
         if not apart:
             for i in range(m):
                 for j in range(room.seen[1, i // queries, 1]):
@@ -218,22 +203,10 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
         top = largest(tops[i].ctypes.data, 1)
         total = _exponentials(at + stride * i + 4 * start, (stop - start) // _PAIR, top)
         if apart:
-            total = i32(total + _exponentials(at + stride * i, 1, top))
+            total = i32(total + _exponentials(at + stride * i, span // _PAIR, top))
         room.r[i] = _WEIGHT_SUM / (f32(total) * room.v_top[i // queries])
-    n, blocks = 0, room.list
-    if apart:
-        blocks[0] = 0
-        n = 1
-    low, high = start // KEY_BLOCK, (cache.slot[h] + step + count + KEY_BLOCK - 1) // KEY_BLOCK
-    for b in range(low, high):
-        blocks[n] = b
-        n += 1
-    w_stride = parts() * slots
-    weigh(0, steps, group, at, stride, vs, room.r.ctypes.data, w, w_stride, blocks.ctypes.data, n, room.large.ctypes.data)
-    for i in range(0, m, queries):
-        _mix(vectors, group, w + w_stride * i, w_stride, v, blocks.ctypes.data, n, room.mixed[i:].ctypes.data, ahead, 0 if i else lines)
-    if parts() == 1:
-        _high_plane(steps, vectors, group, room, vs, v, low, high, apart)
+    mix_values(steps, vectors, group, room, vs, v, start, stop, apart, ahead, lines)
+    tiles_end(steps)
     for i in range(m):
         scale = room.v_top[i // queries] / _WEIGHT_SUM
         mixed, to = room.mixed[i], out[row + i // queries, h * columns + i % queries * d :]
@@ -242,17 +215,17 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
 
 
 @glue
-def _units(vectors, group, qkv, turns, constants, cache, out, first, last):
+def _units(tiles, vectors, group, qkv, turns, constants, cache, out, first, last):
     """Attention of units of work [first, last); see `attend`."""
-    one, some = steps_together(np.empty((0,) * 8, i8)), steps_together(group)
+    one, some = several(WITHOUT, np.empty((0,) * 16, i8)), several(tiles, group)
     t, kv, d = turns.here.shape[0], cache.base.shape[0], vectors.ndim * VECTOR
     base, slots, windows, slot = cache.base, cache.slots, cache.windows, cache.slot
-    runs, together = (t + STEPS - 1) // STEPS, len(some)
+    runs = (t + STEPS - 1) // STEPS
     lines = d * KEY_BLOCK // LINE if t == 1 else 0  # of a block of keys or values: with more steps, they are in a cache
     most = slots[0]
     for h in range(1, kv):
         most = max(most, slots[h])
-    room = _room(together * group.ndim, most, d)
+    room = _room(number(some) * group.ndim, most, d)
     for i in range(first, last):
         lane, run, h = i // (runs * kv), i // kv % runs, i % kv
         begin = base[h] + lane * slots[h]
@@ -263,19 +236,22 @@ def _units(vectors, group, qkv, turns, constants, cache, out, first, last):
             k, ks, v, vs = cache.k[begin * d :], cache.ks[begin:], cache.v[begin * d :], cache.vs[begin:]
             store_head(qkv, lane, turns.here.ctypes.data, constants, kv, h, d, k, ks, v, vs, slot[h])
         step, end = run * STEPS, min((run + 1) * STEPS, t)
-        while step + together <= end:
-            _attend(some, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, begin, room, out, ahead, lines)
-            step += together
+        while step < end and t > 1:
+            now = at_most(some, end - step)
+            if number(now) > end - step:
+                break
+            _attend(now, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, begin, room, out, ahead, lines)
+            step += number(now)
         while step < end:
             _attend(one, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, begin, room, out, ahead, lines)
             step += 1
 
 
 @jit
-def attend(vectors, group, qkv, turns, constants, cache, out, share, shares):
+def attend(tiles, vectors, group, qkv, turns, constants, cache, out, share, shares):
     """A thread's share of `reference.attend` for all queries of one layer.
 
-    vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. qkv: `Projected`; turns: `Turns`; constants:
+    tiles: `amx.WITH` or `amx.WITHOUT`. vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. qkv: `Projected`; turns: `Turns`; constants:
     `Constants`; cache: `CacheArrays` of this layer; out float32 [lanes*t, q]. With one step only, its keys and values are stored here, by
     whoever needs them; with more, `store_rows` must have done it.
 
@@ -283,4 +259,4 @@ def attend(vectors, group, qkv, turns, constants, cache, out, share, shares):
     """
     t, kv = turns.here.shape[0], cache.base.shape[0]
     units = qkv.acc.shape[0] // t * ((t + STEPS - 1) // STEPS) * kv
-    _units(vectors, group, qkv, turns, constants, cache, out, share * units // shares, (share + 1) * units // shares)
+    _units(tiles, vectors, group, qkv, turns, constants, cache, out, share * units // shares, (share + 1) * units // shares)

@@ -1,11 +1,13 @@
 """Attention between queries and the cache for numba, as LLVM IR: scores, exponentials, weights, and values mixed by them.
 
-Keys and values are in the layouts of `cache`. The queries of `steps` steps that share a key head are worked on together: then one load of keys or
-values serves all of them. `steps` is an argument of that many dimensions or members, see `simd.literal`.
+Keys and values are in the layouts of `cache`. The queries of several steps that share a key head are worked on together: then one load of keys or
+values serves all of them. For `steps` see `attention_steps`. What is by vectors only has no code where `steps` says tiles; that is in
+`attention_tiles`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -17,6 +19,7 @@ from numba.extending import intrinsic
 from llmzip.engine import numerics as nm
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import quads
+from llmzip.engine.kernels.attention_steps import by_tiles
 from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.simd import F32, I16, I32, INTP, LINE, VECTOR, literal, load, nothing, prefetch, splat, store, sum_of, vector
 from llmzip.entropy.exponential import LINE as POWER_LINE
@@ -45,7 +48,7 @@ def scores(
 ) -> Any:  # fmt: skip
     """scores(steps, vectors, group, q, sums, qs, k, ks, out, stride, seen, first, pairs, tops, ahead, lines): queries against `pairs` pairs of blocks of keys.
 
-    There are m = steps * group queries. A head has vectors * VECTOR dimensions. Addresses of q int8 [m, head_dim] and sums int32 [m] (both by
+    By vectors. There are m = steps * group queries. A head has vectors * VECTOR dimensions. Addresses of q int8 [m, head_dim] and sums int32 [m] (both by
     `quads.prepare`), qs float32 [m], k uint8 [2 * pairs, head_dim / 4, KEY_BLOCK, 4] (with OFFSET), ks float32 [2 * pairs, KEY_BLOCK] and out
     float32 [m, stride bytes apart]; out = (float(q . k) * ks) * qs, or UNSEEN.
 
@@ -53,6 +56,8 @@ def scores(
     of tops float32 [m, VECTOR], which is replaced by the maxima of itself and of out, VECTOR of them side by side.
     For each block, `lines` cache lines from address `ahead` on are asked for, so that they are in a cache when they are needed.
     """
+    if by_tiles(steps):
+        return types.none(steps, vectors, group, *[types.intp] * 13), lambda *_: nothing()
     d, rows, m = literal(vectors) * VECTOR, literal(steps), literal(steps) * literal(group)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -87,15 +92,11 @@ def scores(
             at = builder.mul(loop.index, INTP(4 * PAIR * KEY_BLOCK))
             scales = [load(builder, ks, builder.add(at, INTP(4 * KEY_BLOCK * b)), _FLOATS) for b in range(PAIR)]
             place = splat(builder, builder.trunc(builder.mul(loop.index, INTP(PAIR * KEY_BLOCK)), I32))
-            visible = {}
-            for row, b in product(range(rows), range(PAIR)):
-                low, many = (splat(builder, load(builder, seen, INTP(8 * row + 4 * n), I32)) for n in range(2))
-                past = builder.sub(builder.add(builder.add(index, place), _ints(KEY_BLOCK * b)), low)
-                visible[row, b] = builder.icmp_unsigned("<", past, many)
+            here = builder.add(index, place)
+            seen_of = [visible(builder, seen, INTP(8 * row), here) for row in range(rows)]
             for i, b in each:
-                value = builder.fmul(builder.sitofp(builder.load(totals[i, b]), _FLOATS), scales[b])
-                value = builder.fmul(value, splat(builder, load(builder, qs, INTP(4 * i), F32)))
-                value = builder.select(visible[i // (m // rows), b], value, _floats(UNSEEN))
+                scale = splat(builder, load(builder, qs, INTP(4 * i), F32))
+                value = finished(builder, builder.load(totals[i, b]), scales[b], scale, seen_of[i // (m // rows)][b])
                 to = builder.add(builder.add(builder.mul(stride, INTP(i)), at), INTP(4 * KEY_BLOCK * b))
                 store(builder, value, out, to)
                 builder.store(larger(builder, value, builder.load(best[i])), best[i])
@@ -104,6 +105,19 @@ def scores(
         return nothing()
 
     return types.none(steps, vectors, group, *[types.intp] * 13), codegen
+
+
+def visible(builder: Any, seen: Any, at: Any, index: Any) -> list[Any]:
+    """Which keys of PAIR blocks a step sees. index: of the first block's keys (SUMS); seen: as for `scores`, with the step's part at a number of bytes."""
+    low, many = (splat(builder, load(builder, seen, builder.add(at, INTP(4 * n)), I32)) for n in range(2))
+    past = builder.sub(index, low)
+    return [builder.icmp_unsigned("<", builder.add(past, _ints(KEY_BLOCK * b)), many) for b in range(PAIR)]
+
+
+def finished(builder: Any, total: Any, key_scales: Any, scale: Any, shown: Any) -> Any:
+    """Scores of one query (float32s) from its products with VECTOR keys (SUMS)."""
+    value = builder.fmul(builder.fmul(builder.sitofp(total, _FLOATS), key_scales), scale)
+    return builder.select(shown, value, _floats(UNSEEN))
 
 
 @intrinsic
@@ -143,27 +157,29 @@ def weigh(
     apart] (by `exponentials`), vs float32 [slots], r float32 [m] and w [m, w_stride bytes apart]. The first plane also writes large int16 [slots /
     KEY_BLOCK]: a bit for each key, set if the second plane of any of its weights is not 0.
     """
-    m, which = literal(steps) * literal(group), literal(plane)
+    which = literal(plane)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         a, stride, vs, r, w, w_stride, blocks, count, large = args[3:]
         emit = quads.emitter(context)
         if which >= emit.planes:
             return nothing()
+        m = builder.mul(args[1], INTP(literal(group))) if by_tiles(steps) else literal(steps) * literal(group)
         with cgutils.for_range(builder, count) as loop:
             block = load(builder, blocks, builder.mul(loop.index, INTP(8)), INTP)
             at = builder.mul(block, INTP(4 * KEY_BLOCK))
             scale = load(builder, vs, at, _FLOATS)
-            bits = _ints(0)
-            for i in range(m):
-                value = builder.sitofp(load(builder, a, builder.add(builder.mul(stride, INTP(i)), at), _INTS), _FLOATS)
-                value = builder.fmul(builder.fmul(value, scale), splat(builder, load(builder, r, INTP(4 * i), F32)))
+            bits = cgutils.alloca_once(builder, _INTS)
+            builder.store(_ints(0), bits)
+            for i in _each(builder, m):
+                value = builder.sitofp(load(builder, a, builder.add(builder.mul(stride, i), at), _INTS), _FLOATS)
+                value = builder.fmul(builder.fmul(value, scale), splat(builder, load(builder, r, builder.mul(i, INTP(4)), F32)))
                 weight = builder.bitcast(builder.fadd(value, _floats(ROUNDING)), _INTS)
-                bits = builder.or_(bits, weight)
-                to = builder.add(builder.mul(w_stride, INTP(i)), builder.mul(block, INTP(KEY_BLOCK * emit.parts)))
+                builder.store(builder.or_(builder.load(bits), weight), bits)
+                to = builder.add(builder.mul(w_stride, i), builder.mul(block, INTP(KEY_BLOCK * emit.parts)))
                 emit.store_weights(builder, weight, builder.add(w, to), which)
             if not which and emit.planes > 1:
-                high = builder.icmp_unsigned("!=", builder.and_(bits, _ints(0x7FFF00)), _ints(0))
+                high = builder.icmp_unsigned("!=", builder.and_(builder.load(bits), _ints(0x7FFF00)), _ints(0))
                 store(builder, builder.bitcast(high, I16), large, builder.mul(block, INTP(2)))
         return nothing()
 
@@ -217,6 +233,15 @@ def mix(
         return nothing()
 
     return types.none(plane, vectors, group, *[types.intp] * 8), codegen
+
+
+def _each(builder: Any, m: Any) -> Iterator[Any]:
+    """The indices 0 to m - 1: each written out, or a loop if m is not known."""
+    if isinstance(m, int):
+        yield from map(INTP, range(m))
+        return
+    with cgutils.for_range(builder, m) as loop:
+        yield loop.index
 
 
 def _ask(builder: Any, address: Any, lines: Any) -> None:

@@ -88,20 +88,20 @@ def _gain_before(weights, i):
 
 
 @glue
-def attention_arguments(vectors, group, weights, i, turns, constants, cache, work, share, shares):
+def attention_arguments(tiles, vectors, group, weights, i, turns, constants, cache, work, share, shares):
     """The arguments of `attend` for layer i; its own arguments are as for `run_share`."""
     scaled = Projected(
         work.qkv, work.row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], work.q_row, work.k_row
     )
     here = CacheArrays(cache.k, cache.ks, cache.v, cache.vs, cache.base[i], cache.slots[i], cache.windows[i], cache.sinks[i], cache.slot[i])
     way = Turns(turns.here[turns.ways[i]], turns.pinned[turns.ways[i]])
-    return vectors, group, scaled, way, constants, here, work.o, share, shares
+    return tiles, vectors, group, scaled, way, constants, here, work.o, share, shares
 
 
 @glue
 def _attend(attention, arguments, meeting):
     """The attention of a layer, once all rows of `qkv` are there, until all of `o` are. attention: address of `attend`."""
-    vectors, _, scaled, way, constants, here, _, share, shares = arguments
+    _, vectors, _, scaled, way, constants, here, _, share, shares = arguments
     n, several = scaled.acc.shape[0], way.here.shape[0] > 1
     first, last = share * n // shares, (share + 1) * n // shares
     if constants.head_norm == BY_ALL:
@@ -117,7 +117,7 @@ def _attend(attention, arguments, meeting):
 
 
 @glue
-def _few_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def _few_rows(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """`run_share` for few rows."""
     n, layers, meeting, late = x.shape[0], weights.qkv.shape[0], work.meeting, np.bool_(False)  # no literal, see `jit`
     first, last = share * n // shares, (share + 1) * n // shares
@@ -128,7 +128,9 @@ def _few_rows(attention, amx, vectors, group, x, weights, turns, constants, cach
         meet(meeting, shares)
         product_share(amx, q, weights.qkv[i], work.qkv, share, shares)
         meet(meeting, shares)
-        _attend(attention, attention_arguments(vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting)
+        _attend(
+            attention, attention_arguments(tiles, vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting
+        )
         quantise_rows(work.o, work.q_o, work.row_o, first, last)
         meet(meeting, shares)
         product_share(amx, work.q_o, weights.o[i], acc, share, shares)
@@ -166,7 +168,7 @@ def _to_next(amx, x, weights, i, constants, q, work, scratch, first, last):
 
 
 @glue
-def _many_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """`run_share` for many rows."""
     n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     start, stop = share * n // shares, (share + 1) * n // shares
@@ -182,7 +184,9 @@ def _many_rows(attention, amx, vectors, group, x, weights, turns, constants, cac
     product(amx, q[start:stop], weights.qkv[0], work.qkv[start:stop])
     for i in range(weights.qkv.shape[0]):
         meet(work.meeting, shares)
-        _attend(attention, attention_arguments(vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting)
+        _attend(
+            attention, attention_arguments(tiles, vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting
+        )
         for first in range(start, stop, SLICE):
             _to_next(amx, x, weights, i, constants, q, work, scratch, first, min(first + SLICE, stop))
     for i in range(start, stop):
@@ -190,23 +194,25 @@ def _many_rows(attention, amx, vectors, group, x, weights, turns, constants, cac
 
 
 @jit
-def run_share(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
+def run_share(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares):
     """A thread's share of all layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
 
     attention: address of `attend`; weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers;
-    work: `Work`; vectors and group as for `attend`; amx: `amx.WITH` or `amx.WITHOUT`. If fewer threads come than there are shares, nothing is done.
+    work: `Work`; tiles, vectors and group as for `attend`; amx: `amx.WITH` or `amx.WITHOUT`. If fewer threads come than there are shares, nothing is done.
     """
     if gather(work.meeting, shares):
         work.came[share] = True
         if work.acc.shape[0]:
-            _few_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
+            _few_rows(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
         else:
-            _many_rows(attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
+            _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, q, scale, work, share, shares)
 
 
 @parallel
-def run_shares(run, attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
+def run_shares(run, attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, q, scale, work, threads):
     """Let `threads` threads call `run`, which is the address of `run_share`. If one fails, `has_failed` says so."""
     for share in nb.prange(threads):
-        if not call(run, (attention, amx, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads)):
+        if not call(
+            run, (attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, q, scale, work, np.int64(share), threads)
+        ):
             fail(work.meeting)

@@ -15,12 +15,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from llmzip.engine.kernels.packing import QUAD
 from llmzip.engine.kernels.rows import i8, i16, i32, jit
-from llmzip.engine.kernels.simd import I8, I16, I32, INTP, VECTOR, literal, load, multiply_add, splat, store, vector
+from llmzip.engine.kernels.simd import I8, I16, I32, INTP, VECTOR, load, multiply_add, splat, store, vector
 
 SUMS, BYTES, SHORTS = vector(I32, VECTOR), vector(I8, QUAD * VECTOR), vector(I16, 2 * VECTOR)
 ZERO_SUMS = ir.Constant(SUMS, [0] * VECTOR)
@@ -107,14 +106,6 @@ def broadcast(builder: Any, emit: Any, row: Any, quad: Any, part: int) -> Any:
     """One part of the quad with index `quad` of the row at an address, as made by `prepare`, for all of SUMS."""
     at = builder.add(builder.mul(quad, INTP(QUAD * emit.parts)), INTP(QUAD * part))
     return splat(builder, load(builder, row, at, I32))
-
-
-@intrinsic
-def steps_together(_typing: Any, group: Any) -> Any:
-    """A tuple with as many members as there are steps whose queries, `group` a step, attention works on together."""
-    emit = emitter(cpu_target.target_context)
-    kind = types.UniTuple(types.intp, next(n for n in (4, 2, 1) if n * literal(group) <= emit.queries or n == 1))
-    return kind(group), lambda context, _builder, _signature, _args: context.get_constant_null(kind)
 
 
 @intrinsic
