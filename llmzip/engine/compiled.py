@@ -93,8 +93,9 @@ class CompiledTransformer:
         slot = cache.make_room(t)
         turns = TurnTables(*cache.rotations(t), cache.ways)
         index = tokens.reshape(-1)
-        x = self._embed[index].astype(np.float32) * self._embed_scale[index][:, None]
-        q, scale = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
+        x = buffers.empty((len(index), self.config.width), np.float32)
+        np.multiply(self._embed[index].astype(np.float32), self._embed_scale[index][:, None], out=x)
+        q, scale = buffers.empty(x.shape, np.int8), np.empty(len(x), np.float32)
         self._run_layers(x, turns, cache.arrays(slot), q, scale)
         cache.position += t
         unit = scale
@@ -149,7 +150,7 @@ class CompiledTransformer:
     def logits(self, hidden: Hidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """See `engine.Engine`."""
         n = len(hidden)
-        out = np.empty((n, self.config.vocab), np.float32) if room is None else room[:n]
+        out = buffers.empty((n, self.config.vocab), np.float32) if room is None else room[:n]
         head_kernel(self._amx, hidden.q, hidden.scale, self._head, self._head_scale, out, self.threads)
         if self._head_bias is not None:
             out += self._head_bias

@@ -138,7 +138,7 @@ def digest_of(module: str) -> str | None:
 
 @functools.cache
 def _sources(module: str) -> str | None:
-    """A digest of the sources of a module and of all modules of its package that it imports, directly or not; None if they cannot be read."""
+    """A digest of the sources of a module and of all modules of its package or this one that it imports, directly or not; None if they cannot be read."""
     found: dict[str, str] = {}
     try:
         _collect(module, found)
@@ -152,7 +152,7 @@ def _collect(module: str, found: dict[str, str]) -> None:
         return
     found[module] = sys.modules[module].__spec__.loader.get_source(module) + ""  # type: ignore[union-attr]  # None is a TypeError
     for base, names in _IMPORT.findall(found[module]):
-        if base.partition(".")[0] == module.partition(".")[0]:
+        if base.partition(".")[0] in (module.partition(".")[0], __name__.partition(".")[0]):
             for name in (base, *(f"{base}.{part}" for part in re.findall(r"\w+", names))):
                 if name in sys.modules:
                     _collect(name, found)

@@ -64,6 +64,35 @@ def test_products_compile_for_amx() -> None:
     assert set(instructions(matrix.SAPPHIRE_RAPIDS)) == {"vpdpbusd"}
 
 
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="for x86-64")
+def test_attention_compiles_for_amx() -> None:
+    """Four blocks of keys, each multiplied with the same tile of queries; then four tiles of sums of values. Without AMX nothing of it."""
+    found = instructions(matrix.SAPPHIRE_RAPIDS, "amx", "attention")
+    keys = [
+        line
+        for b in range(4)
+        for line in (
+            f"tilezero tmm{b % 2}",
+            f"tileloadd tmm{6 + b % 2}",
+            f"tdpbsud tmm{6 + b % 2} tmm2 tmm{b % 2}",
+            f"tilestored tmm{b % 2}",
+        )
+    ]
+    values = ["tileloadd tmm4", *(line for c in range(4) for line in (f"tileloadd tmm{6 + c % 2}", f"tdpbusd tmm{6 + c % 2} tmm4 tmm{c}"))]
+    clear, keep = ([f"{what} tmm{c}" for c in range(4)] for what in ("tilezero", "tilestored"))
+    assert found == [
+        "ldtilecfg",
+        "tileloadd tmm2",
+        *keys,
+        *clear,
+        *values,
+        *clear,
+        *keep,
+        "tilerelease",
+    ]  # cleared only, if there is no value
+    assert not instructions(matrix.SAPPHIRE_RAPIDS, "attention")
+
+
 def instructions(variables: dict[str, str], *options: str) -> list[str]:
     command = [sys.executable, "-m", "tests.support.compile_worker", *options]
     result = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)

@@ -10,7 +10,10 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -435,3 +438,28 @@ def test_all_of_ours_are_compiled_in_one_way() -> None:
         if file.name != "jit.py":
             text = textwrap.dedent(file.read_text())
             assert "njit(" not in text and "cache=True" not in text, file
+
+
+def test_code_outside_depends_on_the_package() -> None:
+    """Code that others compile contains ours: when ours changes, theirs is compiled anew."""
+    user = ModuleType("user_of_kernels")
+    user.__spec__ = ModuleSpec("user_of_kernels", Source("from llmzip.engine.kernels.rows import norm_rows\n"))
+    rows = importlib.import_module("llmzip.engine.kernels.rows")
+    found = dict[str, str]()
+    sys.modules[user.__name__] = user
+    try:
+        jit_cache._collect(user.__name__, found)
+    finally:
+        del sys.modules[user.__name__]
+    assert found[rows.__name__] == Path(str(rows.__file__)).read_text("utf-8")
+    assert "llmzip.engine.kernels.simd" in found
+
+
+class Source(Loader):
+    """A loader that has a module's source."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_source(self, _name: str) -> str:
+        return self._text

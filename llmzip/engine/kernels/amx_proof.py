@@ -67,19 +67,20 @@ def attention(
     m, n = q.shape[0], u.shape[1]
     seen = np.tile(np.array([0, n], np.int32), (steps, 1))
     sums, ones, tops = q.sum(1, dtype=np.int32), np.ones(max(m, n), np.float32), np.zeros((m, VECTOR), np.float32)
-    _attention(steps, vectors, group, q, sums, ones, keys, u, seen, tops, w, values, np.arange(n // SLOTS), mixed)
+    attention_products(steps, vectors, group, q, sums, ones, keys, u, seen, tops, w, values, np.arange(n // SLOTS), mixed)
 
 
 @jit
-def _attention(
+def attention_products(
     steps: Any, vectors: Any, group: Any, q: Any, sums: Any, ones: Any, keys: Any, u: Any, seen: Any, tops: Any, w: Any, values: Any,
     runs: Any, mixed: Any,
 ) -> None:  # fmt: skip
+    """`attention` with all that `tile_scores` and `tile_mix` want. Where `steps` says vectors, nothing."""
     n, one = u.shape[1], ones.ctypes.data
     begin(steps, q.shape[0])
     tile_scores(
         steps, vectors, group, q.ctypes.data, sums.ctypes.data, one, keys.ctypes.data, one, u.ctypes.data, 4 * n, seen.ctypes.data, 0,
-        n // (2 * KEY_BLOCK), tops.ctypes.data,
+        n // SLOTS, tops.ctypes.data,
     )  # fmt: skip
     tile_mix(steps, vectors, w.ctypes.data, n, values.ctypes.data, runs.ctypes.data, n // SLOTS, mixed.ctypes.data)
     end(steps)

@@ -19,14 +19,15 @@ from llmzip.engine.kernels.attention_tiles import SLOTS, tile_scores
 from llmzip.engine.kernels.attention_tiles import begin as tiles_begin
 from llmzip.engine.kernels.attention_tiles import end as tiles_end
 from llmzip.engine.kernels.heads import group_queries, store_head, turn_queries
+from llmzip.engine.kernels.heads_simd import scale_mixed
 from llmzip.engine.kernels.packing import QUAD
 from llmzip.engine.kernels.quads import operand, parts
-from llmzip.engine.kernels.rows import ZERO, f32, glue, i8, i32, jit
+from llmzip.engine.kernels.rows import ZERO, counts_nothing, f32, glue, i8, i32, jit, room_f32, room_i8, room_i32
 from llmzip.engine.kernels.simd import LINE, VECTOR, largest
 
 _WEIGHT_SUM, _UNSEEN = f32(nm.WEIGHT_SUM), f32(UNSEEN)
 _PAIR = PAIR * KEY_BLOCK  # keys
-STEPS = 32  # of one head, one after another: its keys and values stay in the cache of the processor
+STEPS = 64  # of one head, one after another: its keys and values stay in the cache of the processor
 
 
 class _Room(NamedTuple):
@@ -70,22 +71,22 @@ class _Room(NamedTuple):
 
 @glue
 def _room(m, slots, d):
-    q = np.empty((m, d), i8)
+    q = room_i8(m, d)
     return _Room(
-        np.empty((m, slots), f32),
-        np.empty((m, SLOTS), f32),
-        np.empty((m, parts() * slots), i8),
-        np.empty((m, d), f32),
+        room_f32(m, slots),
+        room_f32(m, SLOTS),
+        room_i8(m, parts() * slots),
+        room_f32(m, d),
         np.empty(m, f32),
-        np.empty(d, f32),
+        room_f32(1, d)[0],
         q,
         operand(q),
         np.empty(m, i32),
         np.empty(m, f32),
-        np.empty((m, VECTOR), f32),
+        room_f32(m, VECTOR),
         np.empty(m, f32),
-        np.empty((m, d), i32),
-        np.empty((m, d), i32),
+        room_i32(m, d),
+        room_i32(m, d),
         np.empty((2, m, 2), i32),
         np.empty(m, f32),
         np.empty(slots // QUAD, np.int64),
@@ -101,8 +102,8 @@ def _scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, p
 
 
 @jit
-def _tile_scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, pairs, tops):
-    tile_scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, pairs, tops)
+def _tile_scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, runs, tops):
+    tile_scores(steps, vectors, group, q, sums, qs, k, ks, u, stride, seen, first, runs, tops)
 
 
 @jit
@@ -115,7 +116,7 @@ def _largest_scale(vs, lo, hi, top):
     """Maximum of vs[lo:hi] and `top`."""
     inner, outer = (lo + VECTOR - 1) // VECTOR * VECTOR, hi // VECTOR * VECTOR
     if inner < outer:
-        top = max(top, largest(vs[inner:].ctypes.data, (outer - inner) // VECTOR))
+        top = max(top, largest(vs.ctypes.data + 4 * inner, (outer - inner) // VECTOR))
     else:
         inner = outer = hi
     for j in range(lo, inner):
@@ -158,25 +159,25 @@ def _score(steps, vectors, group, room, which, k, ks, u, stride, first, last, ah
         room.ready.ctypes.data,
         room.sums.ctypes.data,
         room.scales.ctypes.data,
-        room.seen[which].ctypes.data,
+        room.seen.ctypes.data + room.seen.strides[0] * which,
         room.tops.ctypes.data,
     )
-    pairs = (last - first) // _PAIR
+    n = (last - first) // _span(steps)
     if tiled(steps):
-        _tile_scores(steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops)
+        _tile_scores(steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, n, tops)
     else:
         _scores(
-            steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, pairs, tops, ahead + d * first, lines
+            steps, vectors, group, q, sums, qs, k + d * first, ks + 4 * first, u, stride, seen, first, n, tops, ahead + d * first, lines
         )
 
 
-@jit
+@counts_nothing
 def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, begin, room, out, ahead, lines):
     """Attention of `steps` steps from `step` on of one lane, in rows from `row` on, with key head h, whose first slot is `begin`."""
     count, queries, d, span = number(steps), group.ndim, vectors.ndim * VECTOR, _span(steps)
     m, slots, columns = count * queries, room.u.shape[1], queries * d
     scale_v = cache.vs[begin : begin + cache.slots[h]]
-    k, ks, v, vs = cache.k[begin * d :].ctypes.data, cache.ks[begin:].ctypes.data, cache.v[begin * d :].ctypes.data, scale_v.ctypes.data
+    k, ks, v, vs = cache.k.ctypes.data + begin * d, cache.ks.ctypes.data + 4 * begin, cache.v.ctypes.data + begin * d, scale_v.ctypes.data
     u, tops = room.u, room.tops
     first, few = _see(count, cache.slot[h] + step + 1, cache.windows[h], cache.sinks[h], scale_v, room)
     start, stop = first // span * span, (cache.slot[h] + step + count + span - 1) // span * span
@@ -187,31 +188,32 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
     for i in range(m):
         for j in range(VECTOR):
             tops[i, j] = _UNSEEN
-    turn_queries(y, rest, turns.here[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
+    turn_queries(y, rest, turns.here.ctypes.data + turns.here.strides[0] * step, queries, constants, room.turned, q, ready, sums, scales)
     tiles_begin(steps, m)
-    stride, at = 4 * slots, u.ctypes.data
+    stride, at, best = 4 * slots, u.ctypes.data, tops.ctypes.data
     _score(steps, vectors, group, room, 0, k, ks, at + 4 * start, stride, start, stop, v, lines)
     if few:
-        turn_queries(y, rest, turns.pinned[step:].ctypes.data, queries, constants, room.turned, q, ready, sums, scales)
-        to, width = (at, stride) if apart else (room.far.ctypes.data, 4 * room.far.shape[1])
-        _score(steps, vectors, group, room, 1, k, ks, to, width, 0, span, v, 0)
+        turn_queries(
+            y, rest, turns.pinned.ctypes.data + turns.pinned.strides[0] * step, queries, constants, room.turned, q, ready, sums, scales
+        )
+        far, width = (at, stride) if apart else (room.far.ctypes.data, 4 * room.far.shape[1])
+        _score(steps, vectors, group, room, 1, k, ks, far, width, 0, span, v, 0)
         if not apart:
             for i in range(m):
                 for j in range(room.seen[1, i // queries, 1]):
                     u[i, j] = room.far[i, j]
     for i in range(m):
-        top = largest(tops[i].ctypes.data, 1)
+        top = largest(best + 4 * VECTOR * i, 1)
         total = _exponentials(at + stride * i + 4 * start, (stop - start) // _PAIR, top)
         if apart:
             total = i32(total + _exponentials(at + stride * i, span // _PAIR, top))
         room.r[i] = _WEIGHT_SUM / (f32(total) * room.v_top[i // queries])
     mix_values(steps, vectors, group, room, vs, v, start, stop, apart, ahead, lines)
     tiles_end(steps)
+    mixed, to = room.mixed.ctypes.data, out.ctypes.data + out.strides[0] * row + 4 * h * columns
     for i in range(m):
         scale = room.v_top[i // queries] / _WEIGHT_SUM
-        mixed, to = room.mixed[i], out[row + i // queries, h * columns + i % queries * d :]
-        for j in range(d):
-            to[j] = f32(mixed[j]) * scale
+        scale_mixed(mixed + 4 * d * i, scale, to + out.strides[0] * (i // queries) + 4 * d * (i % queries), vectors.ndim)
 
 
 @glue

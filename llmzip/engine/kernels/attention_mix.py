@@ -11,7 +11,7 @@ import numpy as np
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels.attention_simd import mix, weigh
 from llmzip.engine.kernels.attention_steps import number, tiled
-from llmzip.engine.kernels.attention_tiles import SLOTS, tile_mix
+from llmzip.engine.kernels.attention_tiles import BLOCKS, SLOTS, tile_mix
 from llmzip.engine.kernels.packing import QUAD
 from llmzip.engine.kernels.quads import parts
 from llmzip.engine.kernels.rows import glue, i32, jit
@@ -19,7 +19,6 @@ from llmzip.engine.kernels.simd import VECTOR
 
 _QUADS = KEY_BLOCK // QUAD
 _QUAD_MASK = (1 << QUAD) - 1
-_RUN = SLOTS // KEY_BLOCK  # blocks
 
 
 @jit
@@ -73,7 +72,7 @@ def _by_vectors(steps, vectors, group, room, vs, v, low, high, apart, ahead, lin
         n += 1
     _weigh(steps, group, u, 4 * slots, vs, r, w, stride, at, n, large)
     for i in range(0, number(steps) * queries, queries):
-        _mix(vectors, group, w + stride * i, stride, v, at, n, room.mixed[i:].ctypes.data, ahead, 0 if i else lines)
+        _mix(vectors, group, w + stride * i, stride, v, at, n, room.mixed.ctypes.data + room.mixed.strides[0] * i, ahead, 0 if i else lines)
     if parts() == 1:
         _high_plane(steps, vectors, group, room, vs, v, n)
 
@@ -98,15 +97,15 @@ def _high_plane(steps, vectors, group, room, vs, v, count):
             if (large[b] >> (QUAD * j)) & _QUAD_MASK:
                 to -= 1
                 items[to] = b * _QUADS + j
-    quads, n = items[to:].ctypes.data, slots // QUAD - to
+    quads, n = items.ctypes.data + 8 * to, slots // QUAD - to
     for i in range(0, number(steps) * queries, queries):
-        _mix_high(vectors, group, w + slots * i, slots, v, quads, n, room.mixed[i:].ctypes.data)
+        _mix_high(vectors, group, w + slots * i, slots, v, quads, n, room.mixed.ctypes.data + room.mixed.strides[0] * i)
 
 
 @glue
 def _by_tiles(steps, vectors, group, room, vs, v, low, high, apart):
     """`mix_values` of runs [low, high) of SLOTS keys, and the first one."""
-    slots, runs, large, n = room.u.shape[1], room.runs, room.large.view(np.int64), 0  # _RUN blocks at once
+    slots, runs, large, n = room.u.shape[1], room.runs, room.large.view(np.int64), 0  # BLOCKS blocks at once
     w, at = room.w.ctypes.data, runs.ctypes.data
     if apart:
         runs[0] = 0
@@ -137,10 +136,10 @@ def _weigh_runs(steps, group, room, vs, count, high):
     """`weigh` for the first `count` runs of the list."""
     slots, blocks, runs = room.u.shape[1], room.list, room.runs
     for i in range(count):
-        for j in range(_RUN):
-            blocks[_RUN * i + j] = _RUN * runs[i] + j
+        for j in range(BLOCKS):
+            blocks[BLOCKS * i + j] = BLOCKS * runs[i] + j
     u, r, w, at, large = room.u.ctypes.data, room.r.ctypes.data, room.w.ctypes.data, blocks.ctypes.data, room.large.ctypes.data
     if high:
-        _weigh_high(steps, group, u, 4 * slots, vs, r, w, slots, at, _RUN * count, large)
+        _weigh_high(steps, group, u, 4 * slots, vs, r, w, slots, at, BLOCKS * count, large)
     else:
-        _weigh(steps, group, u, 4 * slots, vs, r, w, slots, at, _RUN * count, large)
+        _weigh(steps, group, u, 4 * slots, vs, r, w, slots, at, BLOCKS * count, large)

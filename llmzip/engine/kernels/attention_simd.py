@@ -93,7 +93,7 @@ def scores(
             scales = [load(builder, ks, builder.add(at, INTP(4 * KEY_BLOCK * b)), _FLOATS) for b in range(PAIR)]
             place = splat(builder, builder.trunc(builder.mul(loop.index, INTP(PAIR * KEY_BLOCK)), I32))
             here = builder.add(index, place)
-            seen_of = [visible(builder, seen, INTP(8 * row), here) for row in range(rows)]
+            seen_of = [visible(builder, seen, INTP(8 * row), here, PAIR) for row in range(rows)]
             for i, b in each:
                 scale = splat(builder, load(builder, qs, INTP(4 * i), F32))
                 value = finished(builder, builder.load(totals[i, b]), scales[b], scale, seen_of[i // (m // rows)][b])
@@ -107,11 +107,11 @@ def scores(
     return types.none(steps, vectors, group, *[types.intp] * 13), codegen
 
 
-def visible(builder: Any, seen: Any, at: Any, index: Any) -> list[Any]:
-    """Which keys of PAIR blocks a step sees. index: of the first block's keys (SUMS); seen: as for `scores`, with the step's part at a number of bytes."""
+def visible(builder: Any, seen: Any, at: Any, index: Any, blocks: int) -> list[Any]:
+    """Which keys of some blocks a step sees. index: of the first block's keys (SUMS); seen: as for `scores`, with the step's part at a number of bytes."""
     low, many = (splat(builder, load(builder, seen, builder.add(at, INTP(4 * n)), I32)) for n in range(2))
     past = builder.sub(index, low)
-    return [builder.icmp_unsigned("<", builder.add(past, _ints(KEY_BLOCK * b)), many) for b in range(PAIR)]
+    return [builder.icmp_unsigned("<", builder.add(past, _ints(KEY_BLOCK * b)), many) for b in range(blocks)]
 
 
 def finished(builder: Any, total: Any, key_scales: Any, scale: Any, shown: Any) -> Any:

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import amx, quads
 from llmzip.engine.kernels.amx import OTHER_TILES, SIGNED_UNSIGNED, SUM_TILES, TILE_BYTES, TILE_ROWS, UNSIGNED_SIGNED
-from llmzip.engine.kernels.attention_simd import PAIR, finished, visible
+from llmzip.engine.kernels.attention_simd import finished, visible
 from llmzip.engine.kernels.attention_steps import by_tiles
 from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.simd import F32, I32, INTP, VECTOR, literal, load, nothing, splat, store, vector
@@ -25,7 +25,8 @@ from llmzip.entropy.kernels.maxima import larger
 
 SLOTS = TILE_BYTES  # whose weights are in one tile
 MOST_PARTS = 4  # tiles of queries
-_QUERIES = range(PAIR, PAIR + MOST_PARTS)  # their tiles; those before are for sums
+BLOCKS = SLOTS // KEY_BLOCK
+_QUERIES = range(2, 2 + MOST_PARTS)  # their tiles; those before are for sums
 _FLOATS = vector(F32, VECTOR)
 
 
@@ -61,45 +62,44 @@ def end(_typing: Any, steps: Any) -> Any:
 @intrinsic
 def tile_scores(
     _typing: Any, steps: Any, vectors: Any, group: Any, _q: Any, _sums: Any, _qs: Any, _k: Any, _ks: Any, _out: Any, _stride: Any,
-    _seen: Any, _first: Any, _pairs: Any, _tops: Any,
+    _seen: Any, _first: Any, _runs: Any, _tops: Any,
 ) -> Any:  # fmt: skip
-    """tile_scores(steps, vectors, group, q, sums, qs, k, ks, out, stride, seen, first, pairs, tops): as `attention_simd.scores`."""
+    """tile_scores(steps, vectors, group, q, sums, qs, k, ks, out, stride, seen, first, runs, tops): as `attention_simd.scores`, for runs of SLOTS keys."""
     signature = types.none(steps, vectors, group, *[types.intp] * 11)
     if not by_tiles(steps):
         return signature, lambda *_: nothing()
     d, m = literal(vectors) * VECTOR, literal(group)
-    parts, width = d // TILE_BYTES, 4 * PAIR * KEY_BLOCK
+    parts = d // TILE_BYTES
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        steps, _, _, q, sums, qs, k, ks, out, stride, seen, first, pairs, tops = args
-        room = builder.ptrtoint(cgutils.alloca_once(builder, ir.ArrayType(quads.SUMS, TILE_ROWS * PAIR)), INTP)
+        steps, _, _, q, sums, qs, k, ks, out, stride, seen, first, runs, tops = args
+        room = builder.ptrtoint(cgutils.alloca_once(builder, ir.ArrayType(quads.SUMS, TILE_ROWS * BLOCKS)), INTP)
         for part in range(parts):
             amx.load_tile(builder, _QUERIES[part], builder.add(q, INTP(TILE_BYTES * part)), INTP(d))
         index = builder.add(splat(builder, builder.trunc(first, I32)), ir.Constant(quads.SUMS, list(range(VECTOR))))
-        with cgutils.for_range(builder, pairs) as loop:
-            keys = builder.add(k, builder.mul(loop.index, INTP(PAIR * KEY_BLOCK * d)))
-            for b in range(PAIR):
-                amx.clear(builder, SUM_TILES[b])
-            for part in range(parts):
-                for b in range(PAIR):
+        with cgutils.for_range(builder, runs) as loop:
+            keys = builder.add(k, builder.mul(loop.index, INTP(SLOTS * d)))
+            for b in range(BLOCKS):
+                tile, other = SUM_TILES[b % 2], OTHER_TILES[b % 2]
+                amx.clear(builder, tile)
+                for part in range(parts):
                     at = KEY_BLOCK * (d * b + TILE_BYTES * part)
-                    amx.load_tile(builder, OTHER_TILES[b], builder.add(keys, INTP(at)), INTP(QUAD * KEY_BLOCK))
-                    amx.add_products(builder, SIGNED_UNSIGNED, SUM_TILES[b], _QUERIES[part], OTHER_TILES[b])
-            for b in range(PAIR):
-                amx.store_tile(builder, SUM_TILES[b], builder.add(room, INTP(4 * KEY_BLOCK * b)), INTP(width))
-            at = builder.mul(loop.index, INTP(width))
-            scales = [load(builder, ks, builder.add(at, INTP(4 * KEY_BLOCK * b)), _FLOATS) for b in range(PAIR)]
-            here = builder.add(index, splat(builder, builder.trunc(builder.mul(loop.index, INTP(PAIR * KEY_BLOCK)), I32)))
+                    amx.load_tile(builder, other, builder.add(keys, INTP(at)), INTP(QUAD * KEY_BLOCK))
+                    amx.add_products(builder, SIGNED_UNSIGNED, tile, _QUERIES[part], other)
+                amx.store_tile(builder, tile, builder.add(room, INTP(4 * KEY_BLOCK * b)), INTP(4 * SLOTS))
+            at = builder.mul(loop.index, INTP(4 * SLOTS))
+            scales = [load(builder, ks, builder.add(at, INTP(4 * KEY_BLOCK * b)), _FLOATS) for b in range(BLOCKS)]
+            here = builder.add(index, splat(builder, builder.trunc(builder.mul(loop.index, INTP(SLOTS)), I32)))
             with cgutils.for_range(builder, steps) as step:
-                shown = visible(builder, seen, builder.mul(step.index, INTP(8)), here)
+                shown = visible(builder, seen, builder.mul(step.index, INTP(8)), here, BLOCKS)
                 for g in range(m):
                     i = builder.add(builder.mul(step.index, INTP(m)), INTP(g))
                     word = builder.mul(i, INTP(4))
                     extra = splat(builder, builder.mul(load(builder, sums, word, I32), ir.Constant(I32, -OFFSET)))
                     scale, best = splat(builder, load(builder, qs, word, F32)), builder.mul(i, INTP(4 * VECTOR))
                     top, to = load(builder, tops, best, _FLOATS), builder.add(builder.mul(stride, i), at)
-                    for b in range(PAIR):
-                        total = load(builder, room, builder.add(builder.mul(i, INTP(width)), INTP(4 * KEY_BLOCK * b)), quads.SUMS)
+                    for b in range(BLOCKS):
+                        total = load(builder, room, builder.add(builder.mul(i, INTP(4 * SLOTS)), INTP(4 * KEY_BLOCK * b)), quads.SUMS)
                         value = finished(builder, builder.add(total, extra), scales[b], scale, shown[b])
                         store(builder, value, out, builder.add(to, INTP(4 * KEY_BLOCK * b)))
                         top = larger(builder, value, top)

@@ -33,6 +33,21 @@ def scale_head(_typing: Any, _acc: Any, _col: Any, _y: Any, _vectors: Any) -> An
 
 
 @intrinsic
+def scale_mixed(_typing: Any, _acc: Any, _scale: Any, _out: Any, _vectors: Any) -> Any:
+    """scale_mixed(acc, scale, out, vectors): out = float(acc) * scale. Addresses of acc int32 and out float32, vectors * VECTOR each; scale float32."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        acc, scale, out, vectors = args
+        by = splat(builder, scale)
+        with cgutils.for_range(builder, vectors) as loop:
+            at = builder.mul(loop.index, INTP(4 * VECTOR))
+            store(builder, builder.fmul(builder.sitofp(load(builder, acc, at, _INTS), _FLOATS), by), out, at)
+        return nothing()
+
+    return types.none(types.intp, types.float32, types.intp, types.intp), codegen
+
+
+@intrinsic
 def turn(_typing: Any, _y: Any, _cs: Any, _out: Any, _vectors: Any) -> Any:
     """turn(y, cs, out, vectors): rotates a head, d = vectors * VECTOR; returns the largest magnitude.
 

@@ -13,12 +13,13 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from llmzip.engine.buffers import empty
 from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Floats, LayerWeights, Projected, Turns
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_heads, store_rows
 from llmzip.engine.kernels.meeting import WORDS, fail, gather, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import product, product_share
-from llmzip.engine.kernels.rows import activate_rows, f32, glue, i8, i32, jit, norm_rows, parallel, quantise_rows
+from llmzip.engine.kernels.rows import activate_rows, f32, glue, jit, norm_rows, parallel, quantise_rows, room_i8, room_i32
 from llmzip.engine.kernels.simd import VECTOR
 from llmzip.system.jit import call
 
@@ -68,9 +69,9 @@ def work_for(n: int, threads: int, weights: LayerWeights, constants: Constants) 
     heads_width, ffn = weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     qkv, o, gate_up = (w.shape[1] * OUTPUTS + PAD for w in (weights.qkv, weights.o, weights.gate_up))
     return Work(
-        qkv=np.empty((n, qkv), i32), o=np.empty((n, heads_width), f32), row=np.empty(n, f32), q_row=np.empty(normed, f32),
-        k_row=np.empty(normed, f32), acc=np.empty((few, o), i32), wide=np.empty((few, gate_up), i32), q_o=np.empty((few, heads_width), i8),
-        row_o=np.empty(few, f32), q_f=np.empty((few, ffn), i8), row_f=np.empty(few, f32), meeting=np.zeros(WORDS, np.int64),
+        qkv=empty((n, qkv), np.int32), o=empty((n, heads_width), f32), row=np.empty(n, f32), q_row=np.empty(normed, f32),
+        k_row=np.empty(normed, f32), acc=empty((few, o), np.int32), wide=empty((few, gate_up), np.int32), q_o=empty((few, heads_width), np.int8),
+        row_o=np.empty(few, f32), q_f=empty((few, ffn), np.int8), row_f=np.empty(few, f32), meeting=np.zeros(WORDS, np.int64),
         came=np.zeros(threads, np.bool_),
     )  # fmt: skip
 
@@ -78,7 +79,7 @@ def work_for(n: int, threads: int, weights: LayerWeights, constants: Constants) 
 @glue
 def _no_product():
     none = np.empty(0, f32)
-    return Added(np.empty((0, 0), i32), none, none, none, none)
+    return Added(np.empty((0, 0), np.int32), none, none, none, none)
 
 
 @glue
@@ -173,12 +174,12 @@ def _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constan
     n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     start, stop = share * n // shares, (share + 1) * n // shares
     scratch = (
-        np.empty((SLICE, width), i8),
+        room_i8(SLICE, width),
         np.empty(SLICE, f32),
-        np.empty((SLICE, ffn), i8),
+        room_i8(SLICE, ffn),
         np.empty(SLICE, f32),
-        np.empty((SLICE, columns(weights.o[0])), i32),
-        np.empty((SLICE, columns(weights.gate_up[0])), i32),
+        room_i32(SLICE, columns(weights.o[0])),
+        room_i32(SLICE, columns(weights.gate_up[0])),
     )
     norm_rows(x, _no_product(), weights.read_attention[0], np.bool_(False), constants, q, work.row, start, stop)
     product(amx, q[start:stop], weights.qkv[0], work.qkv[start:stop])

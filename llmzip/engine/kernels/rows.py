@@ -19,6 +19,8 @@ from llmzip.system.jit import compiled
 # Loops fill arrays here: for `a[:] = b`, numba compiles the text of an error as well, which takes seconds.
 # For an argument that is a literal, like 0 or False, a function is compiled once more; np.int64(0) is no literal.
 jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
+# For what makes no arrays: its callers own all of them, so no references to them are counted. Counting took an eighth of attention's time.
+counts_nothing = compiled(error_model="numpy", fastmath={"nnan", "nsz"}, _nrt=False)
 # Part of its callers: no code of its own to compile, and no references to count.
 glue = compiled(error_model="numpy", inline="always", fastmath={"nnan", "nsz"})
 parallel = compiled(error_model="numpy", parallel=True, fastmath={"nnan", "nsz"})
@@ -30,9 +32,36 @@ TINY, _MAGIC, _HALF, _THREE_HALVES = f32(nm.TINY), i32(nm.RSQRT_MAGIC), f32(0.5)
 _CLAMP, _NEG_LOG2E = f32(nm.EXP_CLAMP), f32(-nm.LOG2_E)
 _CUBIC, _LINEAR = f32(nm.GELU_CUBIC), f32(nm.GELU_LINEAR)
 NORM_MAX, _MOST_EPS_ROOT = f32(nm.NORM_MAX), f32(nm.MOST_EPS_ROOT)
+_CACHE_LINE = 64  # bytes
 _SUMMED = 1024  # squares of NORM_MAX that fit an int32
 _SILU = ACTIVATIONS.index("silu")
 _C1, _C2, _C3 = f32(nm.EXP_C1), f32(nm.EXP_C2), f32(nm.EXP_C3)
+
+
+@jit
+def _room(n):
+    """n bytes that begin at a cache line: vectors that lie across two lines are slower to load, and whole tiles twice as slow."""
+    room = np.empty(n + _CACHE_LINE, i8)
+    first = -room.ctypes.data % _CACHE_LINE
+    return room[first : first + n]
+
+
+@glue
+def room_f32(n, m):
+    """float32 [n, m], which begins at a cache line."""
+    return _room(4 * n * m).view(f32).reshape((n, m))
+
+
+@glue
+def room_i32(n, m):
+    """int32 [n, m], which begins at a cache line."""
+    return _room(4 * n * m).view(i32).reshape((n, m))
+
+
+@glue
+def room_i8(n, m):
+    """int8 [n, m], which begins at a cache line."""
+    return _room(n * m).reshape((n, m))
 
 
 @jit
