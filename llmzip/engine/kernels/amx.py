@@ -23,8 +23,8 @@ from numba.extending import intrinsic
 
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.packing import OFFSET, OUTPUTS, QUAD
-from llmzip.engine.kernels.rows import i32, jit
-from llmzip.engine.kernels.simd import I8, INTP, LINE, literal, nothing, prefetch, size
+from llmzip.engine.kernels.rows import counts_nothing, jit
+from llmzip.engine.kernels.simd import I8, I32, INTP, LINE, VECTOR, literal, load, nothing, prefetch, size, splat, store
 
 WITHOUT, WITH = size(1), size(2)
 TILE_ROWS = 16
@@ -160,13 +160,29 @@ def multiply(
     return types.none(amx, rows, columns, ahead, *[types.intp] * 10), codegen
 
 
+@intrinsic
+def _take_offset(_typing: Any, _out: Any, _stride: Any, _sums: Any, _rows: Any) -> Any:
+    """_take_offset(out, stride, sums, rows): subtracts what OFFSET adds to products. Addresses of out int32 [rows, stride bytes apart], OUTPUTS each, and sums int32 [rows]."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        out, stride, sums, rows = args
+        with cgutils.for_range(builder, rows) as loop:
+            total = load(builder, sums, builder.mul(loop.index, INTP(4)), I32)
+            extra, row = splat(builder, builder.mul(total, ir.Constant(I32, OFFSET))), builder.add(out, builder.mul(stride, loop.index))
+            for at in range(0, 4 * OUTPUTS, 4 * VECTOR):
+                store(builder, builder.sub(load(builder, row, INTP(at), extra.type), extra), row, INTP(at))
+        return nothing()
+
+    return types.none(*[types.intp] * 4), codegen
+
+
 @jit
 def worthwhile(amx, m, w):
     """Whether `tiled_products` can and should multiply m rows with packed w."""
     return enabled(amx) and quads.parts() == 1 and m >= FEWEST_ROWS and w.shape[1] % TILE_QUADS == 0
 
 
-@jit
+@counts_nothing
 def tiled_products(amx, q, sums, w, first, last, out, origin):
     """`products.some_products` where it is `worthwhile`.
 
@@ -182,7 +198,7 @@ def tiled_products(amx, q, sums, w, first, last, out, origin):
     release(amx)
 
 
-@jit
+@counts_nothing
 def _block(amx, q, sums, w, i, out):
     """Up to _PAIR rows from row i on, with one block w [k / QUAD, OUTPUTS, QUAD]."""
     m, stride, line, below = q.shape[0], q.shape[1], OUTPUTS * QUAD, out.strides[0]
@@ -200,7 +216,4 @@ def _block(amx, q, sums, w, i, out):
         multiply(amx, 1, 2, 1, a, a, stride, b, line, line * TILE_QUADS, steps, o, o, below)
     else:
         multiply(amx, 1, 2, 0, a, a, stride, b, line, line * TILE_QUADS, steps, o, o, below)
-    for r in range(top, min(top + _PAIR, m)):
-        extra, to = i32(sums[r] * i32(OFFSET)), out[r, :OUTPUTS]
-        for j in range(OUTPUTS):
-            to[j] = i32(to[j] - extra)
+    _take_offset(o, below, sums.ctypes.data + 4 * top, min(_PAIR, m - top))

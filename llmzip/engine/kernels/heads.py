@@ -8,7 +8,7 @@ from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels.heads_simd import quantise, scale_head, turn
 from llmzip.engine.kernels.packing import OFFSETS, QUAD
 from llmzip.engine.kernels.quads import parts, prepare
-from llmzip.engine.kernels.rows import ACT_MAX, ONE, TINY, f32, hadamard, i8, jit, magnitude, norm_factor
+from llmzip.engine.kernels.rows import ACT_MAX, ONE, TINY, counts_nothing, f32, hadamard, i8, jit, magnitude, norm_factor
 from llmzip.engine.kernels.simd import VECTOR, largest_magnitude
 from llmzip.models.config import HEAD_NORMS
 from llmzip.models.convert import VALUE_BASE
@@ -17,7 +17,7 @@ _VALUE_BASE = f32(VALUE_BASE)
 _BY_HEAD, BY_ALL = HEAD_NORMS.index("head"), HEAD_NORMS.index("all")
 
 
-@jit
+@counts_nothing
 def _head(acc, col, bias, gain, row, all_row, constants, y):
     """One head before it turns: y float32 [d]; returns the scale that it still needs. See `reference.heads`.
 
@@ -39,7 +39,7 @@ def _head(acc, col, bias, gain, row, all_row, constants, y):
     return row
 
 
-@jit
+@counts_nothing
 def _turn(y, cs, constants, turned, q, d):
     """Rotates and quantises a head, transformed before in runs of `head_block` if that is not 0. Returns (its largest magnitude, sum of q int8 [d]).
 
@@ -54,7 +54,7 @@ def _turn(y, cs, constants, turned, q, d):
     return m, quantise(to, ACT_MAX / m, q, d // VECTOR)
 
 
-@jit
+@counts_nothing
 def _quantise(x, q):
     """Rounds x float32 [d] to q int8 [d]; returns its largest magnitude."""
     m = magnitude(x)
@@ -62,7 +62,7 @@ def _quantise(x, q):
     return m
 
 
-@jit
+@counts_nothing
 def _all_heads(qkv, i, first, y, eps):
     """The scale of row i that columns from `first` on need, if they are normed together; y [columns] is overwritten."""
     acc, col, bias = qkv.acc[i, first:], qkv.col[first:], qkv.bias[first:]
@@ -128,7 +128,7 @@ def store_rows(qkv, cs, constants, d, cache, first, last):
             store_head(qkv, i, cs[step].ctypes.data, constants, kv, h, d, k[at * d :], ks[at:], v[at * d :], vs[at:], slot[h] + step)
 
 
-@jit
+@counts_nothing
 def group_queries(qkv, i, column, constants, y, rest, first, last):
     """The queries of row i that share a key head, from `column` on, before they turn: into y[first:last], float32 [m, d], and rest [m], the scales that they still need."""
     d, row, bias, gain = y.shape[1], qkv.row[i], qkv.bias, qkv.q_gain
@@ -145,7 +145,7 @@ def group_queries(qkv, i, column, constants, y, rest, first, last):
         rest[g] = _head(acc + 4 * at, col + 4 * at, bias[column + at : end], gain[column + at : end], row, all_row, constants, y[g])
 
 
-@jit
+@counts_nothing
 def turn_queries(y, rest, cs, group, constants, turned, q, ready, sums, scales):
     """Turned and quantised queries: y float32 [m, d] and rest [m], of `group` queries a step -> q int8 [m, d], ready and sums by `prepare`, scales [m].
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.engine.buffers import empty
+from llmzip.engine.kernels.amx import enabled
 from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Floats, LayerWeights, Projected, Turns
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_heads, store_rows
 from llmzip.engine.kernels.meeting import WORDS, fail, gather, meet
@@ -24,6 +25,7 @@ from llmzip.engine.kernels.simd import VECTOR
 from llmzip.system.jit import call
 
 SLICE = 32  # rows taken through a layer together
+_TILED_SLICE = 64  # by AMX, which is so fast that weights from the third cache should serve more of them
 MANY_ROWS = 2 * SLICE  # a thread, from which on threads share rows
 PAD = 16  # between rows of a product, so that they do not all compete for the same cache lines
 
@@ -151,7 +153,7 @@ def _few_rows(attention, amx, tiles, vectors, group, x, weights, turns, constant
 
 @glue
 def _to_next(amx, x, weights, i, constants, q, work, scratch, first, last):
-    """Of at most SLICE rows [first, last): from the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
+    """Of rows [first, last), which `scratch` has room for: from the attention of layer i to the next layer's norm and, if there is one, its queries, keys and values."""
     q_o, row_o, q_f, row_f, acc, wide = scratch
     zero, m, late = np.int64(0), last - first, np.bool_(False)  # no literals, see `jit`
     xs, qs, rows = x[first:last], q[first:last], work.row[first:last]
@@ -173,13 +175,14 @@ def _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constan
     """`run_share` for many rows."""
     n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     start, stop = share * n // shares, (share + 1) * n // shares
+    piece = _TILED_SLICE if enabled(amx) else SLICE
     scratch = (
-        room_i8(SLICE, width),
-        np.empty(SLICE, f32),
-        room_i8(SLICE, ffn),
-        np.empty(SLICE, f32),
-        room_i32(SLICE, columns(weights.o[0])),
-        room_i32(SLICE, columns(weights.gate_up[0])),
+        room_i8(piece, width),
+        np.empty(piece, f32),
+        room_i8(piece, ffn),
+        np.empty(piece, f32),
+        room_i32(piece, columns(weights.o[0])),
+        room_i32(piece, columns(weights.gate_up[0])),
     )
     norm_rows(x, _no_product(), weights.read_attention[0], np.bool_(False), constants, q, work.row, start, stop)
     product(amx, q[start:stop], weights.qkv[0], work.qkv[start:stop])
@@ -188,8 +191,8 @@ def _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constan
         _attend(
             attention, attention_arguments(tiles, vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting
         )
-        for first in range(start, stop, SLICE):
-            _to_next(amx, x, weights, i, constants, q, work, scratch, first, min(first + SLICE, stop))
+        for first in range(start, stop, piece):
+            _to_next(amx, x, weights, i, constants, q, work, scratch, first, min(first + piece, stop))
     for i in range(start, stop):
         scale[i] = work.row[i]
 

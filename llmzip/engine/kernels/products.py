@@ -12,7 +12,7 @@ import numpy as np
 from llmzip.engine.kernels.amx import tiled_products, worthwhile
 from llmzip.engine.kernels.packing import OUTPUTS
 from llmzip.engine.kernels.quads import operand, prepare
-from llmzip.engine.kernels.rows import f32, glue, i32, jit, parallel
+from llmzip.engine.kernels.rows import counts_nothing, f32, glue, i32, jit, parallel
 from llmzip.engine.kernels.tiles import MOST_ROWS, tile
 
 _HEAD_BLOCKS = 16  # of outputs whose logits are written together: rows of logits lie far apart, so short runs would cost more
@@ -30,7 +30,7 @@ def tile_rows(left):
     return left
 
 
-@jit
+@counts_nothing
 def some_products(amx, q, sums, w, first, last, out, origin):
     """Fills the outputs of blocks [first, last) of w; those of block `origin` lie first in `out`.
 
@@ -43,7 +43,7 @@ def some_products(amx, q, sums, w, first, last, out, origin):
         _plain_products(q, sums, w, first, last, out, origin)
 
 
-@jit
+@counts_nothing
 def _plain_products(q, sums, w, first, last, out, origin):
     """`some_products` by `tile`."""
     m, stride = q.shape

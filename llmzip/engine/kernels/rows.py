@@ -64,7 +64,7 @@ def room_i8(n, m):
     return _room(n * m).reshape((n, m))
 
 
-@jit
+@counts_nothing
 def magnitude(x):
     """Row maximum of float32 x [d], at least TINY."""
     whole = x.shape[0] // VECTOR
@@ -74,7 +74,7 @@ def magnitude(x):
     return m
 
 
-@jit
+@counts_nothing
 def _quantise(x, q):
     """Rounds float32 x [d] to integers q [d] in [-127, 127]; returns (row maximum, 127 / maximum)."""
     m = magnitude(x)
@@ -94,7 +94,7 @@ def _reciprocal_sqrt(v):
     return y
 
 
-@jit
+@counts_nothing
 def hadamard(x, block, norm):
     """Walsh-Hadamard transform of each run of `block` values of x [d], in place."""
     for start in range(0, x.shape[0], block):
@@ -113,7 +113,7 @@ def hadamard(x, block, norm):
         x[j] *= norm
 
 
-@jit
+@counts_nothing
 def norm_factor(y, inverse, eps):
     """`reference.norm_factor` of one row y float32 [d]; `inverse`: of the scale that is still to be applied to it."""
     d = y.shape[0]
@@ -130,7 +130,7 @@ def norm_factor(y, inverse, eps):
     return r * _reciprocal_sqrt(f32(total) / f32(d) + (root * root) * eps)
 
 
-@jit
+@counts_nothing
 def _add(x, acc, col, row, gain, bias, eps, y):
     """`reference.add` for one row; y [d] is overwritten."""
     d = x.shape[0]
@@ -155,9 +155,13 @@ def _add(x, acc, col, row, gain, bias, eps, y):
 @jit
 def norm_rows(x, added, gain, late, constants, q, scale, first, last):
     """`Operations.add_norm_quantise` for rows [first, last). added: `Added`; gain [d], of size 0 if there is none; late as there; constants: `Constants`."""
+    _norm_rows(x, added, gain, late, constants, q, scale, first, last, np.empty(x.shape[1], f32))
+
+
+@counts_nothing
+def _norm_rows(x, added, gain, late, constants, q, scale, first, last, y):
     eps = constants.eps
     acc, col, row, out_gain, bias = added.acc, added.col, added.row, added.gain, added.bias
-    y = np.empty(x.shape[1], f32)
     for i in range(first, last):
         xi = x[i]
         if acc.shape[0] and not late:
@@ -167,7 +171,7 @@ def norm_rows(x, added, gain, late, constants, q, scale, first, last):
             _add(xi, acc[i], col, row[i], out_gain, bias, eps, y)
 
 
-@jit
+@counts_nothing
 def _read(x, gain, constants, y, q):
     """What a product reads of a row x of the stream, into q int8 [d]; returns its scale. y [d] is overwritten."""
     if not constants.stream_block:
@@ -180,7 +184,7 @@ def _read(x, gain, constants, y, q):
     return m / ACT_MAX
 
 
-@jit
+@counts_nothing
 def _prepare(x, gain, constants, y):
     """A row of the stream as it is quantised, into y [d]: with its gain, and rotated."""
     if gain.shape[0]:
@@ -201,14 +205,14 @@ def _squares(q):
     return f32(squares)
 
 
-@jit
+@counts_nothing
 def unit_rows(q, unit):
     """`reference.unit_scale` of q int8 [n, d] into unit float32 [n]."""
     for i in range(q.shape[0]):
         unit[i] = _reciprocal_sqrt(max(_squares(q[i]), ONE) / f32(q.shape[1]))
 
 
-@jit
+@counts_nothing
 def quantise_rows(x, q, scale, first, last):
     """`reference.quantise_rows` for rows [first, last): x float32 [n, d] to q int8 [n, d] and scale float32 [n]."""
     for i in range(first, last):
@@ -235,8 +239,12 @@ def _gated(g, up, t):
 @jit
 def activate_rows(acc, col, row, bias, constants, q, scale, first, last):
     """`reference.activate_rotate_quantise` for rows [first, last). bias has size 0 if there is none."""
+    _activate_rows(acc, col, row, bias, constants, q, scale, first, last, np.empty(q.shape[1], f32))
+
+
+@counts_nothing
+def _activate_rows(acc, col, row, bias, constants, q, scale, first, last, h):
     f = q.shape[1]
-    h = np.empty(f, f32)
     gated, biased, silu = constants.gated, bias.shape[0] > 0, constants.activation == _SILU
     for i in range(first, last):
         a, r = acc[i], row[i]
