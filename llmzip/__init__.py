@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from llmzip.archive.parity.repair import repair
     from llmzip.codec.codec import Codec
+    from llmzip.codec.executors import Executor
     from llmzip.fileobj.fsspec_support import register_fsspec
     from llmzip.fileobj.incremental import Compressor, Decompressor
     from llmzip.fileobj.llzfile import LLZFile
@@ -97,11 +98,12 @@ _MODULES = {  # of what is imported only when it is asked for
 }
 
 
-def compress(data: bytes, **options: Unpack[EncodeOptions]) -> bytes:
+def compress(data: bytes, *, executor: Executor | None = None, **options: Unpack[EncodeOptions]) -> bytes:
     """The archive of `data`.
 
     Args:
         data: any bytes; text shrinks most.
+        executor: computes the blocks; see `Codec.compress_stream`.
         options: level, model, lanes, threads and device, as in `Options`.
 
     Raises:
@@ -110,16 +112,17 @@ def compress(data: bytes, **options: Unpack[EncodeOptions]) -> bytes:
     """
     from llmzip.codec import Codec, Options
 
-    return Codec(Options.for_encoding(**options)).compress(data)
+    return Codec(Options.for_encoding(**options)).compress(data, executor=executor)
 
 
-def decompress(archive: bytes, **options: Unpack[DecodeOptions]) -> bytes:
+def decompress(archive: bytes, *, executor: Executor | None = None, **options: Unpack[DecodeOptions]) -> bytes:
     """The content of `archive`.
 
     A damaged archive that has parity is repaired, and a warning says so.
 
     Args:
         archive: one or more archives, one after another.
+        executor: computes the blocks; see `Codec.compress_stream`.
         options: model, threads and device, as in `Options`.
 
     Raises:
@@ -129,7 +132,7 @@ def decompress(archive: bytes, **options: Unpack[DecodeOptions]) -> bytes:
     """
     from llmzip.codec import Codec, Options
 
-    return Codec(Options.for_decoding(**options)).decompress(archive)
+    return Codec(Options.for_decoding(**options)).decompress(archive, executor=executor)
 
 
 def __getattr__(name: str) -> object:

@@ -15,9 +15,9 @@ def run() -> None:
     """
     if os.name == "posix" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback would say nothing useful this early
-    _share_processors()
-    from llmzip.system import signals, standard_streams, temporary
+    from llmzip.system import processors, signals, standard_streams, temporary
 
+    processors.share()
     standard_streams.install()
     signals.install()
     gc.set_threshold(200_000, 20, 20)
@@ -32,17 +32,6 @@ def run() -> None:
     code = standard_streams.finish(code)
     temporary.hold()  # if the signals' thread has begun to end the process, it must do so
     os._exit(code)
-
-
-def _share_processors() -> None:
-    """Let threads that wait for each other give up their processor soon.
-
-    By default OpenMP's threads spin for long before they sleep. That is a little faster while nobody else needs the processors. If others
-    do, waiting threads use up the time of those they wait for, and a minute can become half an hour. GNU's library reads the variable when
-    it is loaded, so this comes before numba and torch. A setting of the user stays.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ _STATUS = {
 _FILES = {
     ".llmzip-*": "What is being written, beside what it will be. It goes when the program ends; only after kill -9 or a power cut may one stay, "
     "which may be deleted.",
+    "OUT.part": "What --resume has written so far.",
+    "OUT/manifest.jsonl": "What compress -r and --files-from have done: a line of JSON for each file.",
 }
 
 

@@ -34,6 +34,7 @@ class _Classic(click.Command):
 @opt.levels
 @opt.targets
 @opt.verify
+@opt.resume
 @opt.parity
 @opt.salvage
 @opt.max_output
@@ -42,7 +43,8 @@ class _Classic(click.Command):
 @opt.model
 @opt.offline
 @opt.machine
-@opt.jobs
+@opt.workers
+@opt.cluster_to_encode
 @opt.loudness
 @opt.explain
 @opt.as_json

@@ -19,7 +19,8 @@ from llmzip.cli.common.runner import run
 @opt.model_place
 @opt.offline
 @opt.machine
-@opt.jobs
+@opt.workers
+@opt.cluster
 @opt.loudness
 def decompress(**given: Any) -> None:
     """Restore FILE from each FILE.llz and keep the archive; with no FILE, or -, standard input to standard output."""

@@ -28,6 +28,8 @@ _COMMANDS = {
     "inspect": "inspect:inspect",
     "models": "models:models",
     "bench": "bench:bench",
+    "cluster": "cluster:cluster",
+    "warmup": "warmup:warmup",
     "completion": "completion:completion",
 }
 _CLASSIC = "classic:classic"

@@ -17,7 +17,8 @@ from llmzip.cli.common.runner import run
 @opt.model_place
 @opt.offline
 @opt.machine
-@opt.jobs
+@opt.workers
+@opt.cluster
 @opt.loudness
 def test(**given: Any) -> None:
     """Decode each archive and check it, without writing anything; silent if all is well."""

@@ -91,8 +91,13 @@ class BlockCodec:
     """
 
     def __init__(self, models: LoadedModels, policy: Policy = Policy.SMALLEST) -> None:
-        self.models, self._policy = models, policy
+        self.models, self.policy = models, policy
         self._lock = exact_threads.ForkSafeLock()
+
+    @property
+    def alive(self) -> int | None:
+        """How many workers compute now; None for this process alone, or if that is not known."""
+        return None
 
     def encode(
         self,
@@ -139,8 +144,8 @@ class BlockCodec:
         self, content: bytes, text: bytes, plain: StoredBlock | XzBlock, choice: _Choice, added: Callable[[bytes], int | None]
     ) -> float:  # fmt: skip
         """Bytes that a coded block's records must stay below to be taken; 0 if the model need not be tried."""
-        if self._policy is not Policy.SMALLEST:
-            return float("inf") if self._policy is Policy.MODEL else 0
+        if self.policy is not Policy.SMALLEST:
+            return float("inf") if self.policy is Policy.MODEL else 0
         if skip_model(text, plain):
             return 0
         limit, more = len(encode_record(plain)), added(content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from llmzip.archive.parity import frame as parity_frame
 from llmzip.archive.parity import layout as parity_layout
 from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record, frame_start
@@ -9,6 +11,22 @@ from llmzip.codec.block_codec import Begun, BlockCodec, EncodedBlock, Progress, 
 from llmzip.codec.held_back import HeldBack
 from llmzip.codec.observer import AnyAccount
 from llmzip.options import Options
+
+
+class Done(NamedTuple):
+    """What an earlier run has done of a frame, up to the end of a coded block.
+
+    Attributes:
+        whole: size and check of the content.
+        model: the model record in force.
+        coded: how many blocks were coded.
+        archive_bytes: bytes given out.
+    """
+
+    whole: WholeCheck
+    model: ModelRecord | None
+    coded: int
+    archive_bytes: int
 
 
 class FrameWriter:
@@ -47,6 +65,13 @@ class FrameWriter:
     def model(self) -> ModelRecord | None:
         """The model record in force; None before the first coded block."""
         return self._model
+
+    def go_on(self, done: Done, given_out: bytes) -> None:
+        """Take up what an earlier run has done, before the first block. `given_out`: those bytes, if parity is to be made of them."""
+        if done.archive_bytes:
+            self._whole, self._model, self._coded, self.archive_bytes = done
+            self._start = b""
+            self._kept = [given_out] if self._options.parity else []
 
     def block(self, content: bytes, progress: Progress = ignore_progress, begun: Begun[EncodedBlock] | None = None) -> bytes:
         """Take a block; return the records that can be given out now: its own, those held back before it, or none.

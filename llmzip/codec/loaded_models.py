@@ -98,6 +98,22 @@ class LoadedModels:
             self._by_digest[self._own.digest] = self._own
         return self._own
 
+    def own_digests(self) -> tuple[bytes, bytes]:
+        """Digests of the codec's own model, as model records have them: of weights and tokenizer. It is not loaded for that if it is cached.
+
+        Raises:
+            LLZError: it cannot be had.
+        """
+        from llmzip.models import resolve
+        from llmzip.models.registry import DEFAULT_MODEL
+
+        if self._own is None:
+            cached = resolve.pull(self._named or DEFAULT_MODEL, self.options.quiet, offline=self.options.offline)
+            if cached.tokenizer is not None:
+                return cached.digest[: records.DIGEST_BYTES], cached.tokenizer[: records.TOKENIZER_BYTES]
+        own = self.own()
+        return own.digest, own.tokenizer
+
     @property
     def _named(self) -> str | None:
         """The model that the options name."""

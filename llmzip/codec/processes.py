@@ -19,27 +19,31 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from llmzip.codec import worker
-from llmzip.codec.block_codec import Progress
 from llmzip.codec.policy import Policy
-from llmzip.errors import LLZError, reason
+from llmzip.codec.pool import TRIES, Task, Work, WorkerLostError
+from llmzip.codec.side_by_side import Workers
+from llmzip.errors import reason
 from llmzip.options import Options
+from llmzip.system import exact_threads
 
-_LOOK = 0.1  # seconds between two looks at how far others are
 _ENDING = 0.3  # seconds in which a signal for a whole group ends this process, too
-_TRIES = 3  # for a block whose process is lost
 
 _R = TypeVar("_R")
 
 
-class WorkerLostError(LLZError):
-    """Processes that computed for this one are lost again and again, or could not be started."""
+def workers(options: Options, jobs: int, policy: Policy = Policy.SMALLEST) -> Workers:
+    """A block codec that lets `jobs` processes compute, at most options.MOST_JOBS. The threads of the options are divided among them."""
+    threads = max(1, (options.threads or exact_threads.default_threads()) // jobs)
+    own = replace(options, threads=threads)
+    return Workers(own, Processes(jobs, own, policy), policy)
 
 
 class Processes:
-    """At most `jobs` processes, which are started when there is work for them.
+    """A `Pool` of at most `jobs` processes, which are started when there is work for them.
 
     Args:
         jobs: how many.
@@ -49,7 +53,10 @@ class Processes:
     Attributes:
         jobs: as given.
         places: so many blocks are under way, so that no process waits for the next one.
+        alive: not known.
     """
+
+    alive = None
 
     def __init__(self, jobs: int, options: Options, policy: Policy) -> None:
         self.jobs, self.places = jobs, 2 * jobs
@@ -66,18 +73,21 @@ class Processes:
         """Whether another block can be under way."""
         return bool(self._free)
 
-    def submit(self, size: int, at: int | None, beside: deque[Task[Any]], work: Callable[..., _R], *arguments: Any) -> Task[_R]:
-        """Let a process do some work. `at`: where the block of this size begins in the input; `beside`: the tasks of the same stream."""
-        task: Task[_R] = Task(self, size, at, beside, work, arguments)
-        self.begin(task)
-        beside.append(task)
+    def submit(self, work: Work[_R], beside: deque[Task[Any]]) -> Task[_R]:
+        """See `Pool.submit`."""
+        task: _Task[_R] = _Task(self, work, beside)
+        try:
+            self.begin(task)
+        except BaseException:
+            beside.remove(task)
+            raise
         return task
 
-    def begin(self, task: Task[Any]) -> None:
+    def begin(self, task: _Task[Any]) -> None:
         """Hand a task to a process, also one whose process is lost."""
         with self._starting:
             self._tasks += 1
-            place = self._free.pop() if self._free and task.size else None
+            place = self._free.pop() if self._free and task.work.size else None
             if place is not None:
                 self._reached[2 * place : 2 * place + 2] = [0.0, 0.0]
             try:
@@ -90,7 +100,7 @@ class Processes:
             except OSError as e:
                 if place is not None:
                     self._free.append(place)
-                raise WorkerLostError(f"no process can be started ({reason(e)}); free memory, or use fewer --jobs") from e
+                raise WorkerLostError(f"no process can be started ({reason(e)}); free memory, or use fewer --workers") from e
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -98,6 +108,13 @@ class Processes:
             given = (self._options, self._policy, logger.getEffectiveLevel(), self._reached, self._dropped)
             self._pool = ProcessPoolExecutor(self.jobs, self._context, worker.initialise, given)
         return self._pool
+
+    def end(self) -> None:
+        """End the processes. What is in work is done before."""
+        with self._starting:
+            pool, self._pool = self._pool, None
+        if pool:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def lose(self, pool: ProcessPoolExecutor) -> None:
         """Use other processes than those of `pool` from now on, as one of them is gone."""
@@ -118,78 +135,56 @@ class Processes:
         self._dropped[place] = number
 
 
-class Task(Generic[_R]):
-    """Work for another process.
-
-    Attributes:
-        size: of the block; 0 if it is not about one.
-        at: where the block begins in the input; None if that is not known.
-    """
-
-    def __init__(
-        self, processes: Processes, size: int, at: int | None, beside: deque[Task[Any]], work: Callable[..., _R], arguments: tuple[Any, ...]
-    ) -> None:  # fmt: skip
-        self.size, self.at = size, at
-        self._processes, self._beside, self._work, self._arguments = processes, beside, work, arguments
+class _Task(Task[_R]):
+    def __init__(self, processes: Processes, work: Work[_R], beside: deque[Task[Any]]) -> None:
+        super().__init__(work, beside)
+        self._processes, self._number, self._lost = processes, 0, 0
         self._place: int | None = None
-        self._number, self._last = 0, (0.0, 0.0)
 
     def start(self, pool: ProcessPoolExecutor, place: int | None, number: int) -> None:
         """Hand it over."""
         self._pool, self._place, self._number = pool, place, number
-        self._future: Future[_R] = pool.submit(worker.do, place, number, self._work, *self._arguments)
+        self._future: Future[_R] = pool.submit(worker.do, place, number, self.work.call, *self.work.arguments)
         if place is not None:
             self._future.add_done_callback(lambda _: self._processes.free(place))
 
-    def when_done(self, tell: Callable[[_R], None]) -> None:
-        """Call `tell` with the result when it is there; not if there is an error."""
-        self._future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else tell(done.result()))
+    def wait(self, seconds: float) -> bool:
+        """See `Task.wait`. If the process is lost, another one does the work again."""
+        if not wait([self._future], seconds).done:
+            return False
+        if not self._future.cancelled() and isinstance(error := self._future.exception(), BrokenProcessPool):
+            self._begin_again(error)
+            return False
+        return True
 
-    def result(self, progress: Progress) -> _R:
-        """Wait for the result. `progress` is told the share of this block that has been done, with all that was done beside it.
+    def _begin_again(self, error: BrokenProcessPool) -> None:
+        self._processes.lose(self._pool)
+        time.sleep(_ENDING)
+        self._lost += 1
+        if self._lost == TRIES:
+            raise WorkerLostError(
+                f"the process that worked on {self.work.name} was ended from outside {TRIES} times, perhaps for lack of memory; use fewer --workers"
+            ) from error
+        self._processes.begin(self)
 
-        If the process is lost, another one does the work again.
-
-        Raises:
-            WorkerLostError: that happened too often.
-            Exception: of the work.
-        """
-        try:
-            lost = 0
-            while True:
-                try:
-                    return self._wait(progress)
-                except BrokenProcessPool as e:
-                    self._processes.lose(self._pool)
-                    time.sleep(_ENDING)
-                    lost += 1
-                    if lost == _TRIES:
-                        which = "a block" if self.at is None else f"the block at byte {self.at:,}"
-                        raise WorkerLostError(
-                            f"the process that worked on {which} was ended from outside {_TRIES} times, perhaps for lack of memory; use fewer --jobs"
-                        ) from e
-                    self._processes.begin(self)
-        finally:
-            with contextlib.suppress(ValueError):  # a task that stands alone
-                self._beside.remove(self)
-
-    def _wait(self, progress: Progress) -> _R:
-        while not wait([self._future], _LOOK).done:
-            reached = [(share * task.size, stream) for task in self._beside for share, stream in [task._reached()]]
-            progress(sum(done for done, _ in reached) / max(1, self.size), int(sum(stream for _, stream in reached)))
+    def outcome(self) -> _R:
+        """See `Task.outcome`."""
         return self._future.result()
 
+    def reached(self) -> tuple[float, float]:
+        """See `Task.reached`."""
+        if self._future.done():
+            return 1.0, self._last[1]
+        return self._last if self._place is None else self._processes.at(self._place)
+
     def drop(self) -> None:
-        """End it, as nobody waits for it any more."""
+        """See `Task.drop`."""
         if not self._future.cancel() and self._place is not None:
             self._processes.drop(self._place, self._number)
 
-    def _reached(self) -> tuple[float, float]:
-        if self._future.done():
-            self._last = (1.0, self._last[1])
-        elif self._place is not None:
-            self._last = self._processes.at(self._place)
-        return self._last
+    def when_done(self, tell: Callable[[_R], None]) -> None:
+        """See `Task.when_done`."""
+        self._future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else tell(done.result()))
 
 
 def _start_tracker() -> None:

@@ -1,4 +1,4 @@
-"""Blocks side by side: other processes encode and decode them. What comes out does not depend on how many there are.
+"""Blocks side by side: the workers of a pool encode and decode them. What comes out does not depend on how many there are, nor on what they are.
 
 A block depends on those before it by two things only: the model that is in force in its frame, and the blocks that are held back. So a block
 is encoded ahead of its turn as if none were held back, with the model that is known by then. Where that was wrong (`block_codec.holds`), it
@@ -9,9 +9,9 @@ This process reads, writes and keeps the order. The others only compute, each wi
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from llmzip.archive.parser import Placed
@@ -22,31 +22,33 @@ from llmzip.codec.ledger import Ledger
 from llmzip.codec.loaded_models import LoadedModels
 from llmzip.codec.observer import AnyAccount
 from llmzip.codec.policy import Policy
-from llmzip.codec.processes import Processes, Task
+from llmzip.codec.pool import Pool, Task, Work
 from llmzip.errors import LLZError
 from llmzip.options import Options
-from llmzip.system import exact_threads
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
 class Workers(BlockCodec):
-    """A block codec that lets other processes compute. They are started when there is work for them, and load their models then.
+    """A block codec that lets a pool compute.
 
     Threads that share it do not wait for each other.
 
     Args:
-        options: how to compute. The threads are divided among the processes.
-        jobs: how many processes, at most options.MOST_JOBS.
-        policy: as for a `BlockCodec`.
+        options: how to compute what has to be computed here after all.
+        pool: does the work.
+        policy: as for a `BlockCodec`; the pool has the same one.
     """
 
-    def __init__(self, options: Options, jobs: int, policy: Policy = Policy.SMALLEST) -> None:
-        threads = max(1, (options.threads or exact_threads.default_threads()) // jobs)
-        own = replace(options, threads=threads)
-        super().__init__(LoadedModels(own), policy)
-        self._processes = Processes(jobs, own, policy)
+    def __init__(self, options: Options, pool: Pool, policy: Policy = Policy.SMALLEST) -> None:
+        super().__init__(LoadedModels(options), policy)
+        self._pool = pool
+
+    @property
+    def alive(self) -> int | None:
+        """How many workers there are now; None if that is not known."""
+        return self._pool.alive
 
     def encode(
         self,
@@ -109,7 +111,7 @@ class Workers(BlockCodec):
         failed: Exception | None = None
         try:
             while waiting or more:
-                while more and (not waiting or (self._processes.have_room() and len(waiting) < self._processes.places)):
+                while more and (not waiting or (self._pool.have_room() and len(waiting) < self._pool.places)):
                     try:
                         item = next(items)
                         waiting.append((item, begin(item, beside)))
@@ -128,7 +130,8 @@ class Workers(BlockCodec):
     def _encoding(
         self, content: bytes, options: Options, model: ModelRecord | None, more: int | None, beside: deque[Task[Any]], at: int | None
     ) -> _Encoding:  # fmt: skip
-        return _Encoding(self._processes.submit(len(content), at, beside, worker.encode, content, options, model, more), model)
+        work = Work(worker.encode, (content, options, model, more), len(content), at, model, functools.partial(_proof, content, at))
+        return _Encoding(self._pool.submit(work, beside), model)
 
     def _decoding(
         self, record: CodedBlock, model: ModelRecord, announce: Announce | None, beside: deque[Task[Any]], at: int | None
@@ -136,11 +139,20 @@ class Workers(BlockCodec):
         if announce:
 
             def forecast(shapes: list[Any], tell: Callable[[float], None]) -> None:
-                share = min(self._processes.jobs, len(shapes))
-                self._processes.submit(0, None, deque(), worker.forecast, model, shapes).when_done(lambda seconds: tell(seconds / share))
+                share = min(self._pool.jobs, len(shapes))
+                work = Work(worker.forecast, (model, shapes), model=model)
+                self._pool.submit(work, deque()).when_done(lambda seconds: tell(seconds / share))
 
             announce(model, record, forecast)
-        return self._processes.submit(record.size, at, beside, worker.decode, record, model)
+        return self._pool.submit(Work(worker.decode, (record, model), record.size, at, model), beside)
+
+
+def _proof(content: bytes, at: int | None, result: tuple[EncodedBlock, Ledger | None]) -> tuple[Work[bytes], bytes] | None:
+    """What has to give the content, if a block was encoded rightly; None where no model was used."""
+    block, model = result[0]
+    if model is None or not isinstance(block, CodedBlock):
+        return None
+    return Work(worker.decode, (block, model), len(content), at, model), content
 
 
 class _Encoding:
@@ -148,17 +160,13 @@ class _Encoding:
 
     Attributes:
         model: the model record that was taken to be in force.
+        at: where the block begins in the input; None if that is not known.
         ledger: where the bits go, if that is asked for; set with the result.
     """
 
     def __init__(self, task: Task[tuple[EncodedBlock, Ledger | None]], model: ModelRecord | None) -> None:
-        self._task, self.model = task, model
+        self._task, self.model, self.at = task, model, task.work.at
         self.ledger: Ledger | None = None
-
-    @property
-    def at(self) -> int | None:
-        """See `Task`."""
-        return self._task.at
 
     def result(self, progress: Progress) -> EncodedBlock:
         """See `Task.result`."""

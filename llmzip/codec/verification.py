@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from importlib import resources
 
 from llmzip.archive.summary import summarise
@@ -11,8 +12,9 @@ from llmzip.errors import DamagedArchiveError, InexactMachineError, NotReproduce
 from llmzip.models import resolve, store
 from llmzip.models.registry import REGISTRY
 from llmzip.options import Options
+from llmzip.parameters import LEVELS
 
-_LANES = 4  # so that the code for several lanes is tried
+LANES = 4  # so that the code for several lanes is tried
 
 
 def golden(model_id: str) -> bytes | None:
@@ -26,6 +28,22 @@ def golden_text() -> bytes:
     return (resources.files("llmzip.models") / "golden" / "text.txt").read_bytes()
 
 
+def warm(options: Options) -> None:
+    """Get everything ready that coding at any level takes: the model in the cache, and the kernels compiled for this processor.
+
+    Raises:
+        LLZError: the model cannot be had, or not be run.
+        InexactMachineError: a text did not come back.
+    """
+    text = golden_text()
+    blocks = Codec(options).blocks
+    for level in LEVELS:
+        for lanes in (1, LANES):
+            codec = Codec(replace(options, level=level, lanes=lanes), blocks=blocks)
+            if codec.decompress(codec.compress(text)) != text:
+                raise InexactMachineError("a text did not come back as it was; try --device cpu, test the memory, and please report this")
+
+
 def verify(cached: store.CachedModel, threads: int | None = None, device: str = "auto") -> str:
     """Check every byte of a model against its digests, and code with it; return what was proven, in words.
 
@@ -36,7 +54,7 @@ def verify(cached: store.CachedModel, threads: int | None = None, device: str = 
         InexactMachineError: the text did not come back.
     """
     resolve.load_cached(cached)
-    codec = Codec(Options(model=cached.model_id, lanes=_LANES, threads=threads, device=device, offline=True))
+    codec = Codec(Options(model=cached.model_id, lanes=LANES, threads=threads, device=device, offline=True))
     text, archive = golden_text(), golden(cached.model_id)
     if archive is not None:
         proven = f"the golden archive of {len(archive)} bytes decoded to the {len(text):,} bytes it was made from"

@@ -100,20 +100,26 @@ def load_cached(cached: store.CachedModel) -> IntegerModel:
     return model
 
 
+def cached_for_archive(digest: bytes, tokenizer: bytes) -> store.CachedModel | None:
+    """The cached model with these digests, or beginnings of them; None if there is none."""
+    for cached in store.cached_models():
+        if cached.digest.startswith(digest) and (cached.tokenizer is None or cached.tokenizer.startswith(tokenizer)):
+            return cached
+    return None
+
+
 def load_for_archive(model_id: str, digest: bytes, tokenizer: bytes, quiet: bool = False, offline: bool = False) -> IntegerModel:
     """The model that an archive names. `digest` is a prefix of its weights' digest, `tokenizer` a prefix of its tokenizer's hash.
 
     Models may share weights. One with another tokenizer is returned only if there is no better one, so that the error can say what differs. An
     archive's ID cannot be trusted, so only models of the registry are fetched for an archive, and only if their digests can match.
     """
-    alike = [cached for cached in store.cached_models() if cached.digest.startswith(digest)]
-    right = [cached for cached in alike if cached.tokenizer is None or cached.tokenizer.startswith(tokenizer)]
-    for cached in right[:1]:
+    if cached := cached_for_archive(digest, tokenizer):
         return store.load(cached)
     wanted = pins.expected(model_id)
     if wanted and wanted.digest.startswith(digest.hex()):
         return load(model_id, quiet, offline)
-    for cached in alike[:1]:
+    if cached := cached_for_archive(digest, b""):
         return store.load(cached)
     how = f"run: llmzip models pull {model_id}" if model_id in REGISTRY or names.parse(model_id) else "give its path with --model"
     if wanted:

@@ -53,6 +53,43 @@ def writing(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[
 
 
 @contextlib.contextmanager
+def going_on(target: str, force: bool, like: BinaryIO | None = None) -> Iterator[BinaryIO]:
+    """A file that takes its name only when the block ends without an error. Until then it is TARGET.part, and stays if it does not get that far.
+
+    Args:
+        target: the name it will have, of an ordinary file.
+        force, like: as for `writing`.
+
+    Raises:
+        FileError: another process writes it, or it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path, part = Path(target), Path(f"{target}.part")
+    check_absent(target, force)
+    lock = FileLock(f"{part}.lock", timeout=0)
+    try:
+        with lock:
+            try:
+                with open(os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600), "r+b") as sink:
+                    yield sink
+                    sink.flush()
+                    permissions.copy_permissions(sink.fileno(), str(part), None if like is None else like.fileno())
+                    os.fsync(sink.fileno())
+                _publish(str(part), path, force)
+                _unlink_if_there(part)  # where the file got its name as a link
+                _sync_folder(path.parent)
+            finally:
+                _unlink_if_there(Path(lock.lock_file))
+    except Timeout as e:
+        raise FileError(f"{display_name(str(part))} is in use; wait for the other process that compresses the same file") from e
+    except OSError as e:
+        raise FileError(
+            f"{display_name(target)} cannot be written ({reason(e)}); check its folder and disk, and run again with --resume"
+        ) from e
+
+
+@contextlib.contextmanager
 def _standard_output() -> Iterator[BinaryIO]:
     sink = sys.stdout.buffer
     try:
@@ -66,8 +103,12 @@ def _standard_output() -> Iterator[BinaryIO]:
 
 
 def _unlink(made: tuple[int, str]) -> None:
+    _unlink_if_there(Path(made[1]))
+
+
+def _unlink_if_there(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(made[1])
+        os.unlink(path)
 
 
 def _publish(work: str, path: Path, force: bool) -> None:

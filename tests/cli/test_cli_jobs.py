@@ -1,4 +1,4 @@
-"""`--jobs`: files and blocks side by side, with real processes."""
+"""`--workers`: files and blocks side by side, with real processes."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_workers_that_are_killed_again_and_again(long: Callable[[], subprocess.P
     said = process.stderr.read().decode().splitlines()
     assert process.returncode == 1
     assert sorted(line.split(": ")[1] for line in said) == ["a", "b"]
-    assert all("the block at byte 0" in line and "--jobs" in line and line.startswith("llmzip: ") for line in said)
+    assert all("the block at byte 0" in line and "--workers" in line and line.startswith("llmzip: ") for line in said)
     assert len(killed) == 6
     assert sorted(os.listdir(work)) == ["a", "b"]
 

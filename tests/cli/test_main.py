@@ -7,6 +7,8 @@ import os
 import pytest
 
 from llmzip import __main__
+from llmzip.system import processors
+from tests.support.codecs import ROOT
 
 
 @pytest.mark.parametrize(("given", "count"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)])
@@ -17,5 +19,10 @@ def test_waiting_threads_give_way_unless_the_user_says_otherwise(
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    __main__._share_processors()
+    processors.share()
     assert os.environ.get("GOMP_SPINCOUNT") == count
+
+
+def test_the_installed_program_is_this_one() -> None:
+    assert callable(__main__.run)
+    assert 'llmzip = "llmzip.__main__:run"' in (ROOT / "pyproject.toml").read_text("utf-8")

@@ -23,7 +23,8 @@ from llmzip.codec.block_codec import EncodedBlock, holds
 from llmzip.codec.codec import Codec
 from llmzip.codec.ledger import Ledger
 from llmzip.codec.policy import Policy
-from llmzip.codec.processes import WorkerLostError
+from llmzip.codec.pool import WorkerLostError
+from llmzip.codec.processes import workers
 from llmzip.codec.side_by_side import Workers
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotReproducedError, OutputLimitError
 from llmzip.options import Options
@@ -54,7 +55,7 @@ def options(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def three(options: Options) -> Workers:
-    return Workers(options, 3)
+    return workers(options, 3)
 
 
 def given(options: Options, **more: Any) -> Options:
@@ -177,7 +178,7 @@ def test_a_missing_model(options: Options, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("LLMZIP_CACHE", str(tmp_path))
     nowhere = Options(model="nowhere", offline=True, threads=1, block_bytes=BLOCK)
     with pytest.raises(ModelUnavailableError, match="nowhere"):
-        Codec(nowhere, blocks=Workers(nowhere, 2)).compress(TEXT[:3000])
+        Codec(nowhere, blocks=workers(nowhere, 2)).compress(TEXT[:3000])
 
 
 @pytest.mark.slow
@@ -185,13 +186,13 @@ def test_a_missing_model(options: Options, tmp_path: Path, monkeypatch: pytest.M
 def test_processes_that_are_killed(codec: Codec, options: Options, times: int) -> None:
     """Others do their work, twice at most; what comes next is done by others, too. Each is killed while it is still starting."""
     o = given(options, block_bytes=BLOCK)
-    workers = Workers(o, 2, Policy.MODEL)
+    two = workers(o, 2, Policy.MODEL)
     seen = {child.pid for child in multiprocessing.active_children()}
     content, results = TEXT[:5000], list[Any]()
 
     def compress() -> None:
         try:
-            results.append(Codec(o, blocks=workers).compress(content))
+            results.append(Codec(o, blocks=two).compress(content))
         except Exception as e:
             results.append(e)
 
@@ -209,18 +210,18 @@ def test_processes_that_are_killed(codec: Codec, options: Options, times: int) -
     else:
         assert isinstance(results[0], WorkerLostError), results
         assert "the block at byte 0 " in str(results[0])
-    assert Codec(given(options), blocks=workers).decompress(codec.compress(TEXT[:500])) == TEXT[:500]
+    assert Codec(given(options), blocks=two).decompress(codec.compress(TEXT[:500])) == TEXT[:500]
 
 
 _PARENT = """
 import multiprocessing, sys, threading, time
 from llmzip.codec.codec import Codec
 from llmzip.codec.policy import Policy
-from llmzip.codec.side_by_side import Workers
+from llmzip.codec.processes import workers
 from llmzip.options import Options
 if __name__ == "__main__":
     options = Options(model=sys.argv[1], threads=1, block_bytes=500_000)
-    codec = Codec(options, blocks=Workers(options, 2, Policy.MODEL))
+    codec = Codec(options, blocks=workers(options, 2, Policy.MODEL))
     threading.Thread(target=codec.compress, args=[b"text " * 1_000_000]).start()
     while len(multiprocessing.active_children()) < 2:
         time.sleep(0.01)

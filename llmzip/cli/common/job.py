@@ -11,6 +11,7 @@ from typing import Any
 from llmzip.system.file_names import STDIO, FileError
 
 SUFFIX = ".llz"
+_SIDE_BY_SIDE = ("workers", "cluster", "cpus", "gpus")
 
 
 @dataclass
@@ -21,9 +22,13 @@ class Job:
         action: "compress", "decompress" or "test".
         target: gives the name of the output for the name of a file.
         verify: If true, decode each archive and compare.
+        resume: If true, go on with what an interrupted run left, and leave the same if interrupted.
         remove: If true, delete each source at the end.
         salvage: If true, continue past damage, and write what is left.
-        jobs: processes that may work side by side.
+        workers: processes that may work side by side; one, or as many as fit on the cluster, if None.
+        cluster: address of a cluster that computes; None if this machine does.
+        cpus, gpus: of each worker of the cluster.
+        cross_check: percent of the blocks that another node of the cluster decodes after they were encoded.
         settings: arguments of `options.Options`.
     """
 
@@ -35,8 +40,13 @@ class Job:
     force: bool = False
     remove: bool = False
     verify: bool = False
+    resume: bool = False
     salvage: bool = False
-    jobs: int = 1
+    workers: int | None = None
+    cluster: str | None = None
+    cpus: int = 1
+    gpus: float = 0.0
+    cross_check: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -69,7 +79,9 @@ def labels(models: list[str]) -> dict[str, str]:
 
 def compress_job(given: dict[str, Any]) -> Job:
     """What `compress` is to do, by its options."""
-    same = {name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify", "jobs")}
+    same = {
+        name: given[name] for name in ("files", "output", "to_stdout", "force", "remove", "verify", "resume", "cross_check", *_SIDE_BY_SIDE)
+    }
     return Job(
         "compress",
         target=functools.partial(_with_suffix, force=given["force"]),
@@ -80,8 +92,13 @@ def compress_job(given: dict[str, Any]) -> Job:
 
 def restore_job(action: str, given: dict[str, Any]) -> Job:
     """What `decompress` or `test` is to do, by its options."""
-    names = ("files", "jobs") if action == "test" else ("files", "output", "to_stdout", "force", "remove", "salvage", "jobs")
-    return Job(action, target=_without_suffix, settings=settings_of(given, "max_output"), **{name: given[name] for name in names})
+    names = ("files",) if action == "test" else ("files", "output", "to_stdout", "force", "remove", "salvage")
+    return Job(
+        action,
+        target=_without_suffix,
+        settings=settings_of(given, "max_output"),
+        **{name: given[name] for name in (*names, *_SIDE_BY_SIDE)},
+    )
 
 
 def _with_suffix(name: str, force: bool) -> str:

@@ -101,9 +101,35 @@ machine = options(
         help="Where to compute. The result is the same.",
     ),
 )  # fmt: skip
-jobs = click.option(
-    "-j", "--jobs", type=click.IntRange(1, MOST_JOBS), default=1, metavar="N",
-    help="Processes that work side by side, on several files and on the blocks of each; they share the threads. The result is the same.",
+workers = click.option(
+    "-j", "--workers", "--jobs", "workers", type=click.IntRange(1, MOST_JOBS), metavar="N",
+    help="Processes that work side by side, on several files and on the blocks of each; they share the threads. "
+    "1, or with --cluster as many as fit on it. The result is the same.",
+)  # fmt: skip
+_address = click.option(
+    "--cluster", metavar="ADDRESS",
+    help="Let a Ray cluster compute: auto, local (on this machine), HOST:PORT or ray://HOST:PORT. The result is the same.",
+)  # fmt: skip
+cpus = click.option(
+    "--cpus-per-worker",
+    "cpus",
+    type=click.IntRange(1, 1024),
+    default=1,
+    metavar="K",
+    show_default=True,
+    help="CPUs of each worker of a cluster.",
+)
+gpus = click.option(
+    "--gpus-per-worker", "gpus", type=click.FloatRange(0.0, 64.0), default=0.0, metavar="G", help="GPUs of each, or a part of one."
+)
+_cluster = (_address, cpus, gpus)
+cluster = options(*_cluster)
+cluster_to_encode = options(
+    *_cluster,
+    click.option(
+        "--cross-check", type=click.IntRange(0, 100), default=0, metavar="PERCENT",
+        help="Let another node of the cluster decode this share of the blocks.",
+    ),
 )  # fmt: skip
 loudness = options(
     click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors."),
@@ -135,7 +161,7 @@ offline = click.option("--offline", is_flag=True, help="Never use the network, a
 lanes = click.option("--lanes", type=int, metavar="N", help="Parallel streams; by default chosen from the size and level.")
 block_size = click.option(
     "--block-size", "block_bytes", callback=_size, metavar="SIZE",
-    help="Most content of one block, e.g. 256K; by default 1M, and 4M at -9. Smaller blocks give more --jobs something to do, and make the archive larger.",
+    help="Most content of one block, e.g. 256K; by default 1M, and 4M at -9. Smaller blocks give more --workers something to do, and make the archive larger.",
 )  # fmt: skip
 parity = click.option(
     "--parity", type=int, metavar="PERCENT",
@@ -173,6 +199,18 @@ def levels(command: Command) -> Command:
 
 
 verify = click.option("--verify", is_flag=True, help="Decode each archive again and compare before it gets its name.")
+resume = click.option(
+    "--resume", is_flag=True,
+    help="Write to OUT.part until it is complete, and go on with what an interrupted run left there; the result is the same.",
+)  # fmt: skip
+corpus = options(
+    click.option(
+        "-r", "--recursive", is_flag=True,
+        help="FILE is a folder, and so is OUT: an archive for each file, folders mirrored, and OUT/manifest.jsonl. What is done already is skipped. "
+        "Both may be URLs that fsspec knows, as s3://BUCKET/FOLDER.",
+    ),
+    click.option("--files-from", "listed", metavar="LIST", help="The same for the files that LIST names, one a line; - is standard input."),
+)  # fmt: skip
 explain = click.option("--explain", is_flag=True, help="Say where the bits went, on standard error; takes a little longer.")
 salvage = click.option(
     "--salvage", is_flag=True, help="Write what is left of a damaged archive, and say what is missing; exit status 1 if anything is."

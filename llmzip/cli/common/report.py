@@ -45,8 +45,17 @@ def attempt(name: str, do: Callable[[], None]) -> int:
 
 
 @contextlib.contextmanager
-def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, if that is a terminal. Yield a function to call with the bytes done and written so far."""
+def progress(
+    name: str, size: int | None, quiet: bool, workers: Callable[[], int | None] = lambda: None
+) -> Iterator[Callable[[int, int], None]]:  # fmt: skip
+    """A progress bar on standard error, if that is a terminal. Yield a function to call with the bytes done and written so far.
+
+    Args:
+        name: of the file.
+        size: bytes that there are to do; None if that is not known.
+        quiet: Whether to show none.
+        workers: gives how many workers of a cluster there are now; None if there is none.
+    """
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()
@@ -54,8 +63,11 @@ def progress(name: str, size: int | None, quiet: bool) -> Iterator[Callable[[int
     with tqdm(total=size, desc=what, unit="B", unit_scale=True, disable=hidden, ncols=_columns(), file=sys.stderr) as bar:
 
         def report(done: int, written: int) -> None:
-            if written > 100:
-                bar.set_postfix_str(f"ratio {done / written:.2f}", refresh=False)  # `update` decides when to redraw
+            alive = workers()
+            words = [f"ratio {done / written:.2f}"] if written > 100 else []
+            words += [] if alive is None else [f"{alive} workers"]
+            if words:
+                bar.set_postfix_str(", ".join(words), refresh=False)  # `update` decides when to redraw
             bar.update(max(0, done - bar.n))  # what is done side by side does not count twice
 
         yield report

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
+from llmzip.cli.common import corpus
+from llmzip.cli.common.computers import computers
 from llmzip.cli.common.digest import Digest
 from llmzip.cli.common.forecast import Contents, Forecaster, contents
 from llmzip.cli.common.job import Job
@@ -23,11 +25,12 @@ from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 from llmzip.system import streams
 from llmzip.system.file_names import STDIO, FileError, display_name, is_stream
 from llmzip.system.input_files import reading
-from llmzip.system.output_files import check_absent, writing
+from llmzip.system.output_files import check_absent, going_on, writing
 
 if TYPE_CHECKING:
     from llmzip.codec.block_codec import BlockCodec
     from llmzip.codec.codec import Codec
+    from llmzip.options import Options
 
 
 def run(job: Job) -> NoReturn:
@@ -36,38 +39,68 @@ def run(job: Job) -> NoReturn:
         raise click.UsageError("-o takes one FILE; use -c, or run once per file.")
     if job.remove and (job.to_stdout or STDIO in (*job.names, job.output)):
         raise click.UsageError("--rm needs files on both sides; leave it out, or leave out -c and -.")
-    jobs, at_once = _side_by_side(job)
-    runner = _Runner(job, jobs, at_once)
-
-    def one(name: str) -> int:
-        return attempt(name, functools.partial(runner.file, name))
-
-    if at_once == 1:
-        status = max([one(name) for name in job.names])
-    else:
-        with ThreadPoolExecutor(at_once) as threads:
-            status = max(threads.map(one, job.names))
-    runner.explain()
+    if job.resume and (job.verify or job.remove):
+        raise click.UsageError("--resume does not go with --verify or --rm; test the archive at last: llmzip -t")
+    with computers(job) as (most, block_codec):
+        workers, at_once = _side_by_side(job, most)
+        runner = _Runner(job, functools.partial(block_codec, workers), at_once)
+        status = _each(job.names, runner.file, at_once)
+        runner.explain()
     sys.exit(status)
 
 
-def _side_by_side(job: Job) -> tuple[int, int]:
-    """How many processes can be of use, and how many files can be done at once. For each process there is a block, as far as they can be counted."""
-    if job.jobs == 1:
+def run_corpus(job: Job, root: str | None, listed: str | None) -> NoReturn:
+    """Compress the files of a folder, or those of a list, and exit."""
+    if job.verify or job.remove or job.resume or job.to_stdout:
+        raise click.UsageError("-r and --files-from do not go with -c, --verify, --rm or --resume; what is done is skipped anyway.")
+    status = 0
+
+    def all_files() -> None:
+        nonlocal status
+        assert job.output
+        sources = corpus.sources(root, listed, job.output)
+        with computers(job) as (most, block_codec), corpus.opened(job.output, job.force) as made:
+            runner = _Runner(job, functools.partial(block_codec, most), most)
+
+            def one(name: str) -> None:
+                made.compress(sources[name], runner.compress)
+
+            status = _each(tuple(sources), one, min(most, max(1, len(sources))))
+            runner.explain()
+
+    failed = attempt(root or listed or "", all_files)
+    sys.exit(max(status, failed))
+
+
+def _each(names: tuple[str, ...], do: Callable[[str], None], at_once: int) -> int:
+    """Do something with each file, several at once; report errors and return the exit code."""
+
+    def one(name: str) -> int:
+        return attempt(name, functools.partial(do, name))
+
+    if at_once == 1:
+        return max([one(name) for name in names], default=0)
+    with ThreadPoolExecutor(at_once) as threads:
+        return max(threads.map(one, names), default=0)
+
+
+def _side_by_side(job: Job, most: int) -> tuple[int, int]:
+    """How many workers can be of use, and how many files can be done at once. For each worker there is a block, as far as they can be counted."""
+    if most == 1:
         return 1, 1
     in_order = job.to_stdout or STDIO in (*job.names, job.output)
     blocks = 0
     for name in job.names:
-        of_file = _blocks(job, name)
+        of_file = _blocks(job, name, most)
         blocks = max(blocks, of_file) if in_order else blocks + of_file
-        if blocks >= job.jobs:
+        if blocks >= most:
             break
-    jobs = min(blocks, job.jobs)
-    return jobs, 1 if in_order else min(jobs, len(job.names))
+    workers = min(blocks, most)
+    return workers, 1 if in_order else min(workers, len(job.names))
 
 
-def _blocks(job: Job, name: str) -> int:
-    """About how many blocks a file has; as many as there may be jobs where that is not known. Whether it can be read is found out later."""
+def _blocks(job: Job, name: str, most: int) -> int:
+    """About how many blocks a file has; `most` where that is not known. Whether it can be read is found out later."""
     with contextlib.suppress(OSError):
         if job.action != "compress" and (found := _contents(name)):
             return max(1, len(found.coded))
@@ -75,7 +108,7 @@ def _blocks(job: Job, name: str) -> int:
             block_bytes = job.settings.get("block_bytes") or LEVELS[job.settings.get("level", DEFAULT_LEVEL)].block_bytes
             return max(1, -(-os.path.getsize(name) // block_bytes))
         if name == STDIO or is_stream(name):
-            return job.jobs
+            return most
     return 1
 
 
@@ -84,12 +117,12 @@ class _Runner:
 
     Args:
         job: what to do.
-        jobs: processes side by side.
+        block_codec: makes what encodes and decodes the blocks.
         at_once: files that are done at the same time, by threads that share this runner.
     """
 
-    def __init__(self, job: Job, jobs: int, at_once: int) -> None:
-        self._job, self._jobs, self._at_once = job, jobs, at_once
+    def __init__(self, job: Job, block_codec: Callable[[Options], BlockCodec], at_once: int) -> None:
+        self._job, self._block_codec, self._at_once = job, block_codec, at_once
         self._making = threading.Lock()
         self._blocks: BlockCodec | None = None
         self._codecs: list[Codec] = []
@@ -101,12 +134,8 @@ class _Runner:
 
         options = Options(**self._job.settings)
         with self._making:
-            if self._blocks is None and self._jobs > 1:
-                from llmzip.codec.side_by_side import Workers
-
-                self._blocks = Workers(options, self._jobs)
+            self._blocks = self._blocks or self._block_codec(options)
             codec = Codec(options, blocks=self._blocks)
-            self._blocks = codec.blocks
             self._codecs.append(codec)
         return codec
 
@@ -138,8 +167,18 @@ class _Runner:
                 raise FileError("changed while it was read, so it was not deleted; run again")
             os.unlink(name)
 
+    def compress(self, name: str, size: int | None, source: BinaryIO, sink: BinaryIO) -> None:
+        """Write the archive of a source that was opened elsewhere."""
+        self._stream(self._make_codec().compress_stream, name, size, source, sink)
+
     def _compress(self, name: str, out: str, source: BinaryIO) -> None:
         codec, like = self._make_codec(), None if STDIO in (name, out) else source
+        if self._job.resume:
+            if STDIO in (name, out) or is_stream(name) or is_stream(out):
+                raise FileError("cannot be resumed, as that takes files on both sides; leave out --resume, or name files")
+            with going_on(out, self._job.force, like) as part:
+                self._stream(codec.resume_stream, name, _file_size(name), source, part)
+            return
         if not (self._job.verify or self._job.remove):
             with writing(out, self._job.force, like) as sink:
                 self._stream(codec.compress_stream, name, _file_size(name), source, sink)
@@ -152,8 +191,8 @@ class _Runner:
             verify(archive, f"{display_name(name)}, verifying", digest, self._verify_settings())
             if passing:
                 archive.seek(0)
-                while part := streams.read(archive, 1 << 20):
-                    streams.write(sink, part)
+                while some := streams.read(archive, 1 << 20):
+                    streams.write(sink, some)
 
     def _verify_settings(self) -> dict[str, Any]:
         """Settings of the process that verifies a file: its share of the threads."""
@@ -226,7 +265,7 @@ class _Runner:
         return advised(error, source)
 
     def _stream(self, code: Callable[..., None], name: str, size: int | None, source: BinaryIO, sink: BinaryIO) -> None:
-        with progress(name, size, bool(self._job.settings.get("quiet"))) as report:
+        with progress(name, size, bool(self._job.settings.get("quiet")), lambda: self._blocks.alive if self._blocks else None) as report:
             try:
                 code(source, sink, report)
             except DamagedArchiveError as e:

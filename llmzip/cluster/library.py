@@ -1,0 +1,115 @@
+"""Ray itself: whether it is here, and the connection to a cluster, or to one that is started on this machine for a run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from llmzip.errors import LLZError, quoted
+from llmzip.system.temporary import temporary
+
+AUTO, LOCAL = "auto", "local"
+CPUS = "CPU"  # what Ray calls them
+_STORE = 1 << 28  # bytes that workers of this machine may pass on at once: blocks, and never models, as they have one cache
+_PATIENCE = 10.0  # seconds to wait for a connection
+_ADDRESS = re.compile(r"(ray://)?[^\s/:]+:\d{1,5}|(ray://)?\[[0-9a-fA-F:]+\]:\d{1,5}")
+
+
+class ClusterError(LLZError):
+    """A cluster cannot be reached, or none of its nodes can be used."""
+
+    exit_code = 3
+
+
+def ray() -> Any:
+    """Ray, untyped: few of its functions have types.
+
+    Raises:
+        ClusterError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change to come
+    try:
+        import ray as library
+    except ImportError as e:
+        raise ClusterError(f"--cluster needs Ray, which cannot be loaded ({quoted(e)}); run: pip install 'llmzip[ray]'") from e
+    return library
+
+
+def check_address(address: str) -> None:
+    """Raise ClusterError unless this can be the address of a cluster."""
+    if address not in (AUTO, LOCAL) and not _ADDRESS.fullmatch(address):
+        raise ClusterError(f"{quoted(address)!r} is no cluster; write {AUTO}, {LOCAL}, HOST:PORT or ray://HOST:PORT")
+
+
+@contextlib.contextmanager
+def connected(address: str, cpus: int) -> Iterator[None]:
+    """A connection of this process to a cluster. It ends with the block, or with the process, in whatever way; workers end with it.
+
+    Args:
+        address: as for `check_address`. "local" starts a cluster on this machine, and ends it.
+        cpus: how many CPUs a cluster that is started here says it has.
+
+    Raises:
+        ClusterError: it cannot be reached, or not be started.
+    """
+    check_address(address)
+    library = ray()
+    _knock(address)
+    with contextlib.ExitStack() as stack:
+        given: dict[str, Any] = {"address": address, "namespace": "llmzip"}
+        if address == LOCAL:
+            folder = stack.enter_context(temporary(lambda: tempfile.mkdtemp(prefix="llmzip-ray-"), _remove))
+            given |= {"include_dashboard": False, "num_cpus": cpus, "object_store_memory": _STORE, "_temp_dir": folder}
+        stack.enter_context(temporary(lambda: _connect(library, given), lambda _: library.shutdown()))
+        yield
+
+
+def _knock(address: str) -> None:
+    """Raise ClusterError if nobody listens there: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as e:
+        raise ClusterError(f"no cluster at {address} ({quoted(e)}); see that it runs: ray status") from e
+
+
+def _connect(library: Any, given: dict[str, Any]) -> None:
+    try:
+        with _own_signals(), contextlib.redirect_stderr(io.StringIO()):  # it praises its authentication there
+            library.init(**given, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    except Exception as e:  # of many kinds
+        library.shutdown()
+        name = given["address"]
+        advice = "make room in memory and in the folder for temporary files" if name == LOCAL else "see that it runs: ray status"
+        raise ClusterError(f"no cluster at {name} ({quoted(e)}); {advice}") from e
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's ways with signals, which Ray replaces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _remove(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
