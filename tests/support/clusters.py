@@ -23,7 +23,9 @@ class Machines:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self._cluster: Any = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 1 << 27}
+        )
         self.address = str(self._cluster.address)
 
     def add(self, cache: Path, cpus: int = 1, fault: str = "") -> Any:
