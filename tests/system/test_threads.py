@@ -44,18 +44,21 @@ def test_all_cores_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_callers_number_stays() -> None:
     """It belongs to the thread that does the work."""
-    before, seen = numba.get_num_threads(), []
 
-    def work(_: object) -> None:
+    def in_a_new_thread() -> int:
+        seen: list[int] = []
+        thread = threading.Thread(target=lambda: seen.append(numba.get_num_threads()))
+        thread.start()
+        thread.join()
+        return seen[0]
+
+    def work(_: object) -> int:
         exact_threads.use_threads(1)
-        seen.append(numba.get_num_threads())
+        return numba.get_num_threads()
 
-    exact_threads.run(work)
-    thread = threading.Thread(target=lambda: seen.append(numba.get_num_threads()))
-    thread.start()
-    thread.join()
-    assert seen == [1, before]
-    assert numba.get_num_threads() == before
+    before = numba.get_num_threads(), in_a_new_thread()
+    assert exact_threads.run(work) == 1
+    assert (numba.get_num_threads(), in_a_new_thread()) == before
 
 
 def test_more_threads_than_numba_has() -> None:
