@@ -16,6 +16,7 @@ from llmzip.errors import quoted
 from llmzip.system.file_names import FileError
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import writing
+from llmzip.system.temporary import temporary
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SELDOM = 30.0  # seconds between two times that a text grows which can only be written as a whole
@@ -158,7 +159,7 @@ class _Remote:
 
     @contextlib.contextmanager
     def writing(self, name: str, like: BinaryIO | None = None) -> Iterator[BinaryIO]:
-        with tempfile.NamedTemporaryFile(prefix="llmzip-") as sink:
+        with temporary(lambda: tempfile.NamedTemporaryFile(prefix="llmzip-"), lambda file: file.close()) as sink:
             yield cast(BinaryIO, sink)
             sink.flush()
             with _said(f"{self._url}/{name}"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from llmzip.cli.common.digest import Digest
 from llmzip.cli.common.job import SUFFIX
 from llmzip.system.file_names import STDIO, FileError
 from llmzip.system.folders import Folder, GrowingText, folder
+from llmzip.system.input_files import reading
 
 MANIFEST = "manifest.jsonl"
 Compress = Callable[[str, int | None, BinaryIO, BinaryIO], None]  # name, size, source, sink
@@ -60,7 +60,7 @@ def _in_folder(root: str, out: str) -> Iterator[Source]:
 
 
 def _in_list(listed: str) -> Iterator[Source]:
-    with contextlib.nullcontext(sys.stdin.buffer) if listed == STDIO else open(listed, "rb") as lines:
+    with reading(listed) as lines:
         names = lines.read().decode("utf-8", "surrogateescape").split("\n")
     for line in filter(None, names):
         path = PurePosixPath(line.partition("://")[2] or line)

@@ -67,7 +67,7 @@ def attention(
     m, n = q.shape[0], u.shape[1]
     seen = np.tile(np.array([0, n], np.int32), (steps, 1))
     sums, ones, tops = q.sum(1, dtype=np.int32), np.ones(max(m, n), np.float32), np.zeros((m, VECTOR), np.float32)
-    attention_products(steps, vectors, group, q, sums, ones, keys, u, seen, tops, w, values, np.arange(n // SLOTS), mixed)
+    attention_products(steps, vectors, group, q, sums, ones, keys, u, seen, tops, w, values, np.arange(n // SLOTS, dtype=np.int64), mixed)
 
 
 @jit

@@ -48,6 +48,31 @@ def _tile_mix(steps, vectors, w, stride, v, runs, count, out):
 
 
 @glue
+def _list(items, low, high, apart):
+    """Lists low to high - 1 in `items`, after 0 if `apart`. Returns how many there are."""
+    n = 0
+    if apart:
+        items[0] = 0
+        n = 1
+    for item in range(low, high):
+        items[n] = item
+        n += 1
+    return n
+
+
+@glue
+def _keep(items, large, count):
+    """Keeps those of the first `count` items whose `large` is not 0. Returns how many there are."""
+    n = 0
+    for i in range(count):
+        item = items[i]
+        if large[item]:
+            items[n] = item
+            n += 1
+    return n
+
+
+@glue
 def mix_values(steps, vectors, group, room, vs, v, start, stop, apart, ahead, lines):
     """Sums of values over keys [start, stop), and those at the very start if `apart`, into `mixed` of the room.
 
@@ -62,14 +87,9 @@ def mix_values(steps, vectors, group, room, vs, v, start, stop, apart, ahead, li
 @glue
 def _by_vectors(steps, vectors, group, room, vs, v, low, high, apart, ahead, lines):
     """`mix_values` of blocks [low, high), and the first one."""
-    slots, queries, blocks, w, n = room.u.shape[1], group.ndim, room.list, room.w.ctypes.data, 0
+    slots, queries, blocks, w = room.u.shape[1], group.ndim, room.list, room.w.ctypes.data
     u, r, large, at, stride = room.u.ctypes.data, room.r.ctypes.data, room.large.ctypes.data, blocks.ctypes.data, parts() * slots
-    if apart:
-        blocks[0] = 0
-        n = 1
-    for b in range(low, high):
-        blocks[n] = b
-        n += 1
+    n = _list(blocks, low, high, apart)
     _weigh(steps, group, u, 4 * slots, vs, r, w, stride, at, n, large)
     for i in range(0, number(steps) * queries, queries):
         _mix(vectors, group, w + stride * i, stride, v, at, n, room.mixed.ctypes.data + room.mixed.strides[0] * i, ahead, 0 if i else lines)
@@ -80,12 +100,8 @@ def _by_vectors(steps, vectors, group, room, vs, v, low, high, apart, ahead, lin
 @glue
 def _high_plane(steps, vectors, group, room, vs, v, count):
     """Adds what the weights' second plane gives. The first `count` blocks of the list are looked at."""
-    large, items, slots, queries, n = room.large, room.list, room.u.shape[1], group.ndim, 0
-    for i in range(count):
-        b = items[i]
-        if large[b]:
-            items[n] = b
-            n += 1
+    large, items, slots, queries = room.large, room.list, room.u.shape[1], group.ndim
+    n = _keep(items, large, count)
     if not n:
         return
     w = room.w.ctypes.data
@@ -105,22 +121,12 @@ def _high_plane(steps, vectors, group, room, vs, v, count):
 @glue
 def _by_tiles(steps, vectors, group, room, vs, v, low, high, apart):
     """`mix_values` of runs [low, high) of SLOTS keys, and the first one."""
-    slots, runs, large, n = room.u.shape[1], room.runs, room.large.view(np.int64), 0  # BLOCKS blocks at once
+    slots, runs, large = room.u.shape[1], room.runs, room.large.view(np.int64)  # BLOCKS blocks at once
     w, at = room.w.ctypes.data, runs.ctypes.data
-    if apart:
-        runs[0] = 0
-        n = 1
-    for run in range(low, high):
-        runs[n] = run
-        n += 1
+    n = _list(runs, low, high, apart)
     _weigh_runs(steps, group, room, vs, n, np.bool_(False))
     _tile_mix(steps, vectors, w, slots, v, at, n, room.mixed.ctypes.data)
-    some = 0
-    for i in range(n):
-        run = runs[i]
-        if large[run]:
-            runs[some] = run
-            some += 1
+    some = _keep(runs, large, n)
     if not some:
         return
     _weigh_runs(steps, group, room, vs, some, np.bool_(True))
