@@ -24,9 +24,9 @@ from llmzip.engine.kernels.amx import WITH, WITHOUT
 from llmzip.engine.kernels.arguments import CacheArrays, Floats, LayerWeights, TurnTables, constants
 from llmzip.engine.kernels.attention import attend
 from llmzip.engine.kernels.layers import Work, attention_arguments, run_share, run_shares, work_for
+from llmzip.engine.kernels.logits import head_kernel
 from llmzip.engine.kernels.meeting import has_failed
 from llmzip.engine.kernels.packing import pack_into
-from llmzip.engine.kernels.products import head_kernel
 from llmzip.engine.kernels.rows import unit_rows
 from llmzip.engine.kernels.simd import VECTOR, size
 from llmzip.engine.kernels.tiles import MOST_INPUTS

@@ -93,12 +93,12 @@ class Scratch(NamedTuple):
     Attributes:
         w: weights of a row, uint32 [threads, vocab].
         added: weights by votes, int64 [threads, symbols]; 0 between calls.
-        raised: sums of blocks of frequencies, int64 [threads, blocks]; 0 between calls.
+        widths: sums of blocks of frequencies of a row, int64 [threads, blocks].
     """
 
     w: NDArray[np.uint32]
     added: NDArray[np.int64]
-    raised: NDArray[np.int64]
+    widths: NDArray[np.int64]
 
 
 BLOCK = 256  # frequencies whose sum is passed over at once
@@ -109,7 +109,7 @@ def scratch(threads: int, vocab: int, symbols: int) -> Scratch:
     return Scratch(
         np.empty((threads, vocab), np.uint32),
         np.zeros((threads, symbols), np.int64),
-        np.zeros((threads, symbols // BLOCK + 1), np.int64),
+        np.empty((threads, symbols // BLOCK + 1), np.int64),
     )
 
 

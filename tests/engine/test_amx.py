@@ -17,6 +17,7 @@ from llmzip.engine import amx, build
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.kernels import amx as kernels
 from llmzip.engine.kernels import amx_proof, products
+from llmzip.engine.kernels.logits import head_kernel
 from llmzip.engine.kernels.packing import OUTPUTS, pack
 from llmzip.errors import ModelUnavailableError
 from llmzip.models import notes
@@ -311,7 +312,7 @@ def test_products_by_tiles(m: int, n: int, k: int) -> None:
     row, col = np.full(m, 0.5, np.float32), np.linspace(0, 1, n, dtype=np.float32)
     logits = np.empty((2, m, n), np.float32)
     for which, to in zip((kernels.WITH, kernels.WITHOUT), logits, strict=True):
-        products.head_kernel(which, q, row, pack(w), col, to, 2)
+        head_kernel(which, q, row, pack(w), col, to, 2)
     assert np.array_equal(logits[0], logits[1])
 
 

@@ -19,7 +19,7 @@ from llmzip.engine import build, definition, probe, questions
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels.layers import run_share, run_shares
-from llmzip.engine.kernels.products import head_kernel
+from llmzip.engine.kernels.logits import head_kernel
 from llmzip.engine.kernels.tiles import MOST_INPUTS
 from llmzip.engine.transformer import Transformer
 from llmzip.errors import DeviceError, InexactMachineError, ModelUnavailableError

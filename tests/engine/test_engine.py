@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from llmzip.engine import amx, build, gemm, reference
+from llmzip.engine import amx, buffers, build, gemm, reference
 from llmzip.engine.cache import KVCache
 from llmzip.engine.kernels import attention_tiles
 from llmzip.engine.kernels.amx import WITH, WITHOUT
+from llmzip.engine.kernels.logits import head_kernel
 from llmzip.engine.kernels.packing import pack
-from llmzip.engine.kernels.products import head_kernel, product, shared_product
+from llmzip.engine.kernels.products import product, shared_product
 from llmzip.engine.kernels.rows import i32, unit_rows
 from llmzip.engine.questions import small_model
 from llmzip.engine.reference import Added
@@ -309,14 +310,19 @@ def test_compiled_products(rows: int, shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize(("rows", "vocab", "width"), [(1, 90, 64), (7, 1000, 576), (40, 31, 64)])
-def test_compiled_head(rows: int, vocab: int, width: int, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "vocab", "width", "begin"),
+    [(1, 90, 64, 0), (7, 1000, 576, 1), (40, 31, 64, 0), (129, 66000, 64, 0), (129, 66000, 64, 1), (129, 66001, 64, 0)],
+)
+def test_compiled_head(rows: int, vocab: int, width: int, begin: int, threads: int) -> None:
+    """Also so many logits that they are written past the caches, which needs them to begin at cache lines."""
     r = np.random.default_rng(rows)
     q, w = r.integers(-127, 128, (rows, width)).astype(np.int8), r.integers(-127, 128, (vocab, width)).astype(np.int8)
     col, row = (r.random(n, np.float32) * np.float32(1e-3) for n in (vocab, rows))
     acc = gemm.KERNELS["float64"].multiply(torch.from_numpy(q), gemm.KERNELS["float64"].prepare(torch.from_numpy(w)))
     expected = reference.scale_logits(acc, torch.from_numpy(col), torch.from_numpy(row)).numpy()
-    out = np.full((rows, vocab), np.nan, np.float32)
+    out = buffers.empty(rows * vocab + begin, np.float32)[begin:].reshape(rows, vocab)
+    out[:] = np.nan
     head_kernel(WITHOUT, q, row, pack(w), col, out, threads)
     assert np.array_equal(out, expected)
 

@@ -12,10 +12,8 @@ import numpy as np
 from llmzip.engine.kernels.amx import tiled_products, worthwhile
 from llmzip.engine.kernels.packing import OUTPUTS
 from llmzip.engine.kernels.quads import operand, prepare
-from llmzip.engine.kernels.rows import counts_nothing, f32, glue, i32, jit, parallel
+from llmzip.engine.kernels.rows import counts_nothing, glue, i32, jit, parallel
 from llmzip.engine.kernels.tiles import MOST_ROWS, tile
-
-_HEAD_BLOCKS = 16  # of outputs whose logits are written together: rows of logits lie far apart, so short runs would cost more
 
 
 @jit
@@ -98,22 +96,3 @@ def shared_product(amx, q, w, out, threads):
     """`product` by several threads."""
     for share in nb.prange(threads):
         product_share(amx, q, w, out, np.int64(share), threads)
-
-
-@parallel
-def head_kernel(amx, q, row, w, col, out, parts):
-    """Logits float32 [m, vocab] of q int8 [m, width] and row float32 [m]: `reference.scale_logits` of the product."""
-    m, vocab = out.shape
-    ready, sums = operand(q), np.empty(q.shape[0], i32)
-    prepare(q, ready, sums)
-    groups = (w.shape[0] + _HEAD_BLOCKS - 1) // _HEAD_BLOCKS
-    for part in nb.prange(parts):
-        acc = np.empty((m, _HEAD_BLOCKS * OUTPUTS), i32)
-        for group in range(part * groups // parts, (part + 1) * groups // parts):
-            first, last = group * _HEAD_BLOCKS, min((group + 1) * _HEAD_BLOCKS, w.shape[0])
-            some_products(amx, ready, sums, w, first, last, acc, first)
-            c = col[first * OUTPUTS : min(vocab, last * OUTPUTS)]
-            for i in range(m):
-                o, a, r = out[i, first * OUTPUTS :], acc[i], row[i]
-                for j in range(len(c)):
-                    o[j] = (f32(a[j]) * c[j]) * r

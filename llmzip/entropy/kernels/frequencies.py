@@ -8,6 +8,7 @@ import numba as nb
 import numpy as np
 
 from llmzip.entropy.frequencies import BLOCK, FLOOR, OFFSET, SHIFT, TOTAL
+from llmzip.entropy.kernels.blocks import LANES, holds, share_and_expect_vectors, share_vectors, weigh_vectors
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
 from llmzip.entropy.kernels.maxima import WIDTH, largest_sums
 from llmzip.system.jit import compiled
@@ -31,15 +32,14 @@ def _sums(logits: Any, bias: Any, sums: Any) -> Any:
 
 
 @_jit
-def _powers(w: Any, top: Any) -> Any:
-    """Turns the float32s that w uint32 [n] holds into weights; returns the sum of these."""
-    as_float, as_int = w.view(np.float32), w.view(np.int32)
-    for j in range(w.shape[0]):
-        as_int[j] = np.int32(float_from_bits(power_pattern(max(as_float[j] - top, FLOOR), OFFSET)))
-    total = np.int64(0)
-    for j in range(w.shape[0]):
-        total += np.int64(w[j])
-    return total
+def _first(sums: Any, top: Any) -> Any:
+    """Index of the first of sums that equals top, which is one of them."""
+    at = 0
+    while at + BLOCK <= sums.shape[0] and not holds(sums.ctypes.data + 4 * at, BLOCK // LANES, top):
+        at += BLOCK
+    while sums[at] != top:
+        at += 1
+    return at
 
 
 @_jit
@@ -47,11 +47,13 @@ def weigh(logits: Any, bias: Any, w: Any) -> Any:
     """Weights uint32 [vocab] of one row into w; returns their sum and the first token of largest logit."""
     sums = w.view(np.float32)
     top = _sums(logits, bias, sums)
-    best, total = 0, np.int64(0)
-    while sums[best] != top:
-        best += 1
-    for first in range(0, w.shape[0], BLOCK):  # what was just written is read from the fastest cache
-        total += _powers(w[first : first + BLOCK], top)
+    best = _first(sums, top)
+    vectors = w.shape[0] // LANES
+    total = weigh_vectors(w.ctypes.data, vectors, top)
+    as_int = w.view(np.int32)
+    for j in range(vectors * LANES, w.shape[0]):
+        as_int[j] = np.int32(float_from_bits(power_pattern(max(sums[j] - top, FLOOR), OFFSET)))
+        total += np.int64(w[j])
     return total, best
 
 
@@ -62,18 +64,26 @@ def ratio(total: Any, symbols: Any) -> Any:
 
 
 @_jit
-def _expect(w: Any, r: Any, shift: Any, expected: Any) -> None:
-    wide, bits = _U64(r), _U64(SHIFT + shift)
-    for j in range(expected.shape[0]):
-        expected[j] += np.int32((_U64(w[j]) * wide) >> bits)
-
-
-@_jit
-def _sum(w: Any, r: Any) -> Any:
-    wide, total = _U64(r), _U64(0)
-    for j in range(w.shape[0]):
-        total += (_U64(w[j]) * wide) >> _SHIFT64
-    return np.int64(total)
+def _sum_blocks(w: Any, r: Any, plain: Any, shift: Any, expected: Any, symbols: Any, widths: Any) -> Any:
+    """Frequencies by weights alone, summed by blocks of BLOCK symbols, into widths; adds probabilities by `plain` to expected, if that has room. Returns the sum of all."""
+    vocab, learns, used = w.shape[0], expected.shape[0] > 0, np.int64(0)
+    weights, probabilities = w.ctypes.data, expected.ctypes.data
+    bits = _U64(SHIFT + shift)
+    for block in range((symbols + BLOCK - 1) // BLOCK):
+        first, end = block * BLOCK, min((block + 1) * BLOCK, vocab)
+        vectors = max(0, end - first) // LANES
+        if learns:
+            width = share_and_expect_vectors(weights + 4 * first, vectors, r, plain, np.int64(shift), probabilities + 4 * first)
+        else:
+            width = share_vectors(weights + 4 * first, vectors, r)
+        for j in range(first + vectors * LANES, end):
+            width += share_of(w[j], r)
+            if learns:
+                expected[j] += np.int32((_U64(w[j]) * _U64(plain)) >> bits)
+        width += min(symbols - first, BLOCK)  # the 1 that each has
+        widths[block] = width
+        used += width
+    return used
 
 
 @_jit
@@ -111,42 +121,61 @@ def _raised(w: Any, added: Any, r: Any, s: Any) -> Any:
 
 
 @_jit
-def _open(logits: Any, bias: Any, votes: Any, i: Any, symbols: Any, w: Any, added: Any, expected: Any, shift: Any) -> Any:
-    """Weights of row i into w, those of its votes into added, its probabilities onto expected; returns r and the best token."""
+def _add_votes(votes: Any, i: Any, w: Any, added: Any, r: Any, widths: Any) -> Any:
+    """Adds what votes raise in row i to the sums of blocks; returns the sum of that."""
+    more = np.int64(0)
+    for k in range(votes.counts[i]):
+        s = votes.symbols[i, k]
+        raised = _raised(w, added, r, s)
+        widths[s // BLOCK] += raised
+        more += raised
+    return more
+
+
+@_jit
+def _open(logits: Any, bias: Any, votes: Any, i: Any, symbols: Any, w: Any, added: Any, widths: Any, expected: Any, shift: Any) -> Any:
+    """A row of frequencies, as weights in w and added, and sums of blocks in widths. Its probabilities without votes are added to expected.
+
+    Returns r, the token that gets what is missing from the total, and that.
+    """
     total, best = weigh(logits[i], bias, w)
-    _expect(w, ratio(total, symbols), shift, expected)
+    plain = r = ratio(total, symbols)
     if votes.counts[i]:
         total += vote_weights(votes, i, total, added)
-    return ratio(total, symbols), best
+        r = ratio(total, symbols)
+    used = _sum_blocks(w, r, plain, shift, expected, symbols, widths)
+    used += _add_votes(votes, i, w, added, r, widths)
+    missing = TOTAL - used
+    widths[best // BLOCK] += missing
+    return r, best, missing
+
+
+@_jit
+def _frequency(w: Any, added: Any, r: Any, s: Any, best: Any, missing: Any) -> Any:
+    """Of symbol s in an open row."""
+    return 1 + share_of(own_weight(w, s) + added[s], r) + (missing if s == best else 0)
 
 
 @_parallel
 def intervals(logits: Any, bias: Any, votes: Any, symbols: Any, coded: Any, start: Any, freq: Any, gradients: Any, room: Any) -> None:
     """See `compiled_frequencies.intervals`; as many threads as `gradients.expected` has parts."""
-    n, vocab = logits.shape
+    n = logits.shape[0]
     expected, shift, own, vote = gradients
     parts = expected.shape[0]
     for part in nb.prange(parts):
-        w, added = room.w[part], room.added[part]
+        w, added, widths = room.w[part], room.added[part], room.widths[part]
         for i in range(part * n // parts, (part + 1) * n // parts):
-            v = votes.symbols[i, : votes.counts[i]]
-            r, best = _open(logits, bias, votes, i, symbols, w, added, expected[part], shift)
+            r, best, missing = _open(logits, bias, votes, i, symbols, w, added, widths, expected[part], shift)
             s = coded[i]
-            low = min(s, vocab)
-            below = _sum(w[:low], r)
-            used = below + _sum(w[low:], r) + symbols
-            below += s
-            for k in range(v.shape[0]):
-                more = _raised(w, added, r, v[k])
-                used += more
-                if v[k] < s:
-                    below += more
-            missing = TOTAL - used
+            low = np.int64(0)
+            for block in range(s // BLOCK):
+                low += widths[block]
+            for j in range(s // BLOCK * BLOCK, s):
+                low += _frequency(w, added, r, j, best, missing)
+            start[i], freq[i] = low, _frequency(w, added, r, s, best, missing)
             own[i], vote[i] = own_weight(w, s), added[s]
-            start[i] = below + (missing if best < s else 0)
-            freq[i] = 1 + share_of(own[i] + vote[i], r) + (missing if best == s else 0)
-            for k in range(v.shape[0]):
-                added[v[k]] = 0
+            for k in range(votes.counts[i]):
+                added[votes.symbols[i, k]] = 0
 
 
 @_parallel
@@ -154,40 +183,23 @@ def find(
     logits: Any, bias: Any, votes: Any, symbols: Any, targets: Any, found: Any, start: Any, freq: Any, gradients: Any, room: Any
 ) -> None:  # fmt: skip
     """See `compiled_frequencies.find`; as many threads as `gradients.expected` has parts."""
-    n, vocab = logits.shape
+    n = logits.shape[0]
     expected, shift, own, vote = gradients
     parts = expected.shape[0]
     for part in nb.prange(parts):
-        w, added, raised = room.w[part], room.added[part], room.raised[part]
+        w, added, widths = room.w[part], room.added[part], room.widths[part]
         for i in range(part * n // parts, (part + 1) * n // parts):
-            v = votes.symbols[i, : votes.counts[i]]
-            r, best = _open(logits, bias, votes, i, symbols, w, added, expected[part], shift)
-            used = _sum(w, r) + symbols
-            for k in range(v.shape[0]):
-                more = _raised(w, added, r, v[k])
-                used += more
-                raised[v[k] // BLOCK] += more
-            missing = TOTAL - used
-            raised[best // BLOCK] += missing
-            target = targets[i]
-            low = np.int64(0)
-            at = 0
-            while True:  # by blocks, then by symbols
-                end = min(at + BLOCK, symbols)
-                width = _sum(w[min(at, vocab) : min(end, vocab)], r) + (end - at) + raised[at // BLOCK]
-                if target < low + width or end == symbols:
-                    break
-                low += width
-                at = end
-            while True:
-                mine = 1 + share_of(own_weight(w, at) + added[at], r) + (missing if at == best else 0)
-                if target < low + mine or at == symbols - 1:
-                    break
+            r, best, missing = _open(logits, bias, votes, i, symbols, w, added, widths, expected[part], shift)
+            target, low, at = targets[i], np.int64(0), 0
+            while at + BLOCK < symbols and target >= low + widths[at // BLOCK]:
+                low += widths[at // BLOCK]
+                at += BLOCK
+            mine = _frequency(w, added, r, at, best, missing)
+            while at < symbols - 1 and target >= low + mine:
                 low += mine
                 at += 1
+                mine = _frequency(w, added, r, at, best, missing)
             found[i], start[i], freq[i] = at, low, mine
             own[i], vote[i] = own_weight(w, at), added[at]
-            raised[best // BLOCK] = 0
-            for k in range(v.shape[0]):
-                added[v[k]] = 0
-                raised[v[k] // BLOCK] = 0
+            for k in range(votes.counts[i]):
+                added[votes.symbols[i, k]] = 0
