@@ -14,8 +14,9 @@ from llmzip.system import jit, python
 _log = logging.getLogger(__name__)
 
 _PARTS = (
-    "from llmzip.engine import probe; probe.compile_part({config}, attention=True)",
-    "from llmzip.adapter import probe; probe.prove(1); from llmzip.engine import probe; probe.compile_part({config}, attention=False)",
+    "from llmzip.engine import probe; probe.compile_part({config}, 'layers')",
+    "from llmzip.engine import probe; probe.compile_part({config}, 'attention')",
+    "from llmzip.engine import probe; probe.compile_part({config}, 'head'); from llmzip.adapter import probe; probe.prove(1)",
 )
 
 

@@ -37,7 +37,12 @@ _DIED = "died"
 
 def usable() -> bool:
     """Whether to use it. From then on this process has the system's permission to."""
-    return amx.wanted() and amx.present(_processor()[2]) and _proven() == amx_proof.EXACT and amx.permitted()
+    return announced() and _proven() == amx_proof.EXACT and amx.permitted()
+
+
+def announced() -> bool:
+    """Whether it is wanted, and the processor says that it has it."""
+    return amx.wanted() and amx.present(_processor()[2])
 
 
 def _processor() -> tuple[str, str, str]:

@@ -130,17 +130,20 @@ class CompiledTransformer:
             attend, *attention_arguments.py_func(*self._sizes, self._weights, 0, turns, self._constants, cache, work, 0, self.threads)
         )
 
-    def compile_part(self, attention: bool) -> None:
-        """Compile the attention, or else the loop of threads and the head; another process then finds the code."""
+    def compile_part(self, part: str) -> None:
+        """Compile "attention", "layers" or "head", and run nothing; another process then finds the code."""
         cache = self.cache(1, AttentionSpan(1, 0), 1, 1)
         turns, arrays = TurnTables(*cache.rotations(1), cache.ways), cache.arrays(cache.make_room(1))
         work = work_for(1, 1, self._weights, self._constants)
-        if attention:
-            self._attention_at(turns, arrays, work)
-            return
         x, q, scale = np.zeros((1, self.config.width), np.float32), np.zeros((1, self.config.width), np.int8), np.ones(1, np.float32)
-        address(run_shares, 0, 0, *self._arguments(x, turns, arrays, q, scale, work), 1)
-        self.logits(Hidden(q, scale, scale))
+        if part == "attention":
+            self._attention_at(turns, arrays, work)
+        elif part == "layers":
+            address(run_share, 0, *self._arguments(x, turns, arrays, q, scale, work), 0, 1)
+        else:
+            address(head_kernel, *self._head_arguments(Hidden(q, scale, scale), np.empty((1, self.config.vocab), np.float32)))
+            address(run_shares, 0, 0, *self._arguments(x, turns, arrays, q, scale, work), 1)
+            address(unit_rows, q, scale)
 
     def _arguments(
         self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats, work: Work
@@ -151,10 +154,13 @@ class CompiledTransformer:
         """See `engine.Engine`."""
         n = len(hidden)
         out = buffers.empty((n, self.config.vocab), np.float32) if room is None else room[:n]
-        head_kernel(self._amx, hidden.q, hidden.scale, self._head, self._head_scale, out, self.threads)
+        head_kernel(*self._head_arguments(hidden, out))
         if self._head_bias is not None:
             out += self._head_bias
         return out
+
+    def _head_arguments(self, hidden: Hidden, out: NDArray[np.float32]) -> tuple[Any, ...]:
+        return self._amx, hidden.q, hidden.scale, self._head, self._head_scale, out, self.threads
 
 
 def _vectors(model: IntegerModel) -> dict[str, Any]:

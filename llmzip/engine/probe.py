@@ -44,11 +44,14 @@ def is_exact(config: ModelConfig, threads: int, amx: bool = False) -> bool:
     return found == known_answers(model) or found == known_answers(model, again=True)
 
 
-def compile_part(config: dict[str, Any], attention: bool) -> None:
+def compile_part(config: dict[str, Any], part: str) -> None:
     """Compile a part of the code for models of this kind, see `CompiledTransformer.compile_part`. `config`: by `ModelConfig.as_dict`."""
+    from llmzip.engine import amx
     from llmzip.engine.compiled import CompiledTransformer
+    from llmzip.engine.kernels.quads import have_instruction
 
-    CompiledTransformer(questions.small_model(ModelConfig.from_dict(config)), 1).compile_part(attention)
+    with_amx = have_instruction() and amx.announced()  # not proven yet; nothing is run
+    CompiledTransformer(questions.small_model(ModelConfig.from_dict(config)), 1, with_amx).compile_part(part)
 
 
 def known_answers(model: IntegerModel, again: bool = False) -> str:

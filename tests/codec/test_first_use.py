@@ -24,3 +24,27 @@ def test_programs_of_other_processes(family: str, tmp_path: Path) -> None:
         assert command
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+_USE = """
+import sys
+from llmzip.adapter import probe
+from llmzip.engine import build, questions
+from llmzip.models.config import ModelConfig
+from llmzip.system import jit
+with jit.noticing(lambda: print("compiled")):
+    build.build(questions.small_model(ModelConfig.from_dict({config})), "cpu", 2)
+    probe.prove(2)
+"""
+
+
+@pytest.mark.slow
+def test_others_compile_all_that_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without AMX: what others compiled for nothing would be compiled twice."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    config = convert(load_float_model(families.write(tmp_path / "model", families.checkpoint("qwen3")))).config
+    for program in (*first_use.programs(config), _USE.format(config=config.as_dict())):
+        command = python.command(program)
+        assert command
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
