@@ -23,7 +23,7 @@ from llmzip.engine.kernels.heads_simd import scale_mixed
 from llmzip.engine.kernels.packing import QUAD
 from llmzip.engine.kernels.quads import operand, parts
 from llmzip.engine.kernels.rows import ZERO, counts_nothing, f32, glue, i8, i32, jit, room_f32, room_i8, room_i32
-from llmzip.engine.kernels.simd import LINE, VECTOR, largest
+from llmzip.engine.kernels.simd import LINE, VECTOR, ask, largest
 
 _WEIGHT_SUM, _UNSEEN = f32(nm.WEIGHT_SUM), f32(UNSEEN)
 _PAIR = PAIR * KEY_BLOCK  # keys
@@ -232,9 +232,12 @@ def _units(tiles, vectors, group, qkv, turns, constants, cache, out, first, last
         lane, run, h = i // (runs * kv), i // kv % runs, i % kv
         begin = base[h] + lane * slots[h]
         h_next = (h + 1) % kv
+        begin_next = base[h_next] + (lane + (h_next == 0)) * slots[h_next]
         low = max(np.int64(0), slot[h_next] - windows[h_next]) // _PAIR * _PAIR
-        ahead = cache.k.ctypes.data + (base[h_next] + (lane + (h_next == 0)) * slots[h_next] + low) * d
-        if t == 1:
+        ahead = cache.k.ctypes.data + (begin_next + low) * d
+        if t == 1:  # the next unit writes there
+            ask(cache.k.ctypes.data + (begin_next + slot[h_next] // KEY_BLOCK * KEY_BLOCK) * d, KEY_BLOCK * d // LINE)
+            ask(cache.v.ctypes.data + (begin_next + slot[h_next] // QUAD * QUAD) * d, QUAD * d // LINE)
             k, ks, v, vs = cache.k[begin * d :], cache.ks[begin:], cache.v[begin * d :], cache.vs[begin:]
             store_head(qkv, lane, turns.here.ctypes.data, constants, kv, h, d, k, ks, v, vs, slot[h])
         step, end = run * STEPS, min((run + 1) * STEPS, t)

@@ -21,7 +21,7 @@ from llmzip.engine.cache import KEY_BLOCK
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.attention_steps import by_tiles
 from llmzip.engine.kernels.packing import OFFSET, QUAD
-from llmzip.engine.kernels.simd import F32, I16, I32, INTP, LINE, VECTOR, literal, load, nothing, prefetch, splat, store, sum_of, vector
+from llmzip.engine.kernels.simd import F32, I16, I32, INTP, LINE, VECTOR, ask_for, literal, load, nothing, splat, store, sum_of, vector
 from llmzip.entropy.exponential import LINE as POWER_LINE
 from llmzip.entropy.exponential import offset
 from llmzip.entropy.kernels.maxima import larger
@@ -70,7 +70,7 @@ def scores(
         totals = {at: cgutils.alloca_once(builder, _INTS) for at in each}
         index = builder.add(splat(builder, builder.trunc(first, I32)), ir.Constant(_INTS, list(range(VECTOR))))
         with cgutils.for_range(builder, pairs) as loop:
-            _ask(
+            ask_for(
                 builder, builder.add(ahead, builder.mul(loop.index, builder.mul(lines, INTP(PAIR * LINE)))), builder.mul(lines, INTP(PAIR))
             )
             keys = builder.add(k, builder.mul(loop.index, INTP(PAIR * KEY_BLOCK * d)))
@@ -211,7 +211,7 @@ def mix(
             totals = {at: cgutils.alloca_once_value(builder, quads.ZERO_SUMS) for at in product(range(m), range(columns))}
             with cgutils.for_range(builder, count) as loop:
                 if not first:
-                    _ask(builder, builder.add(ahead, builder.mul(builder.mul(lines, INTP(LINE)), loop.index)), lines)
+                    ask_for(builder, builder.add(ahead, builder.mul(builder.mul(lines, INTP(LINE)), loop.index)), lines)
                 begin = builder.mul(load(builder, items, builder.mul(loop.index, INTP(8)), INTP), INTP(length))
                 values = builder.add(builder.mul(begin, INTP(QUAD * d)), INTP(QUAD * VECTOR * first))
                 for j in range(length):
@@ -243,7 +243,3 @@ def _each(builder: Any, m: Any) -> Iterator[Any]:
     with cgutils.for_range(builder, m) as loop:
         yield loop.index
 
-
-def _ask(builder: Any, address: Any, lines: Any) -> None:
-    with cgutils.for_range(builder, lines) as loop:
-        prefetch(builder, address, builder.mul(loop.index, INTP(LINE)))

@@ -19,7 +19,7 @@ from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Float
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_heads, store_rows
 from llmzip.engine.kernels.meeting import WORDS, fail, gather, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
-from llmzip.engine.kernels.products import product, product_share
+from llmzip.engine.kernels.products import ask_for_share, product, product_share
 from llmzip.engine.kernels.rows import activate_rows, f32, glue, jit, norm_rows, parallel, quantise_rows, room_i8, room_i32
 from llmzip.engine.kernels.simd import VECTOR
 from llmzip.system.jit import call
@@ -128,6 +128,7 @@ def _few_rows(attention, amx, tiles, vectors, group, x, weights, turns, constant
     added = _no_product()
     for i in range(layers):
         norm_rows(x, added, weights.read_attention[i], late, constants, q, row, first, last)
+        ask_for_share(weights.qkv[i], share, shares)
         meet(meeting, shares)
         product_share(amx, q, weights.qkv[i], work.qkv, share, shares)
         meet(meeting, shares)
@@ -135,15 +136,18 @@ def _few_rows(attention, amx, tiles, vectors, group, x, weights, turns, constant
             attention, attention_arguments(tiles, vectors, group, weights, i, turns, constants, cache, work, share, shares), work.meeting
         )
         quantise_rows(work.o, work.q_o, work.row_o, first, last)
+        ask_for_share(weights.o[i], share, shares)
         meet(meeting, shares)
         product_share(amx, work.q_o, weights.o[i], acc, share, shares)
         meet(meeting, shares)
         added = Added(acc, weights.o_scale[i], work.row_o, weights.o_gain[i], weights.o_bias[i])
         norm_rows(x, added, weights.read_ffn[i], constants.parallel, constants, q, row, first, last)
+        ask_for_share(weights.gate_up[i], share, shares)
         meet(meeting, shares)
         product_share(amx, q, weights.gate_up[i], wide, share, shares)
         meet(meeting, shares)
         activate_rows(wide, weights.gate_up_scale[i], row, weights.gate_up_bias[i], constants, work.q_f, work.row_f, first, last)
+        ask_for_share(weights.down[i], share, shares)
         meet(meeting, shares)
         product_share(amx, work.q_f, weights.down[i], acc, share, shares)
         meet(meeting, shares)

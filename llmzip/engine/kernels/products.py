@@ -13,7 +13,10 @@ from llmzip.engine.kernels.amx import tiled_products, worthwhile
 from llmzip.engine.kernels.packing import OUTPUTS
 from llmzip.engine.kernels.quads import operand, prepare
 from llmzip.engine.kernels.rows import counts_nothing, glue, i32, jit, parallel
+from llmzip.engine.kernels.simd import ask
 from llmzip.engine.kernels.tiles import MOST_ROWS, tile
+
+_SOON = 64  # lines of weights
 
 
 @jit
@@ -89,6 +92,12 @@ def product_share(amx, q, w, out, share, shares):
     prepare(q, ready, sums)
     blocks = w.shape[0]
     some_products(amx, ready, sums, w, share * blocks // shares, (share + 1) * blocks // shares, out, np.int64(0))
+
+
+@glue
+def ask_for_share(w, share, shares):
+    """Asks for the first weights that a thread's share reads, while there is something else to do."""
+    ask(w[share * w.shape[0] // shares].ctypes.data, _SOON)
 
 
 @parallel

@@ -47,6 +47,23 @@ def prefetch(builder: Any, base: Any, offset: Any) -> None:
     builder.call(function, [address, *(ir.Constant(I32, value) for value in (0, 2, 1))])  # to read, for the second cache, data
 
 
+@intrinsic
+def ask(_typing: Any, _address: Any, _lines: Any) -> Any:
+    """ask(address, lines): asks for so many cache lines from an address on, which need not be there, in the second cache."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        ask_for(builder, *args)
+        return nothing()
+
+    return types.none(types.intp, types.intp), codegen
+
+
+def ask_for(builder: Any, address: Any, lines: Any) -> None:
+    """See `ask`."""
+    with cgutils.for_range(builder, lines) as loop:
+        prefetch(builder, address, builder.mul(loop.index, INTP(LINE)))
+
+
 def splat(builder: Any, value: Any) -> Any:
     """A value of 32 bits, VECTOR times over."""
     kind = vector(value.type, VECTOR)
