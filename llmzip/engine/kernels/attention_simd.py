@@ -242,4 +242,3 @@ def _each(builder: Any, m: Any) -> Iterator[Any]:
         return
     with cgutils.for_range(builder, m) as loop:
         yield loop.index
-
