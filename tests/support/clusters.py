@@ -62,6 +62,19 @@ def workers(node: Any) -> list[int]:
     return [int(pid) for pid, parent, args in rows if int(parent) == raylet and args.startswith("ray::Worker")]
 
 
+def of_session(session: int, words: str = "") -> dict[int, str]:
+    """The commands of the processes of a session, by process; only those that contain `words`. Ray's processes stay in the session of who started them."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,sid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 3) for line in listed.splitlines()]
+    return {int(pid): args for pid, sid, state, args in rows if int(sid) == session and state[0] != "Z" and words in args}
+
+
+def watchdogs() -> list[str]:
+    """The processes that wait for the end of others, which have started clusters for themselves."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    return [args for args in listed.splitlines() if "watchdog.watch()" in args]
+
+
 def until(holds: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for something to hold."""
     deadline = time.monotonic() + seconds
