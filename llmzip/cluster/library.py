@@ -22,7 +22,11 @@ from llmzip.system.temporary import temporary
 AUTO, LOCAL = "auto", "local"
 CPUS = "CPU"  # what Ray calls them
 _STORE = 1 << 28  # bytes that workers of this machine may pass on at once: blocks, and never models, as they have one cache
-_SILENCE = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "^"}  # else Ray prints what it notices to standard output, amid an archive
+_SURROUNDINGS = {
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # all that it would print to standard output, amid an archive
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # else it takes SIGTERM for a fault of its own
+}
 _TOKEN = "RAY_AUTH_MODE"  # noqa: S105  the name of a variable
 _PATIENCE = 10.0  # seconds to wait for a connection
 _SOON = 5.0  # seconds for what should take none
@@ -68,7 +72,7 @@ def connected(address: str, cpus: int) -> Iterator[None]:
         ClusterError: it cannot be reached, or not be started.
     """
     check_address(address)
-    os.environ |= _SILENCE
+    os.environ |= _SURROUNDINGS
     library = ray()
     _knock(address)
     with contextlib.ExitStack() as stack:
@@ -136,12 +140,14 @@ def _own_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    usual = signal.signal
+    usual, own = signal.signal, {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal = lambda number, _: signal.getsignal(number)  # type: ignore[assignment]  # only this thread may call it
     try:
         yield
     finally:
         signal.signal = usual
+        for number, handler in own.items():
+            signal.signal(number, handler)  # its compiled part has replaced it
 
 
 def _remove(folder: str) -> None:

@@ -37,7 +37,7 @@ from llmzip.archive.parity.repair import repair
 from llmzip.archive.summary import summarise
 from llmzip.cli import main
 from llmzip.codec.codec import Codec
-from llmzip.engine.memory import available
+from llmzip.system.memory import available
 from llmzip.errors import (
     DamagedArchiveError,
     ModelFormatError,
