@@ -5,7 +5,8 @@
 Compresses N blocks of 1 MiB and decompresses them again, through the same pools as always, but the workers compute nothing: an encoder gives a
 bitstream of an eighth of the content, a decoder a text of the size that is asked for. All else is real: reading, cutting, handing over, order,
 checks, writing. Then two workers sleep for SECONDS each, to see what waiting costs. Prints a table in Markdown: milliseconds of processor time
-(user and system) of this process for each block, those for each second of waiting, and its largest memory so far.
+(user and system) of this process for each block, those for each second of waiting, and its largest memory so far, with what it
+shares with a node's object store.
 """
 
 from __future__ import annotations
@@ -140,12 +141,13 @@ def main() -> None:
     print(f"\n{given.blocks} blocks of 1 MiB, {given.workers} workers, {given.engine}; waiting: {waiting:.2f} ms for each second\n")
     print("| | processor time of the driver, ms for each block | seconds | largest memory, MB |\n|---|---|---|---|")
     for what, each, seconds, most in rows:
-        print(f"| {what} | {each:.2f} | {seconds:.0f} | {most:.0f} |")
+        print(f"| {what} | {each:.2f} | {seconds:.0f} | {most} |")
 
 
-def memory() -> float:
-    """Most that this process has taken so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+def memory() -> str:
+    """Most that this process has taken so far, in MB, and how much of what it has now is shared memory."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:.0f}; {int(status['RssShmem'].split()[0]) / 1000:.0f} shared"
 
 
 if __name__ == "__main__":

@@ -70,9 +70,10 @@ def of_session(session: int, words: str = "") -> dict[int, str]:
 
 
 def watchdogs() -> list[str]:
-    """The processes that wait for the end of others, which have started clusters for themselves."""
-    listed = subprocess.run(["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True).stdout
-    return [args for args in listed.splitlines() if "watchdog.watch()" in args]
+    """The processes that wait for the end of others, which have started clusters for themselves; only those whose others have ended."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = {int(pid): (int(parent), args) for pid, parent, args in (line.split(None, 2) for line in listed.splitlines())}
+    return [args for parent, args in rows.values() if "watchdog.watch()" in args and "llmzip" not in rows.get(parent, (0, ""))[1]]
 
 
 def until(holds: Callable[[], object], seconds: float = 120.0) -> None:
