@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -76,6 +77,23 @@ def test_check(run: Run, tmp_path: Path) -> None:  # noqa: F811
         assert both.returncode == 3
         assert len(lines) == 2
         assert [line for line in lines if "cannot be used: " in line and "arithmetic 99" in line]
+
+
+@pytest.mark.slow
+def test_output_is_clean(run: Run, work: Path, tiny_folder: Path) -> None:  # noqa: F811
+    """Ray tells of a worker that was killed on standard output, but for what is done about that."""
+    (work / "a").write_bytes(TEXT[:8000])
+    assert run("--block-size", "500", "a").returncode == 0
+    env = os.environ | {"LLMZIP_CACHE": str(work.parent / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
+    command = [sys.executable, "-m", "llmzip", "-dc", "--cluster", "local", "-j", "2", "a.llz"]
+    process = subprocess.Popen(command, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    until(lambda: process.poll() is not None or of_session(process.pid, "ray::Worker"))
+    for pid in of_session(process.pid, "ray::Worker"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    content, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (0, b"")
+    assert content == TEXT[:8000]
 
 
 @pytest.mark.slow
