@@ -9,6 +9,7 @@ from llmzip.cluster import host, identity, library, nodes, supply
 from llmzip.cluster.crew import Terms
 from llmzip.cluster.nodes import Share
 from llmzip.cluster.ray_pool import RayPool
+from llmzip.cluster.reach import watching
 from llmzip.cluster.tasks import Limits
 from llmzip.codec.policy import Policy
 from llmzip.options import Options
@@ -20,12 +21,13 @@ class Cluster:
     """A cluster that this process is connected to.
 
     Attributes:
+        address: of the cluster.
         share: what of its node each worker has.
         fit: how many workers fit on it now; at least 1, as nodes may come.
     """
 
-    def __init__(self, share: Share) -> None:
-        self.share = share
+    def __init__(self, address: str, share: Share) -> None:
+        self.address, self.share = address, share
         self.fit = max(1, sum(nodes.alive(share).values()))
 
     @contextlib.contextmanager
@@ -50,7 +52,7 @@ class Cluster:
         model = supply.own(options) if encodes else None
         here = host.named_in_cache(options, model.model_id if model else None, 1)
         terms = Terms(options, policy, self.share, model, identity.expected(here, model))
-        with temporary(lambda: RayPool(terms, jobs, cross_check, say, limits), RayPool.stop) as pool:
+        with temporary(lambda: RayPool(terms, jobs, cross_check, say, limits), RayPool.stop) as pool, watching(self.address, pool.lose):
             yield pool
 
 
@@ -68,4 +70,4 @@ def joined(address: str, share: Share, jobs: int | None = None) -> Iterator[Clus
     """
     cpus = max(exact_threads.default_threads(), share.cpus * (jobs or 1))
     with library.connected(address, cpus):
-        yield Cluster(share)
+        yield Cluster(address, share)

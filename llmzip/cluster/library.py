@@ -15,13 +15,21 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from llmzip.cluster import watchdog
 from llmzip.errors import LLZError, quoted
 from llmzip.system.temporary import temporary
 
 AUTO, LOCAL = "auto", "local"
 CPUS = "CPU"  # what Ray calls them
 _STORE = 1 << 28  # bytes that workers of this machine may pass on at once: blocks, and never models, as they have one cache
+_SURROUNDINGS = {
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # all that it would print to standard output, amid an archive
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # else it takes SIGTERM for a fault of its own
+}
+_TOKEN = "RAY_AUTH_MODE"  # noqa: S105  the name of a variable
 _PATIENCE = 10.0  # seconds to wait for a connection
+_SOON = 5.0  # seconds for what should take none
 _ADDRESS = re.compile(r"(ray://)?[^\s/:]+:\d{1,5}|(ray://)?\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
@@ -64,14 +72,16 @@ def connected(address: str, cpus: int) -> Iterator[None]:
         ClusterError: it cannot be reached, or not be started.
     """
     check_address(address)
+    os.environ |= _SURROUNDINGS
     library = ray()
     _knock(address)
     with contextlib.ExitStack() as stack:
         given: dict[str, Any] = {"address": address, "namespace": "llmzip"}
         if address == LOCAL:
             folder = stack.enter_context(temporary(lambda: tempfile.mkdtemp(prefix="llmzip-ray-"), _remove))
+            stack.enter_context(watchdog.guarding(folder))
             given |= {"include_dashboard": False, "num_cpus": cpus, "object_store_memory": _STORE, "_temp_dir": folder}
-        stack.enter_context(temporary(lambda: _connect(library, given), lambda _: library.shutdown()))
+        stack.enter_context(temporary(lambda: _connect(library, given), lambda _: _disconnect(library, address)))
         yield
 
 
@@ -94,21 +104,50 @@ def _connect(library: Any, given: dict[str, Any]) -> None:
         library.shutdown()
         name = given["address"]
         advice = "make room in memory and in the folder for temporary files" if name == LOCAL else "see that it runs: ray status"
+        if name != LOCAL and _TOKEN not in os.environ:
+            advice += f"; if it has a token, set {_TOKEN}=token"
         raise ClusterError(f"no cluster at {name} ({quoted(e)}); {advice}") from e
+
+
+def _disconnect(library: Any, address: str) -> None:
+    """End the connection, and the cluster if it was started here. One that does not answer any more is not waited for."""
+    if address == LOCAL:
+        library.shutdown()
+        return
+    ending = threading.Thread(target=library.shutdown, daemon=True)
+    ending.start()
+    ending.join(_SOON)
+
+
+def head(address: str) -> tuple[str, int]:
+    """Host and port that answer as long as the cluster can be reached, to which this process is connected."""
+    place = address.removeprefix("ray://") if address.startswith("ray://") else str(ray().get_runtime_context().gcs_address)
+    host, _, port = place.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def answers(place: tuple[str, int]) -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError):
+        socket.create_connection(place, _SOON).close()
+        return True
+    return False
 
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's ways with signals, which Ray replaces."""
+    """Keep this process's ways with signals. Ray would set handlers of its own, which end it with another status, and without a word."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    usual, own = signal.signal, {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal = lambda number, _: signal.getsignal(number)  # type: ignore[assignment]  # only this thread may call it
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal = usual
+        for number, handler in own.items():
+            signal.signal(number, handler)  # its compiled part has replaced it
 
 
 def _remove(folder: str) -> None:

@@ -48,6 +48,7 @@ class RayPool:
         limits: when a block takes too long.
 
     Attributes:
+        lost: why the cluster cannot be reached any more; None as long as it can.
         crew: the workers.
         checked: how many blocks another node has decoded to check them.
     """
@@ -69,6 +70,7 @@ class RayPool:
         self._alone_since, self._told = time.monotonic(), False
         self._looked = 0.0
         self._failed: LLZError | None = None  # what ended everything
+        self.lost: LLZError | None = None
         self._thread = threading.Thread(target=self._run, name="llmzip cluster", daemon=True)
         self._thread.start()
 
@@ -97,6 +99,10 @@ class RayPool:
         """End all workers. The pool is of no use afterwards."""
         self._events.put(None)
         self._thread.join(_ENDING)
+
+    def lose(self, why: LLZError) -> None:
+        """Let all who wait have an error. From any thread: the pool's own may be waiting for the cluster."""
+        self.lost = why
 
     def post(self, event: Callable[[], None]) -> None:
         """Let the pool's thread do something."""

@@ -18,7 +18,14 @@ _R = TypeVar("_R")
 
 
 class Pool(Protocol):
-    """What tasks need of their pool."""
+    """What tasks need of their pool.
+
+    Attributes:
+        lost: why nothing comes from it any more; None as long as something may.
+    """
+
+    @property
+    def lost(self) -> LLZError | None: ...  # noqa: D102
 
     def post(self, event: Callable[[], None]) -> None:
         """Let the pool's thread do something."""
@@ -106,10 +113,12 @@ class ClusterTask(Task[_R]):
     def wait(self, seconds: float) -> bool:
         """See `Task.wait`."""
         self.waited = True
-        return self._over.wait(seconds)
+        return self._over.wait(seconds) or self._pool.lost is not None
 
     def outcome(self) -> _R:
         """See `Task.outcome`."""
+        if not self.over and self._pool.lost:
+            raise self._pool.lost
         if self._error is not None:
             raise self._error
         value: _R = self._value

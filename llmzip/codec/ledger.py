@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.entropy import compiled_frequencies
 from llmzip.entropy.frequencies import TOTAL_BITS, Logits, Votes, no_gradients, no_votes, scratch
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ class Ledger:
 
     def see(self, logits: Logits, bias: NDArray[np.float32], votes: Votes, symbols: int, coded: NDArray[np.int32]) -> None:
         """Count rows that are about to be coded."""
+        from llmzip.entropy import compiled_frequencies  # a process that only holds ledgers needs no compiler
+
         none, room = no_votes(len(coded)), scratch(1, logits.shape[1], symbols)
 
         def bits(some_bias: NDArray[np.float32], some_votes: Votes) -> float:

@@ -17,7 +17,7 @@ from llmzip.codec.block_codec import BlockCodec, Progress
 from llmzip.errors import LLZError
 
 TRIES = 3  # for a block whose worker is lost
-_LOOK = 0.1  # seconds between two looks at how far others are
+_LOOK, _LONGEST = 0.1, 1.0  # seconds between two looks at how far others are: at first, and after a while, as looking costs time, too
 
 _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
@@ -80,8 +80,10 @@ class Task(abc.ABC, Generic[_R]):
             WorkerLostError: workers that did it were lost too often.
             Exception: of the work.
         """
+        pause = _LOOK
         try:
-            while not self.wait(_LOOK):
+            while not self.wait(pause):
+                pause = min(1.2 * pause, _LONGEST)
                 reached = [(share * task.work.size, stream) for task in self._beside for share, stream in [task._most()]]
                 progress(sum(done for done, _ in reached) / max(1, self.work.size), int(sum(stream for _, stream in reached)))
             return self.outcome()

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.engine import buffers, memory
+from llmzip.engine import buffers
 from llmzip.engine.cache import KEY_BLOCK, KVCache
 from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels import attention_tiles, packing
@@ -30,10 +30,12 @@ from llmzip.engine.kernels.packing import pack_into
 from llmzip.engine.kernels.rows import unit_rows
 from llmzip.engine.kernels.simd import VECTOR, size
 from llmzip.engine.kernels.tiles import MOST_INPUTS
+from llmzip.engine.needs import needed
 from llmzip.engine.vectors import LayerVectors, layer_vectors
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.parameters import AttentionSpan
+from llmzip.system import memory
 from llmzip.system.jit import address
 
 _log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class CompiledTransformer:
 
     def memory(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[int, int | None]:
         """See `engine.Engine`."""
-        return memory.needed(self.config, lanes, span, steps, chunk), memory.available()
+        return needed(self.config, lanes, span, steps, chunk), memory.available()
 
     def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> Hidden:
         """See `engine.Engine`."""

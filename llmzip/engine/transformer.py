@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmzip.engine import memory
 from llmzip.engine.gemm import Gemm
 from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels.arguments import Table
+from llmzip.engine.needs import needed
 from llmzip.engine.reference import Added, unit_scale
 from llmzip.engine.tensor_cache import TensorCache
 from llmzip.engine.torch_ops import HeadScales, TorchOps, TurnTables
@@ -25,6 +25,7 @@ from llmzip.engine.vectors import layer_vectors
 from llmzip.models.config import ModelConfig
 from llmzip.models.convert import MATRICES, IntegerModel
 from llmzip.parameters import AttentionSpan
+from llmzip.system import memory
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Transformer:
     def memory(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[int, int | None]:
         """See `engine.Engine.memory`."""
         free = int(torch.cuda.mem_get_info(self.device)[0]) if self.device.type == "cuda" else memory.available()
-        return memory.needed(self.config, lanes, span, steps, chunk), free
+        return needed(self.config, lanes, span, steps, chunk), free
 
     @torch.inference_mode()
     def advance(self, tokens: NDArray[np.int32], cache: TensorCache) -> Hidden:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -43,8 +44,6 @@ def entries(text: str) -> dict[str, dict[str, Any]]:
 
 
 def check(made: dict[str, bytes], manifest: str, codec: Codec) -> None:
-    import hashlib
-
     assert set(made) == {f"{name}.llz" for name in CONTENTS}
     assert {name: made[f"{name}.llz"] for name in CONTENTS} == {name: codec.compress(content) for name, content in CONTENTS.items()}
     for name, entry in entries(manifest).items():
@@ -77,6 +76,10 @@ def test_a_folder(cli: Any, codec: Codec) -> None:
     again = {path for path, file in files.items() if path.stat().st_ino != file}
     assert {path.name for path in again} == {"a.txt.llz", "empty.llz"}
     assert codec.decompress(Path("in/out/a.txt.llz").read_bytes()) == TEXT[1:701]
+    assert cli("-r", "in", "-o", "in/out", "-f").exit_code == 0
+    lines = Path("in/out/manifest.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["file"] for line in lines) == sorted(CONTENTS)  # each once
+    assert entries("\n".join(lines))["a.txt"]["sha256"] == hashlib.sha256(TEXT[1:701]).hexdigest()
     assert "out" not in {name.partition("/")[0] for name in below(Path("in/out"))}
 
 

@@ -12,10 +12,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from click.testing import CliRunner
 
+from llmzip.cli import main
+from llmzip.cli.common import computers
 from llmzip.codec.codec import Codec
+from llmzip.errors import LLZError
+from llmzip.options import Options
+from llmzip.system import exact_threads, memory
 from tests.cli.test_cli import Run, fails, run, work  # noqa: F401  fixtures
 from tests.support.codecs import TEXT
 
@@ -112,12 +119,42 @@ def test_verified_and_explained(run: Run, work: Path) -> None:  # noqa: F811
     assert sorted(os.listdir(work)) == ["a.llz", "b.llz"]
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "10000", "x", ""])
+@pytest.mark.parametrize("jobs", ["-1", "10000", "x", ""])
 def test_bad_numbers(run: Run, jobs: str) -> None:  # noqa: F811
     result = run("-j", jobs, stdin=b"a")
     assert result.returncode == 2
     assert result.stdout == b""
     assert [line for line in result.stderr.decode().splitlines() if "--jobs" in line]
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "size", "wanted"),
+    [
+        (4, 64 << 30, 9000, 4),
+        (4, 64 << 30, 2500, 3),
+        (4, 2 << 30, 9000, 2),
+        (4, 1 << 20, 9000, 1),
+        (1, 64 << 30, 9000, 1),
+        (4, None, 9000, 4),
+    ],
+)
+@pytest.mark.parametrize("number", ["auto", "0"])
+def test_as_many_as_fit(
+    number: str, cores: int, free: int | None, size: int, wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as there are cores, memory and blocks for."""
+    (tmp_path / "a").write_bytes(bytes(size))
+    asked = list[int]()
+
+    def here(workers: int, options: Options) -> NoReturn:
+        asked.append(workers)
+        raise LLZError("it was asked")
+
+    monkeypatch.setattr(computers, "_here", here)
+    monkeypatch.setattr(memory, "available", lambda: free)
+    monkeypatch.setattr(exact_threads, "default_threads", lambda: cores)
+    CliRunner().invoke(main, ["compress", "--workers", number, "--block-size", "1000", str(tmp_path / "a")])
+    assert asked == [wanted]
 
 
 @pytest.fixture

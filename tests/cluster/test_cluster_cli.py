@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from llmzip.codec.codec import Codec
 from tests.cli.test_cli import Run, fails, run, work  # noqa: F401  fixtures
-from tests.support.clusters import machines, until
+from tests.support.clusters import machines, of_session, until, watchdogs
 from tests.support.codecs import TEXT
 
 pytest.importorskip("ray", reason="llmzip[ray] is not installed")
@@ -79,9 +80,26 @@ def test_check(run: Run, tmp_path: Path) -> None:  # noqa: F811
 
 
 @pytest.mark.slow
+def test_output_is_clean(run: Run, work: Path, tiny_folder: Path) -> None:  # noqa: F811
+    """Ray tells of a worker that was killed on standard output, but for what is done about that."""
+    (work / "a").write_bytes(TEXT[:8000])
+    assert run("--block-size", "500", "a").returncode == 0
+    env = os.environ | {"LLMZIP_CACHE": str(work.parent / "cache"), "LLMZIP_MODEL": str(tiny_folder)}
+    command = [sys.executable, "-m", "llmzip", "-dc", "--cluster", "local", "-j", "2", "a.llz"]
+    process = subprocess.Popen(command, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    until(lambda: process.poll() is not None or of_session(process.pid, "ray::Worker"))
+    for pid in of_session(process.pid, "ray::Worker"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    content, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (0, b"")
+    assert content == TEXT[:8000]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ends(kind: signal.Signals, run: Run, work: Path, tiny_folder: Path) -> None:  # noqa: F811
-    """Ctrl-C and the like: all workers are gone within 5 seconds, and no file is left but after SIGKILL."""
+    """Ctrl-C and the like: all processes are gone within 5 seconds, and no file is left but after SIGKILL."""
     for name in ("a", "b"):
         (work / name).write_bytes(bytes(random.Random(name).choices(b"abcdefgh ", k=4_000_000)))
     assert run(stdin=TEXT[:100]).returncode == 0  # converts the model
@@ -93,30 +111,9 @@ def test_ends(kind: signal.Signals, run: Run, work: Path, tiny_folder: Path) -> 
     os.killpg(process.pid, kind) if kind == signal.SIGINT else process.send_signal(kind)  # a terminal's reaches all
     start = time.monotonic()
     said = process.communicate(timeout=60)[1]
-    until(lambda: not of_session(process.pid, "ray::Worker" if kind == signal.SIGKILL else ""), 60)  # helpers of Ray's need longer then
+    until(lambda: not of_session(process.pid) and not watchdogs(), 60)
     assert time.monotonic() - start < 5
     assert process.returncode == -kind
     assert said == (b"llmzip: interrupted\n" if kind == signal.SIGINT else b"")
     if kind != signal.SIGKILL:
         assert sorted(os.listdir(work)) == ["a", "b"]
-
-
-def of_session(session: int, words: str) -> list[str]:
-    """The processes of a session; Ray's workers stay in it."""
-    listed = subprocess.run(["ps", "-A", "-ww", "-o", "sid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    return [args for sid, state, args in rows if int(sid) == session and state[0] != "Z" and words in args]
-
-
-@pytest.mark.slow
-def test_warmup(run: Run, tmp_path: Path) -> None:  # noqa: F811
-    """What it gets ready is not got ready again."""
-    extra = {"NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
-    made = run("warmup", "-T", "1", extra=extra)
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.startswith(b"ready, after ")
-    before = sorted((tmp_path / "compiled").rglob("*"))
-    assert before
-    assert run("-9", stdin=TEXT[:2000], extra=extra).returncode == 0
-    assert sorted((tmp_path / "compiled").rglob("*")) == before
-    fails(run("warmup", "--model", "nowhere"), 3, "nowhere")

@@ -359,13 +359,13 @@ def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyP
     fixed = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes, own.transformer.threads) + block_coder._SYMBOL_BYTES * sizes.total
     fixed += session.logit_bytes(LaneLayout(sizes.total, 12), sizes.vocab)
     free = fixed + own.transformer.memory(2, SPAN, 2000, 256)[0]
-    monkeypatch.setattr("llmzip.engine.memory.available", lambda: free)
+    monkeypatch.setattr("llmzip.system.memory.available", lambda: free)
     with pytest.raises(NotEnoughMemoryError, match=r"12 lanes need .* MB .*; --lanes \d+ would fit"):
         many.compress(TEXT)
     with pytest.raises(NotEnoughMemoryError, match="where more memory is free"):
         many.decompress(archive)
     assert few.decompress(few.compress(TEXT[:4000])) == TEXT[:4000]
-    monkeypatch.setattr("llmzip.engine.memory.available", lambda: 1000)
+    monkeypatch.setattr("llmzip.system.memory.available", lambda: 1000)
     with pytest.raises(NotEnoughMemoryError, match="not even one lane fits"):
         few.compress(TEXT[:4000])
 

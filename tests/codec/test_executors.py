@@ -127,12 +127,12 @@ if __name__ == "__main__":
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         archive = Codec(options).compress(content, executor=executor)
         assert Codec(options).decompress(archive, executor=executor) == content
-    print(sorted({"torch", "tokenizers"} & set(sys.modules)))
+    print(sorted({"torch", "tokenizers", "numba"} & set(sys.modules)))
 """
 
 
 @pytest.mark.slow
-def test_the_driver_loads_no_model(options: Options, tmp_path: Path) -> None:
+def test_the_driver_loads_no_model_and_no_compiler(options: Options, tmp_path: Path) -> None:
     (tmp_path / "driver.py").write_text(_DRIVER)
     command = [sys.executable, str(tmp_path / "driver.py"), str(options.model), str(Path(__file__).parents[2] / "examples" / "harbour.txt")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

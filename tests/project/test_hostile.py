@@ -37,7 +37,6 @@ from llmzip.archive.parity.repair import repair
 from llmzip.archive.summary import summarise
 from llmzip.cli import main
 from llmzip.codec.codec import Codec
-from llmzip.engine.memory import available
 from llmzip.errors import (
     DamagedArchiveError,
     ModelFormatError,
@@ -56,6 +55,7 @@ from llmzip.models.sources import load_float_model
 from llmzip.models.wheel import _take_out, fetch_wheels
 from llmzip.parameters import FROZEN, AttentionSpan, NeighbourParameters
 from llmzip.salvaging.scan import scan
+from llmzip.system.memory import available
 from tests.support import tiny
 from tests.support.codecs import ROOT, fixed_codec
 from tests.support.fuzzing import coding, modelfiles

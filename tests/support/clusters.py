@@ -62,6 +62,20 @@ def workers(node: Any) -> list[int]:
     return [int(pid) for pid, parent, args in rows if int(parent) == raylet and args.startswith("ray::Worker")]
 
 
+def of_session(session: int, words: str = "") -> dict[int, str]:
+    """The commands of the processes of a session, by process; only those that contain `words`. Ray's processes stay in the session of who started them."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,sid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 3) for line in listed.splitlines()]
+    return {int(pid): args for pid, sid, state, args in rows if int(sid) == session and state[0] != "Z" and words in args}
+
+
+def watchdogs() -> list[str]:
+    """The processes that wait for the end of others, which have started clusters for themselves; only those whose others have ended."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = {int(pid): (int(parent), args) for pid, parent, args in (line.split(None, 2) for line in listed.splitlines())}
+    return [args for parent, args in rows.values() if "watchdog.watch()" in args and "llmzip" not in rows.get(parent, (0, ""))[1]]
+
+
 def until(holds: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for something to hold."""
     deadline = time.monotonic() + seconds

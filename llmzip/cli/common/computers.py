@@ -11,11 +11,13 @@ import click
 
 from llmzip.cli.common.job import Job
 from llmzip.errors import LLZError
+from llmzip.options import MOST_JOBS
 
 if TYPE_CHECKING:
     from llmzip.codec.block_codec import BlockCodec
     from llmzip.options import Options
 
+_MEMORY = 1 << 30  # bytes that a worker takes with the default model, most of them for a block of the default size (README.md)
 Maker = Callable[[int, "Options"], "BlockCodec"]  # for so many workers
 
 
@@ -23,7 +25,7 @@ Maker = Callable[[int, "Options"], "BlockCodec"]  # for so many workers
 def computers(job: Job) -> Iterator[tuple[int, Maker]]:
     """How many workers there can be, and what makes a block codec that lets them compute. They end with the block, or with the process."""
     if job.cluster is None:
-        yield job.workers or 1, _here
+        yield (_fit(job) if job.workers == 0 else job.workers or 1), _here
         return
     with contextlib.ExitStack() as ending:
         try:
@@ -43,6 +45,15 @@ def computers(job: Job) -> Iterator[tuple[int, Maker]]:
             return Workers(options, ending.enter_context(pool))
 
         yield job.workers or cluster.fit, there
+
+
+def _fit(job: Job) -> int:
+    """How many workers there are cores and memory for on this machine."""
+    from llmzip.system import memory
+    from llmzip.system.exact_threads import default_threads
+
+    cores, free = job.settings.get("threads") or default_threads(), memory.available()
+    return max(1, min(cores, MOST_JOBS, cores if free is None else free // _MEMORY))
 
 
 def _here(workers: int, options: Options) -> BlockCodec:

@@ -123,10 +123,22 @@ def _entries(manifest: str) -> Iterator[tuple[str, tuple[int, int, str]]]:
 
 @contextlib.contextmanager
 def opened(out: str, force: bool) -> Iterator[Corpus]:
-    """The archives at a place. The manifest there is complete when the block ends."""
+    """The archives at a place. The manifest there is complete when the block ends, and names each file once."""
     place = folder(out)
     with place.growing(MANIFEST) as manifest:
         yield Corpus(place, manifest, force)
+    if place.size(MANIFEST):
+        _keep_latest(place)
+
+
+def _keep_latest(place: Folder) -> None:
+    """Leave only the latest line of the manifest for each file."""
+    with place.reading(MANIFEST) as made:
+        lines = made.read().decode("ascii", "replace").splitlines(keepends=True)
+    latest = {next((name for name, _ in _entries(line)), line): line for line in lines}
+    if len(latest) < len(lines):
+        with place.writing(MANIFEST) as sink:
+            sink.write("".join(latest.values()).encode("ascii", "replace"))
 
 
 def check(recursive: bool, listed: str | None, files: tuple[str, ...], output: str | None) -> None:

@@ -25,7 +25,7 @@ class Job:
         resume: If true, go on with what an interrupted run left, and leave the same if interrupted.
         remove: If true, delete each source at the end.
         salvage: If true, continue past damage, and write what is left.
-        workers: processes that may work side by side; one, or as many as fit on the cluster, if None.
+        workers: processes that may work side by side; as many as fit if 0. One, or as many as fit on the cluster, if None.
         cluster: address of a cluster that computes; None if this machine does.
         cpus, gpus: of each worker of the cluster.
         cross_check: percent of the blocks that another node of the cluster decodes after they were encoded.

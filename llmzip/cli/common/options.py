@@ -30,6 +30,19 @@ def _size(_context: click.Context, _option: click.Parameter, value: str | None) 
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
+class _Workers(click.IntRange):
+    """A number of workers, or "auto", which is 0."""
+
+    name = "workers"
+
+    def __init__(self) -> None:
+        super().__init__(0, MOST_JOBS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        return 0 if value == AUTO else super().convert(value, param, ctx)
+
+
 def known_models(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """For completion: models that have names, else files and folders."""
     from llmzip.models import own_names
@@ -102,9 +115,9 @@ machine = options(
     ),
 )  # fmt: skip
 workers = click.option(
-    "-j", "--workers", "--jobs", "workers", type=click.IntRange(1, MOST_JOBS), metavar="N",
-    help="Processes that work side by side, on several files and on the blocks of each; they share the threads. "
-    "1, or with --cluster as many as fit on it. The result is the same.",
+    "-j", "--workers", "--jobs", "workers", type=_Workers(), metavar="N",
+    help="Processes that work side by side, on several files and on the blocks of each; they share the threads. auto: as many as there are "
+    "cores, memory and blocks for. 1, or with --cluster as many as fit on it. The result is the same.",
 )  # fmt: skip
 _address = click.option(
     "--cluster", metavar="ADDRESS",

@@ -1,13 +1,9 @@
-"""How much memory an engine needs, and how much the machine has left."""
+"""How much memory the machine has left."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-
-from llmzip.engine.cache import KVCache
-from llmzip.models.config import ModelConfig
-from llmzip.parameters import AttentionSpan
 
 _MEMINFO = Path("/proc/meminfo")
 _LIMIT, _USED, _STATISTICS = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current", "memory.stat"))
@@ -23,9 +19,3 @@ def available() -> int | None:
         cached = int(held["inactive_file"]) + int(held["active_file"])  # counted as used, but given back when needed
         found.append(int(_LIMIT.read_text()) - int(_USED.read_text()) + cached)
     return min(found, default=None)
-
-
-def needed(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> int:
-    """About how many bytes a cache and what lies between layers take."""
-    between = 8 * (config.width + config.ffn) * lanes * chunk
-    return KVCache.bytes_needed(config, lanes, span, steps, chunk) + between
