@@ -226,7 +226,12 @@ def test_what_is_slow_is_begun_again(codec: Codec, cluster: tuple[Machines, Clus
     archive = Codec(options, blocks=codec.blocks).compress(TEXT[:4000])
     with pool_of(cluster, options, limits=Limits(1.0, 4.0)) as (pool, there, _):
         assert there.compress(TEXT[:4000]) == archive
-        until(lambda: pool.alive == 2 or not there.compress(TEXT[:4000]))  # a worker may have been lost with a node of an earlier test
+
+        def both_there() -> bool:
+            there.compress(TEXT[:4000])  # so that another worker is started, if one was lost with a node of an earlier test
+            return pool.alive == 2
+
+        until(both_there)
         (stopped,) = workers(first)
         os.kill(stopped, signal.SIGSTOP)
         try:
