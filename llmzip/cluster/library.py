@@ -72,8 +72,8 @@ def connected(address: str, cpus: int) -> Iterator[None]:
         ClusterError: it cannot be reached, or not be started.
     """
     check_address(address)
-    os.environ |= _SURROUNDINGS
-    library = ray()
+    with _surroundings():
+        library = ray()
     _knock(address)
     with contextlib.ExitStack() as stack:
         given: dict[str, Any] = {"address": address, "namespace": "llmzip"}
@@ -98,7 +98,7 @@ def _knock(address: str) -> None:
 
 def _connect(library: Any, given: dict[str, Any]) -> None:
     try:
-        with _own_signals(), contextlib.redirect_stderr(io.StringIO()):  # it praises its authentication there
+        with _surroundings(), _own_signals(), contextlib.redirect_stderr(io.StringIO()):  # it praises its authentication there
             library.init(**given, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except Exception as e:  # of many kinds
         library.shutdown()
@@ -132,6 +132,21 @@ def answers(place: tuple[str, int]) -> bool:
         socket.create_connection(place, _SOON).close()
         return True
     return False
+
+
+@contextlib.contextmanager
+def _surroundings() -> Iterator[None]:
+    """Variables for Ray, which reads them when it is imported and when it connects. Afterwards they are as they were."""
+    before = {name: os.environ.get(name) for name in _SURROUNDINGS}
+    os.environ.update(_SURROUNDINGS)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 _PARTS = (
     "from llmzip.engine import probe; probe.compile_part({config}, 'layers')",
     "from llmzip.engine import probe; probe.compile_part({config}, 'attention')",
-    "from llmzip.engine import probe; probe.compile_part({config}, 'head'); from llmzip.adapter import probe; probe.prove(1)",
+    "from llmzip.engine import probe; probe.compile_part({config}, 'rest'); from llmzip.adapter import probe; probe.prove(1)",
 )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llmzip.coding.guesses import Guesses
 from llmzip.coding.lanes import LaneLayout
-from llmzip.engine.buffers import empty
+from llmzip.engine import buffers
 from llmzip.engine.hidden import Hidden
 from llmzip.parameters import AttentionSpan
 
@@ -78,7 +78,7 @@ class PredictionSession:
     def __init__(self, transformer: Engine, opening: NDArray[np.int32], layout: LaneLayout, span: AttentionSpan, chunk: int) -> None:
         self._transformer, self._layout, self._chunk = transformer, layout, chunk
         self._last = int(opening[-1])
-        self._room = empty((0, transformer.config.vocab), np.float32)  # of logits
+        self._room = buffers.empty((0, transformer.config.vocab), np.float32)  # of logits
         most = max(min(chunk, layout.steps), len(opening))
         self._cache = transformer.cache(layout.lanes, span, positions(layout, len(opening)), most)
         if len(opening) > 1:
@@ -140,7 +140,7 @@ class PredictionSession:
     def _logits(self, hidden: Hidden) -> NDArray[np.float32]:
         """Logits, which do not depend on updates, in room that is used again."""
         if len(self._room) < len(hidden):
-            self._room = empty((len(hidden), self._transformer.config.vocab), np.float32)
+            self._room = buffers.empty((len(hidden), self._transformer.config.vocab), np.float32)
         return self._transformer.logits(hidden, self._room)
 
     def _code(

@@ -133,7 +133,7 @@ class CompiledTransformer:
         )
 
     def compile_part(self, part: str) -> None:
-        """Compile "attention", "layers" or "head", and run nothing; another process then finds the code."""
+        """Compile the "layers", the "attention" or the "rest", and run nothing; another process then finds the code."""
         cache = self.cache(1, AttentionSpan(1, 0), 1, 1)
         turns, arrays = TurnTables(*cache.rotations(1), cache.ways), cache.arrays(cache.make_room(1))
         work = work_for(1, 1, self._weights, self._constants)
@@ -145,7 +145,8 @@ class CompiledTransformer:
         else:
             address(head_kernel, *self._head_arguments(Hidden(q, scale, scale), np.empty((1, self.config.vocab), np.float32)))
             address(run_shares, 0, 0, *self._arguments(x, turns, arrays, q, scale, work), 1)
-            address(unit_rows, q, scale)
+            if self.config.plain_stream:
+                address(unit_rows, q, scale)
 
     def _arguments(
         self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats, work: Work

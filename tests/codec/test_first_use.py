@@ -27,7 +27,6 @@ def test_programs_of_other_processes(family: str, tmp_path: Path) -> None:
 
 
 _USE = """
-import sys
 from llmzip.adapter import probe
 from llmzip.engine import build, questions
 from llmzip.models.config import ModelConfig
@@ -40,7 +39,7 @@ with jit.noticing(lambda: print("compiled")):
 
 @pytest.mark.slow
 def test_others_compile_all_that_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without AMX: what others compiled for nothing would be compiled twice."""
+    """What they compile is what this processor runs, with AMX or without; nothing is left to compile."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     config = convert(load_float_model(families.write(tmp_path / "model", families.checkpoint("qwen3")))).config
     for program in (*first_use.programs(config), _USE.format(config=config.as_dict())):

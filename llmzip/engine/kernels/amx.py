@@ -12,7 +12,6 @@ are in use. The process needs the system's permission before: see `engine.amx_pr
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import llvmlite.binding
@@ -24,7 +23,7 @@ from numba.extending import intrinsic
 from llmzip.engine.kernels import quads
 from llmzip.engine.kernels.packing import OFFSET, OUTPUTS, QUAD
 from llmzip.engine.kernels.rows import counts_nothing, jit
-from llmzip.engine.kernels.simd import I8, I32, INTP, LINE, VECTOR, literal, load, nothing, prefetch, size, splat, store
+from llmzip.engine.kernels.simd import I8, I32, INTP, LINE, VECTOR, X86, literal, load, nothing, prefetch, size, splat, store
 
 WITHOUT, WITH = size(1), size(2)
 TILE_ROWS = 16
@@ -38,7 +37,7 @@ _CLOBBERED = "~{memory},~{dirflag},~{fpsr},~{flags}"
 SUM_TILES, ROW_TILES, OTHER_TILES = (0, 1, 2, 3), (4, 5), (6, 7)
 _MULTIPLY = {SIGNED_UNSIGNED: "tdpbsud", UNSIGNED_SIGNED: "tdpbusd"}
 
-if platform.machine() in ("x86_64", "AMD64"):
+if X86:
     llvmlite.binding.initialize_native_asmparser()  # reads inline assembly
 
 

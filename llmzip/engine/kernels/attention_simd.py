@@ -24,7 +24,7 @@ from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.simd import F32, I16, I32, INTP, LINE, VECTOR, ask_for, literal, load, nothing, splat, store, sum_of, vector
 from llmzip.entropy.exponential import LINE as POWER_LINE
 from llmzip.entropy.exponential import offset
-from llmzip.entropy.kernels.maxima import larger
+from llmzip.entropy.kernels.vectors import larger
 
 PAIR = 2  # blocks of keys worked on together, so that more multiplications are under way
 UNSEEN = -3e38  # the score of what is not seen: its weight is 0

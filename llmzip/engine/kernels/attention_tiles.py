@@ -21,7 +21,7 @@ from llmzip.engine.kernels.attention_simd import finished, visible
 from llmzip.engine.kernels.attention_steps import by_tiles
 from llmzip.engine.kernels.packing import OFFSET, QUAD
 from llmzip.engine.kernels.simd import F32, I32, INTP, VECTOR, literal, load, nothing, splat, store, vector
-from llmzip.entropy.kernels.maxima import larger
+from llmzip.entropy.kernels.vectors import larger
 
 SLOTS = TILE_BYTES  # whose weights are in one tile
 MOST_PARTS = 4  # tiles of queries

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from llmzip.engine.kernels.simd import F32, I8, I32, INTP, VECTOR, load, magnitudes, nothing, splat, store, sum_of, vector
-from llmzip.entropy.kernels.maxima import larger, largest_of
+from llmzip.entropy.kernels.vectors import larger, largest_of
 
 _FLOATS, _INTS = vector(F32, VECTOR), vector(I32, VECTOR)
 # A float32 from -2^22 to 2^22, added to it, is rounded to an integer: the low bits of the sum, whose other bits are those of _ROUNDING.

@@ -19,7 +19,7 @@ from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Float
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_heads, store_rows
 from llmzip.engine.kernels.meeting import WORDS, fail, gather, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
-from llmzip.engine.kernels.products import ask_for_share, product, product_share
+from llmzip.engine.kernels.products import PAD, ask_for_share, product, product_share
 from llmzip.engine.kernels.rows import activate_rows, f32, glue, jit, norm_rows, parallel, quantise_rows, room_i8, room_i32
 from llmzip.engine.kernels.simd import VECTOR
 from llmzip.system.jit import call
@@ -27,7 +27,6 @@ from llmzip.system.jit import call
 SLICE = 32  # rows taken through a layer together
 _TILED_SLICE = 64  # by AMX, which is so fast that weights from the third cache should serve more of them
 MANY_ROWS = 2 * SLICE  # a thread, from which on threads share rows
-PAD = 16  # between rows of a product, so that they do not all compete for the same cache lines
 
 
 class Work(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import numba as nb
@@ -13,18 +12,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from llmzip.engine.kernels.packing import OUTPUTS
-from llmzip.engine.kernels.products import some_products
+from llmzip.engine.kernels.products import PAD, some_products
 from llmzip.engine.kernels.quads import operand, prepare
 from llmzip.engine.kernels.rows import counts_nothing, f32, i32, parallel, room_i32
-from llmzip.engine.kernels.simd import I32, INTP, LINE, VECTOR, load, nothing, splat, store, vector
+from llmzip.engine.kernels.simd import I32, INTP, LINE, VECTOR, X86, load, nothing, splat, store, vector
 
 _BLOCKS = 16  # of outputs whose logits are written together: rows of logits lie far apart, so short runs would cost more
-_PAD = 16  # between rows of products, so that they do not all compete for the same cache lines
 _FAR = 1 << 25  # bytes of logits from which on caches do not hold them until they are read
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _scale(builder: Any, args: Any, past_caches: bool) -> Any:
+    """See `_scale_near` and `_scale_far`."""
     acc, col, out, vectors, row = args
     row, kind = splat(builder, row), vector(I32, VECTOR)
     with cgutils.for_range(builder, vectors) as loop:
@@ -56,7 +54,7 @@ def _arrive(_typing: Any) -> Any:
     """What this thread has written past the caches arrives before anything that it writes later."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
-        if _X86:  # others order such writes as all writes
+        if X86:  # others order such writes as all writes
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.sfence"), [])
         return nothing()
@@ -88,7 +86,7 @@ def head_kernel(amx, q, row, w, col, out, parts):
     groups = (w.shape[0] + _BLOCKS - 1) // _BLOCKS
     far = out.size * 4 >= _FAR and out.ctypes.data % LINE == 0 and 4 * vocab % LINE == 0
     for part in nb.prange(parts):
-        acc = room_i32(m, _BLOCKS * OUTPUTS + _PAD)
+        acc = room_i32(m, _BLOCKS * OUTPUTS + PAD)
         for group in range(part * groups // parts, (part + 1) * groups // parts):
             first, last = group * _BLOCKS, min((group + 1) * _BLOCKS, w.shape[0])
             some_products(amx, ready, sums, w, first, last, acc, first)

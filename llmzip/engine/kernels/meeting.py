@@ -8,7 +8,6 @@ A meeting is int64 [WORDS] of zeros. Each of its words has a cache line of its o
 
 from __future__ import annotations
 
-import platform
 import sys
 from typing import Any
 
@@ -20,7 +19,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from llmzip.engine.kernels.rows import jit
-from llmzip.engine.kernels.simd import INTP, nothing
+from llmzip.engine.kernels.simd import INTP, X86, nothing
 
 _COUNT, _ROUND, _HERE, _STATE, WORDS = 0, 8, 16, 24, 32
 _GATHERING, _GATHERED, _APART, _FAILED = 0, 1, 2, 3
@@ -73,7 +72,7 @@ def _pause(_typing: Any) -> Any:
     """Tells the processor that this is a loop which waits."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
-        if platform.machine().lower() in ("x86_64", "amd64"):
+        if X86:
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
         return nothing()

@@ -16,7 +16,8 @@ from llmzip.engine.kernels.rows import counts_nothing, glue, i32, jit, parallel
 from llmzip.engine.kernels.simd import ask
 from llmzip.engine.kernels.tiles import MOST_ROWS, tile
 
-_SOON = 64  # lines of weights
+PAD = 16  # between rows of a product, so that they do not all compete for the same cache lines
+_SOON = 64  # cache lines of weights that a thread asks for before it waits for the others
 
 
 @jit

@@ -5,6 +5,7 @@ Numba compiles in the process, so no compiler is needed; on processors without w
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from numba.core import cgutils, errors
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from llmzip.entropy.kernels.maxima import larger, largest_of
+from llmzip.entropy.kernels.vectors import larger, largest_of, repeated
 
 I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
 INTP = ir.IntType(64)
 VECTOR = 16  # int32s in one accumulator
 LINE = 64  # bytes of a cache line
+X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def vector(kind: Any, n: int) -> Any:
@@ -66,9 +68,7 @@ def ask_for(builder: Any, address: Any, lines: Any) -> None:
 
 def splat(builder: Any, value: Any) -> Any:
     """A value of 32 bits, VECTOR times over."""
-    kind = vector(value.type, VECTOR)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(vector(I32, VECTOR), [0] * VECTOR))
+    return repeated(builder, value, vector(value.type, VECTOR))
 
 
 def multiply_add(builder: Any, total: Any, a: Any, b: Any) -> Any:

@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from llmzip.entropy.exponential import LINE
 from llmzip.entropy.frequencies import FLOOR, OFFSET, SHIFT
-from llmzip.entropy.kernels.maxima import larger
+from llmzip.entropy.kernels.vectors import larger, repeated
 
 LANES = 16  # weights in a vector
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
@@ -20,13 +20,8 @@ _FOUND = ir.VectorType(ir.IntType(1), LANES)
 
 
 def _all(kind: Any, value: Any) -> Any:
+    """A constant vector that holds one number everywhere."""
     return ir.Constant(kind, [value] * kind.count)
-
-
-def _splat(builder: Any, value: Any, kind: Any) -> Any:
-    undefined = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(undefined, value, _I32(0))
-    return builder.shuffle_vector(one, undefined, _all(ir.VectorType(_I32, kind.count), 0))
 
 
 def _at(builder: Any, base: Any, index: Any, kind: Any) -> Any:
@@ -40,6 +35,7 @@ def _halves(builder: Any, pairs: Any) -> tuple[Any, Any]:
 
 
 def _total(builder: Any, pairs: Any) -> Any:
+    """The sum of the numbers of a vector."""
     values = [builder.extract_element(pairs, _I32(i)) for i in range(pairs.type.count)]
     while len(values) > 1:
         values = [builder.add(a, b) for a, b in zip(values[::2], values[1::2], strict=True)]
@@ -52,7 +48,7 @@ def holds(_typing: Any, _x: Any, _vectors: Any, _value: Any) -> Any:
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         x, vectors, value = args
-        value, found = _splat(builder, value, _FLOATS), cgutils.alloca_once_value(builder, _all(_FOUND, 0))
+        value, found = repeated(builder, value, _FLOATS), cgutils.alloca_once_value(builder, _all(_FOUND, 0))
         with cgutils.for_range(builder, vectors) as loop:
             equal = builder.fcmp_ordered("==", builder.load(_at(builder, x, loop.index, _FLOATS), align=4), value)
             builder.store(builder.or_(builder.load(found), equal), found)
@@ -67,7 +63,7 @@ def weigh_vectors(_typing: Any, _w: Any, _vectors: Any, _top: Any) -> Any:
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         w, vectors, top = args
-        top = _splat(builder, top, _FLOATS)
+        top = repeated(builder, top, _FLOATS)
         total = cgutils.alloca_once_value(builder, _all(_PAIRS, 0))
         with cgutils.for_range(builder, vectors) as loop:
             at = _at(builder, w, loop.index, _FLOATS)
@@ -84,6 +80,7 @@ def weigh_vectors(_typing: Any, _w: Any, _vectors: Any, _top: Any) -> Any:
 
 
 def _products(builder: Any, pairs: Any, factor: Any) -> tuple[Any, Any]:
+    """The even and the odd ones of the numbers in `_halves`, times a factor."""
     even, odd = _halves(builder, pairs)
     return builder.mul(even, factor), builder.mul(odd, factor)
 
@@ -109,12 +106,14 @@ def share_and_expect_vectors(_typing: Any, _w: Any, _vectors: Any, _r: Any, _pla
 
 
 def _shares(builder: Any, w: Any, vectors: Any, r: Any, plain: Any = None, shift: Any = None, expected: Any = None) -> Any:
+    """See `share_vectors` and `share_and_expect_vectors`."""
+
     def wide(value: Any) -> Any:
-        return _splat(builder, builder.zext(value, _I64), _PAIRS)
+        return repeated(builder, builder.zext(value, _I64), _PAIRS)
 
     r = wide(r)
     if expected is not None:
-        plain, down = wide(plain), _splat(builder, builder.add(shift, _I64(SHIFT)), _PAIRS)
+        plain, down = wide(plain), repeated(builder, builder.add(shift, _I64(SHIFT)), _PAIRS)
     total = cgutils.alloca_once_value(builder, _all(_PAIRS, 0))
     with cgutils.for_range(builder, vectors) as loop:
         pairs = builder.load(_at(builder, w, loop.index, _PAIRS), align=4)

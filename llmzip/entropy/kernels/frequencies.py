@@ -136,7 +136,7 @@ def _add_votes(votes: Any, i: Any, w: Any, added: Any, r: Any, widths: Any) -> A
 def _open(logits: Any, bias: Any, votes: Any, i: Any, symbols: Any, w: Any, added: Any, widths: Any, expected: Any, shift: Any) -> Any:
     """A row of frequencies, as weights in w and added, and sums of blocks in widths. Its probabilities without votes are added to expected.
 
-    Returns r, the token that gets what is missing from the total, and that.
+    Returns r, the token that gets what the others leave of TOTAL, and how much that is.
     """
     total, best = weigh(logits[i], bias, w)
     plain = r = ratio(total, symbols)

@@ -9,24 +9,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+from llmzip.entropy.kernels.vectors import larger, largest_of
+
+_F32, _I64 = ir.FloatType(), ir.IntType(64)
 WIDTH = 64  # sums worked on together
-
-
-def larger(builder: Any, a: Any, b: Any) -> Any:
-    """The larger number of each pair of two vectors, none of them NaN."""
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-def largest_of(builder: Any, values: Any) -> Any:
-    """The largest float32 of a vector of 2^n: the upper half is compared with the lower, again and again."""
-    width = values.type.count
-    n = width
-    while n > 1:
-        n //= 2
-        upper = ir.Constant(ir.VectorType(_I32, width), [n + i if i < n else i for i in range(width)])
-        values = larger(builder, builder.shuffle_vector(values, ir.Constant(values.type, ir.Undefined), upper), values)
-    return builder.extract_element(values, ir.Constant(_I32, 0))
 
 
 @intrinsic
