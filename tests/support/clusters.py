@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ def machines() -> Iterator[Machines]:
         yield made
     finally:
         made.end()
+
+
+def complaints(said: Iterable[str]) -> list[str]:
+    """What was said, but that workers are waited for: on a busy machine they take their time, and that is no fault."""
+    return [line for line in said if "waiting for a node" not in line]
 
 
 def workers(node: Any) -> list[int]:
