@@ -88,9 +88,21 @@ class FloatTransformer:
         y = y.view(len(h), -1, c.head_dim).transpose(0, 1)
         return self.rms(y, w[f"{name}_norm"]) if name != "v" and c.head_norm == "head" else y
 
+    def scores(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        """Products of queries [heads, T, head_dim] with keys [heads, K, head_dim]: [heads, T, K]."""
+        return q @ k.transpose(1, 2)
+
     @torch.inference_mode()
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
         """Logits [T, vocab] after each of the next `tokens` [T] of the stream."""
+        return self.predict(self.states(tokens))
+
+    def predict(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits [T, vocab] of `states`."""
+        return (states @ self.head.T + self.head_bias) * self.factors.logits
+
+    def states(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What the head reads after each of the next `tokens` [T]: [T, width]."""
         c, t, group = self.config, len(tokens), self.config.heads // self.config.kv_heads
         here = torch.arange(self.position, self.position + t)
         keys_at = torch.cat([self.kept, here])
@@ -108,9 +120,9 @@ class FloatTransformer:
             k = torch.cat([self.cache[i][0], self.rotate(k, here, i)], dim=1)
             v = torch.cat([self.cache[i][1], v], dim=1)
             kk, vv = k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)
-            scores = self.rotate(q, here, i) @ kk.transpose(1, 2)
+            scores = self.scores(self.rotate(q, here, i), kk)
             if sink.any():
-                far = self.rotate(q, pinned, i) @ kk[:, : self.sinks].transpose(1, 2)
+                far = self.scores(self.rotate(q, pinned, i), kk[:, : self.sinks])
                 scores[..., : self.sinks] = torch.where(sink[:, : self.sinks], far, scores[..., : self.sinks])
             scores = (scores * (self.factors.score / c.head_dim**0.5)).masked_fill(~(near | sink), -torch.inf)
             o = (scores.softmax(-1) @ vv).transpose(0, 1).reshape(t, -1)
@@ -119,12 +131,12 @@ class FloatTransformer:
             up = self.times(h, w, "up")
             y = gate(self.times(h, w, "gate")) * up if c.gated else gate(up)
             x = x + self.written(self.times(y, w, "down"), w, "ffn_post_norm")
-            self.cache[i] = (k, v)
+            self.cache[i] = (k.detach(), v.detach())
         self.position += t
         keep = (keys_at < self.sinks) | (keys_at > self.position - self.window)
         self.kept = keys_at[keep]
         self.cache = [(k[:, keep], v[:, keep]) for k, v in self.cache]
-        return (self.rms(x, self.norm) @ self.head.T + self.head_bias) * self.factors.logits
+        return self.rms(x, self.norm)
 
     def bits(self, tokens: torch.Tensor, chunk: int = 512) -> torch.Tensor:
         """-log2 p of each of `tokens` [n], the first one predicted from the start token alone."""
