@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ LAST = "test_the_quick_loop_reaches_every_module"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell lets what it runs in the background ignore SIGINT, and the programs that tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     profiles.choose(os.environ.get("HYPOTHESIS_PROFILE") or ("quick" if QUICK in config.option.markexpr else "ci"))
 
 
