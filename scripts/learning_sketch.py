@@ -4,7 +4,7 @@
 
 A matrix W becomes W + 2 B A (LoRA, Hu and others 2021). A has rows of random signs / sqrt(inputs), and stays; B starts at 0, and learns by
 AdaGrad after each segment. Every symbol is coded before the step that uses it. Prints the cost in bytes, sum of -log2 p / 8, with and without, and
-its change in each quarter of the text. docs/design.md has its results. It is slow, and not exact: each number may differ elsewhere in its last digits.
+its change in each quarter of the text. docs/design.md has results of an earlier form. It is slow, and not exact: each number may differ elsewhere in its last digits.
 """
 
 from __future__ import annotations
@@ -54,33 +54,28 @@ class Learner(FloatTransformer):
     def __init__(self, model: FloatModel, options: argparse.Namespace) -> None:
         super().__init__(model, options.window)
         self.options, self._steps = options, 0
-        self._corrections: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.learned: list[torch.Tensor] = []  # all matrices B
         self._seen: list[torch.Tensor] = []
         self._rates: list[torch.Tensor] = []
         generator = torch.Generator().manual_seed(0)
-        for i, layer in enumerate(self.layers):
-            layer["index"] = torch.tensor(i)
+        for layer in self.layers:
             for name in options.matrices if options.rate else ():
                 outputs, inputs = layer[name].shape
                 signs = torch.randint(0, 2, (options.rank, inputs), generator=generator) * 2.0 - 1
-                self._corrections[f"{i}.{name}"] = signs / math.sqrt(inputs), torch.zeros(outputs, options.rank, requires_grad=True)
+                layer[f"{name}_a"], layer[f"{name}_b"] = signs / math.sqrt(inputs), torch.zeros(outputs, options.rank, requires_grad=True)
+                self.learned.append(layer[f"{name}_b"])
                 self._seen.append(torch.zeros(outputs, options.rank))
                 self._rates.append(layer[name].abs().amax(1, keepdim=True) / 127 * (options.rate * math.sqrt(inputs) / _SCALE))
-
-    @property
-    def learned(self) -> list[torch.Tensor]:
-        """All matrices B."""
-        return [b for _, b in self._corrections.values()]
 
     def times(self, h: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tensor:
         """As in the base class, corrected."""
         y = _Rounded.apply(h, w[name], self.options.gradient_bits) if h.requires_grad and self.options.gradient_bits else h @ w[name].T
         if f"{name}_bias" in w:
             y = y + w[f"{name}_bias"]
-        a, b = self._corrections.get(f"{int(w['index'])}.{name}", (None, None))
-        if a is None or b is None:
+        if f"{name}_b" not in w:
             return y
-        return y + _SCALE * (((h.detach() if self.options.past else h) @ a.T) @ b.T)
+        read = h.detach() if self.options.stop_at_signs else h
+        return y + _SCALE * ((read @ w[f"{name}_a"].T) @ w[f"{name}_b"].T)
 
     def scores(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         """As in the base class, with gradients of the latest keys only."""
@@ -119,7 +114,7 @@ def _sampled(p: torch.Tensor, samples: int, first: int) -> torch.Tensor:
 
 
 def costs(transformer: Learner, symbols: NDArray[np.int32], alphabet: int) -> NDArray[np.float64]:
-    """Bits of each symbol, in steps of all lanes: [symbols]."""
+    """Bits of each symbol, step by step: float64 [symbols], without the last ones if they do not fill all lanes."""
     o, c = transformer.options, transformer.config
     layout = LaneLayout(len(symbols) // o.lanes * o.lanes, o.lanes)
     grid = torch.from_numpy(layout.to_grid(symbols[: layout.symbols])).long()
@@ -154,7 +149,10 @@ def costs(transformer: Learner, symbols: NDArray[np.int32], alphabet: int) -> ND
 def _code(
     transformer: Learner, adapter: Adapter, states: torch.Tensor, symbols: torch.Tensor, first: int
 ) -> tuple[NDArray[np.float64], torch.Tensor]:
-    """Bits of the symbols that follow `states`, and the gradient of their sum, in nats, with respect to the states over their number."""
+    """Code the symbols that follow `states` [n, width], int64 [n].
+
+    Returns their bits, float64 [n], and the gradient of their mean cost, float32 [n, width]. `first` is the number of symbols coded before.
+    """
     o, vocab, hidden = transformer.options, transformer.config.vocab, _state(states)
     rows = adapter.steps * o.lanes
     bits, back = [], []
@@ -189,7 +187,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=32, help="of each row's probabilities, for the gradient of the head; 0: all of them")
     parser.add_argument("--gradient-bits", type=int, default=8, help="of gradients on their way back; 0: floats")
     parser.add_argument("--score-gradients", type=int, help="latest keys whose scores have gradients; all by default")
-    parser.add_argument("--past", action="store_true", help="no gradients through A")
+    parser.add_argument("--stop-at-signs", action="store_true", help="no gradients through A")
     options = parser.parse_args()
     model = float_model(options.model)
     alphabet = Alphabet(model.tokenizer)
