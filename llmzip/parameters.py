@@ -42,21 +42,50 @@ class NeighbourParameters:
 
 
 @dataclass(frozen=True)
+class CorrectionParameters:
+    """Parameters of `engine.corrections`, and of how `learning` changes them.
+
+    Attributes:
+        rank: rows of each correction.
+        segment: symbols between two steps of learning, about.
+        rate: how far a correction moves in the first steps, in units of 1/1024 of a weight's last place.
+        matrices: which matrices are corrected, a sum of VALUES, GATE_UP and DOWN.
+    """
+
+    rank: int
+    segment: int
+    rate: int
+    matrices: int
+
+    def segment_steps(self, lanes: int) -> int:
+        """Steps of all lanes between two steps of learning."""
+        return max(1, self.segment // lanes)
+
+
+VALUES, GATE_UP, DOWN = 1, 2, 4  # of `CorrectionParameters.matrices`
+
+
+@dataclass(frozen=True)
 class AdapterParameters:
     """Parameters of what learns while coding; a part that is None is switched off.
 
     Attributes:
-        round_symbols: symbols between two updates, about.
+        round_symbols: symbols between two updates of biases and neighbours, about.
     """
 
     round_symbols: int = 32
     bias: BiasParameters | None = None
     neighbours: NeighbourParameters | None = None
+    corrections: CorrectionParameters | None = None
 
     def subsets(self) -> list[AdapterParameters]:
-        """These parameters with every subset of the parts that are switched on: all parts first, none last."""
+        """These parameters with every subset of the parts that are switched on: all parts first, none last.
+
+        Corrections are either with all other parts or not there, as each further case would take a run of the model of its own.
+        """
         keep_or_drop = ([self.bias, None], [self.neighbours, None])
-        return list(dict.fromkeys(replace(self, bias=b, neighbours=n) for b, n in product(*keep_or_drop)))
+        frozen = [replace(self, bias=b, neighbours=n, corrections=None) for b, n in product(*keep_or_drop)]
+        return list(dict.fromkeys([self, *frozen]))
 
 
 FROZEN = AdapterParameters()
@@ -96,10 +125,11 @@ class Level:
 
 _BIAS = BiasParameters(rate=46, prior=3)
 _SHARPNESS = 86
+_CORRECTIONS = CorrectionParameters(rank=8, segment=64, rate=30, matrices=VALUES | GATE_UP | DOWN)
 
 
-def _learning(capacity_bits: int | None) -> AdapterParameters:
-    return AdapterParameters(32, _BIAS, NeighbourParameters(capacity_bits, _SHARPNESS) if capacity_bits else None)
+def _learning(capacity_bits: int | None, corrections: CorrectionParameters | None = None) -> AdapterParameters:
+    return AdapterParameters(32, _BIAS, NeighbourParameters(capacity_bits, _SHARPNESS) if capacity_bits else None, corrections)
 
 
 LEVELS: dict[int, Level] = {
@@ -111,5 +141,5 @@ LEVELS: dict[int, Level] = {
     6: Level(AttentionSpan(1280), 4096, _learning(15)),
     7: Level(AttentionSpan(2048), 8192, _learning(16)),
     8: Level(AttentionSpan(4096), 16384, _learning(17)),
-    9: Level(AttentionSpan(8156, local=False), None, _learning(18), block_bytes=1 << 22),
+    9: Level(AttentionSpan(8156, local=False), None, _learning(18, _CORRECTIONS), block_bytes=1 << 22),
 }

@@ -18,7 +18,7 @@ from llmzip.adapter.neighbours import Neighbours
 from llmzip.adapter.observer import Observer
 from llmzip.engine.hidden import Hidden
 from llmzip.entropy import compiled_frequencies
-from llmzip.entropy.frequencies import Gradients, Integers, Logits, Votes, no_votes, scratch, scratch_bytes
+from llmzip.entropy.frequencies import DRAWS, Gradients, Integers, Logits, Votes, no_votes, scratch, scratch_bytes
 from llmzip.parameters import AdapterParameters
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -63,6 +63,8 @@ class Adapter:
         self._sizes, self._observer = sizes, observer
         self.steps = steps_a_round(parameters, sizes.lanes)
         self.bias = VocabularyBias(parameters.bias, sizes.vocab, self.steps * sizes.lanes, threads)
+        self._draws, self._coded = DRAWS if parameters.corrections else 0, 0
+        self._drawn: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
         self._scratch = scratch(threads, sizes.vocab, sizes.symbols)
         self.neighbours: Neighbours | None = None
         if parameters.neighbours:
@@ -79,7 +81,7 @@ class Adapter:
     @property
     def learns(self) -> bool:
         """Whether any part is switched on."""
-        return self.bias.learns or self.neighbours is not None
+        return self.bias.learns or self.neighbours is not None or self._draws > 0
 
     def intervals(self, logits: Logits, hidden: Hidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
         """Cumulative frequency and frequency of the symbols `coded`, int32 [n], under logits float32 [n, vocab].
@@ -95,7 +97,7 @@ class Adapter:
         return _joined([found for found, _, _ in parts]), _joined([start for _, start, _ in parts]), _joined([freq for _, _, freq in parts])
 
     def _code(self, logits: Logits, hidden: Hidden | None, coded: NDArray[np.int32]) -> tuple[Integers, Integers]:
-        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
+        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits), self._draws, self._coded)
         if self._observer:
             self._observer.see(logits, self.bias.values, votes, self._sizes.symbols, coded)
         start, freq = compiled_frequencies.intervals(logits, self.bias.values, votes, self._sizes.symbols, coded, gradients, self._scratch)
@@ -103,7 +105,7 @@ class Adapter:
         return start, freq
 
     def _find(self, logits: Logits, hidden: Hidden | None, targets: Integers) -> tuple[NDArray[np.int32], Integers, Integers]:
-        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits))
+        votes, gradients = self._votes(hidden, len(logits)), self.bias.gradients(len(logits), self._draws, self._coded)
         found, start, freq = compiled_frequencies.find(
             logits, self.bias.values, votes, self._sizes.symbols, targets, gradients, self._scratch
         )
@@ -114,10 +116,19 @@ class Adapter:
         return self.neighbours.predict(hidden) if self.neighbours and hidden is not None else no_votes(rows)
 
     def _note(self, hidden: Hidden | None, coded: NDArray[np.int32], gradients: Gradients) -> None:
-        """Keep what the round's update needs."""
+        """Keep what the round's update needs, and what learning through the model does."""
         self.bias.note(coded)
+        self._coded += len(coded)
+        if self._draws:
+            self._drawn.append((gradients.drawn, coded))
         if self.neighbours and hidden is not None:
             self.neighbours.note(hidden, coded, gradients)
+
+    def take_drawn(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Tokens drawn for each row by its probabilities without votes, int32 [n, DRAWS], and symbols coded, [n], since the last call."""
+        drawn, coded = (np.concatenate(column) for column in zip(*self._drawn, strict=True))
+        self._drawn.clear()
+        return drawn, coded
 
     def update(self) -> None:
         """End a round."""

@@ -43,9 +43,9 @@ class VocabularyBias:
             self._rate, self._prior = _f32(parameters.rate / 16), _f32(parameters.prior)
             self._seen = np.zeros(vocab, _f32)
 
-    def gradients(self, rows: int) -> Gradients:
-        """Where the next rows leave their gradients."""
-        return gradients_onto(self.expected, self.shift, rows)
+    def gradients(self, rows: int, draws: int = 0, first: int = 0) -> Gradients:
+        """Where the next rows leave their gradients; draws and first: as in `gradients_onto`."""
+        return gradients_onto(self.expected, self.shift, rows, draws, first)
 
     def note(self, symbols: NDArray[np.int32]) -> None:
         """Take symbols that were coded, int32 [n]. Raw bytes have no bias."""

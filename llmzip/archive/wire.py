@@ -8,11 +8,13 @@ from __future__ import annotations
 import struct
 
 from llmzip.errors import DamagedArchiveError, UnsupportedArchiveError
-from llmzip.parameters import FROZEN, AdapterParameters, BiasParameters, NeighbourParameters
+from llmzip.parameters import DOWN, FROZEN, GATE_UP, VALUES, AdapterParameters, BiasParameters, CorrectionParameters, NeighbourParameters
 
 MAX_ROUND = 4096  # most symbols coded between two updates of the adapter
 CAPACITY_BITS = range(4, 21)  # log2 of the number of symbols that neighbours remember
-FLAG_BIAS, FLAG_NEIGHBOURS, FLAG_FAR = 1, 2, 4  # flags in a model record
+MAX_RANK = 16  # of corrections
+MAX_SEGMENT = 512  # most symbols between two steps of learning, but for the lanes of one step
+FLAG_BIAS, FLAG_NEIGHBOURS, FLAG_FAR, FLAG_CORRECTIONS = 1, 2, 4, 8  # flags in a model record
 
 DAMAGED = "the archive is damaged or cut short; get another copy"
 
@@ -83,13 +85,16 @@ def encode_flagged(a: AdapterParameters, local: bool) -> bytes:
         a: the adapter's parameters.
         local: whether local-attention heads keep their short window.
     """
-    out = bytes([(FLAG_BIAS if a.bias else 0) | (FLAG_NEIGHBOURS if a.neighbours else 0) | (0 if local else FLAG_FAR)])
+    parts = (FLAG_BIAS if a.bias else 0) | (FLAG_NEIGHBOURS if a.neighbours else 0) | (FLAG_CORRECTIONS if a.corrections else 0)
+    out = bytes([parts | (0 if local else FLAG_FAR)])
     if a.bias or a.neighbours:
         out += varint(a.round_symbols)
     if a.bias:
         out += bytes([a.bias.rate, a.bias.prior])
     if a.neighbours:
         out += bytes([a.neighbours.capacity_bits, a.neighbours.sharpness])
+    if a.corrections:
+        out += bytes([a.corrections.rank, a.corrections.matrices, a.corrections.rate]) + varint(a.corrections.segment)
     return out
 
 
@@ -101,12 +106,10 @@ def decode_flagged(c: Cursor) -> tuple[AdapterParameters, bool]:
         DamagedArchiveError: a parameter is out of range.
     """
     flags = c.take(1)[0]
-    if flags & ~(FLAG_BIAS | FLAG_NEIGHBOURS | FLAG_FAR):
+    if flags & ~(FLAG_BIAS | FLAG_NEIGHBOURS | FLAG_FAR | FLAG_CORRECTIONS):
         raise UnsupportedArchiveError("the archive was made in a way of predicting this llmzip does not know; use a newer llmzip")
     local = not flags & FLAG_FAR
-    if not flags & (FLAG_BIAS | FLAG_NEIGHBOURS):
-        return FROZEN, local
-    symbols = c.varint(MAX_ROUND)
+    symbols = c.varint(MAX_ROUND) if flags & (FLAG_BIAS | FLAG_NEIGHBOURS) else FROZEN.round_symbols
     bias = neighbours = None
     if flags & FLAG_BIAS:
         bias = BiasParameters(*c.take(2))
@@ -116,6 +119,15 @@ def decode_flagged(c: Cursor) -> tuple[AdapterParameters, bool]:
         neighbours = NeighbourParameters(*c.take(2))
         if neighbours.capacity_bits not in CAPACITY_BITS or not neighbours.sharpness:
             raise DamagedArchiveError(DAMAGED)
+    corrections = _corrections(c) if flags & FLAG_CORRECTIONS else None
     if not symbols:
         raise DamagedArchiveError(DAMAGED)
-    return AdapterParameters(symbols, bias, neighbours), local
+    return AdapterParameters(symbols, bias, neighbours, corrections), local
+
+
+def _corrections(c: Cursor) -> CorrectionParameters:
+    rank, matrices, rate = c.take(3)
+    segment = c.varint(MAX_SEGMENT)
+    if not 1 <= rank <= MAX_RANK or not 1 <= matrices <= (VALUES | GATE_UP | DOWN) or not rate or not segment:
+        raise DamagedArchiveError(DAMAGED)
+    return CorrectionParameters(rank, segment, rate, matrices)

@@ -8,7 +8,7 @@ from llmzip.archive import records
 from llmzip.archive.summary import Summary
 from llmzip.cli.common import options as opt
 from llmzip.cli.common.summaries import show
-from llmzip.parameters import AdapterParameters
+from llmzip.parameters import DOWN, GATE_UP, VALUES, AdapterParameters
 
 
 @click.command(short_help="All that archives say of themselves.")
@@ -25,7 +25,11 @@ def _learned(a: AdapterParameters) -> str:
         parts.append(f"biases (rate {a.bias.rate}/16, prior {a.bias.prior})")
     if a.neighbours:
         parts.append(f"neighbours (of {1 << a.neighbours.capacity_bits}, sharpness {a.neighbours.sharpness})")
-    return f"{', '.join(parts)}; every {a.round_symbols} symbols" if parts else "nothing"
+    learned = [f"{', '.join(parts)}; every {a.round_symbols} symbols"] if parts else []
+    if c := a.corrections:
+        names = [name for name, bit in (("values", VALUES), ("gate and up", GATE_UP), ("down", DOWN)) if c.matrices & bit]
+        learned.append(f"corrections of {', '.join(names)} (rank {c.rank}, rate {c.rate}/1024); every {c.segment} symbols")
+    return "; ".join(learned) or "nothing"
 
 
 def _details(s: Summary) -> list[tuple[str, str]]:

@@ -257,11 +257,16 @@ def _encode(
     if model is None and options.adapter is None and len(symbols) <= _FEW_SYMBOLS:  # learning may not pay on a short text
         candidates = [replace(candidates[0], adapter=adapter) for adapter in level.adapter.subsets()]
     attempts = {m.adapter: account.attempt() if account else None for m in candidates}
-    streams = loaded.coder(candidates[0]).encode_variants(symbols, lanes, attempts, _share(len(symbols), progress))
+    coder = loaded.coder(candidates[0])
+    streams = coder.encode_variants(symbols, lanes, attempts, _share(len(symbols), progress))
     chosen, stream = min(zip(candidates, streams, strict=True), key=lambda c: len(encode_record(c[0])) + len(c[1]))
     block = coded_block(content, transcript, len(symbols), lanes, stream)
     if account:
-        account.keep(attempts[chosen.adapter], block, loaded)
+        frozen = None
+        if chosen.adapter.corrections and account.compares:  # what corrections gave is only known from coding without them
+            frozen = account.attempt()
+            coder.encode_variants(symbols, lanes, {replace(chosen.adapter, corrections=None): frozen})
+        account.keep(attempts[chosen.adapter], block, loaded, frozen)
     return block, chosen
 
 

@@ -22,7 +22,8 @@ from llmzip.archive.records import ModelRecord
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.coding.lanes import LaneLayout
 from llmzip.engine.hidden import Hidden
-from llmzip.entropy.frequencies import TOTAL
+from llmzip.entropy.frequencies import DRAWS, TOTAL
+from llmzip.learning import learner
 from llmzip.parameters import AttentionSpan
 
 _STEPS, _MOST_STEPS = 3, 48  # that are timed, after one that is not, ...
@@ -32,6 +33,7 @@ _POSITIONS = 2048  # that attention is timed with at most ...
 _KEPT = 1 << 16  # ... and symbols kept
 _BYTES = 1 << 28  # that a cache may take for it
 _SPARE = 128  # positions it is made larger
+_LESSONS = 3  # steps of learning that are timed
 _STATES = 64  # different ones of the symbols kept
 
 _log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class Forecast:
         seconds = 0.0
         for group in groups.values():
             largest = max(group)
-            seconds += self._block(*largest) / largest.symbols * sum(shape.symbols for shape in group)
+            seconds += (self._block(*largest) + self._learning(*largest)) / largest.symbols * sum(shape.symbols for shape in group)
         _log.info("decoding is expected to take %.1f s, which took %.2f s to find out", seconds, self.clock() - start)
         return seconds
 
@@ -88,6 +90,26 @@ class Forecast:
         votes = max(0.0, after.code - before.code) * kept / max(1, min(kept, _KEPT))
         growth = attention * _mean(steps, model.span.window) + votes * _mean(steps, capacity / lanes)
         return steps * lanes * (sum(flat) / first + growth / last)
+
+    def _learning(self, symbols: int, lanes: int) -> float:
+        """Seconds that learning corrections takes: a segment is timed, less the time of its symbols."""
+        parameters = self._model.adapter.corrections
+        if not parameters:
+            return 0.0
+        lanes = min(lanes, _LANES)
+        steps = parameters.segment_steps(lanes)
+        mine, rows = self._transformer, lanes * steps
+        cache = mine.cache(lanes, replace(self._model.span, window=steps), steps, steps, steps)
+        learning = learner.make(mine, parameters, cache, lanes)
+        random = np.random.default_rng(2)
+        mine.advance(random.integers(mine.config.vocab, size=(lanes, steps), dtype=np.int32), cache, learning.corrections)
+        drawn = random.integers(mine.config.vocab, size=(rows, DRAWS), dtype=np.int32)
+        times = []
+        for _ in range(_LESSONS):
+            start = self.clock()
+            learning.step(drawn, drawn[:, 0])
+            times.append(self.clock() - start)
+        return min(times) * symbols / rows
 
     def _lanes_in_memory(self, lanes: int) -> int:
         """How many of the lanes are timed with caches that are full."""

@@ -19,25 +19,27 @@ class Ledger:
 
     Attributes:
         frozen: bits under the model alone.
+        corrected: bits with corrections of its matrices.
         biased: bits with the vocabulary's biases.
         voted: bits with the neighbours' votes as well, as they are coded.
         content, symbols, stream: bytes of content, symbols, and bytes of bitstream of the coded blocks.
         archive: bytes of all archives written.
     """
 
-    thorough = False
+    thorough, compares = False, True
 
     def __init__(self) -> None:
-        self.frozen = self.biased = self.voted = 0.0
+        self.frozen = self.corrected = self.biased = self.voted = 0.0
         self.content = self.symbols = self.stream = self.archive = 0
 
     def attempt(self) -> Ledger:
         """A fresh ledger for one coding attempt."""
         return Ledger()
 
-    def keep(self, attempt: Ledger, block: CodedBlock, model: LoadedModel) -> None:
-        """Add a block and the ledger of the attempt that coded it."""
-        self.frozen += attempt.frozen
+    def keep(self, attempt: Ledger, block: CodedBlock, model: LoadedModel, frozen: Ledger | None) -> None:
+        """Add a block, the ledger of the attempt that coded it, and that of the same without corrections."""
+        self.frozen += (frozen or attempt).corrected
+        self.corrected += attempt.corrected
         self.biased += attempt.biased
         self.voted += attempt.voted
         self.content += block.size
@@ -59,6 +61,6 @@ class Ledger:
             _, freq = compiled_frequencies.intervals(logits, some_bias, some_votes, symbols, coded, no_gradients(len(coded)), room)
             return float((TOTAL_BITS - np.log2(freq)).sum())
 
-        self.frozen += bits(np.zeros_like(bias), none)
+        self.corrected += bits(np.zeros_like(bias), none)
         self.biased += bits(bias, none)
         self.voted += bits(bias, votes)

@@ -57,6 +57,12 @@ class LoadedModel:
         """A coder with the parameters of `record`."""
         from llmzip.coding.block_coder import BlockCoder
 
+        if record.adapter.corrections:
+            from llmzip.codec import first_use
+            from llmzip.learning import probe
+
+            with first_use.noticed(self.transformer.config, self._options.quiet):
+                probe.prove(self.transformer)
         return BlockCoder(
             self.transformer,
             self.alphabet.size,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from llmzip.coding.lanes import LaneLayout
 from llmzip.coding.session import Direction, PredictionSession, Progress, logit_bytes, positions
 from llmzip.entropy.compiled_range_coder import CompiledRangeEncoder
 from llmzip.errors import NotEnoughMemoryError
+from llmzip.learning import learner
 from llmzip.parameters import AdapterParameters, AttentionSpan
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def _memory() -> Iterator[None]:
         if isinstance(e, RuntimeError) and "allocate" not in str(e):  # torch's word for it, on any device
             raise
         raise NotEnoughMemoryError("a block needs more memory than this process can have; free or allow it more") from e
+
+
+def _runs(adapters: Iterable[AdapterParameters]) -> list[list[AdapterParameters]]:
+    """Adapters that one run of the model serves: all without corrections, and each of the others."""
+    plain = [a for a in adapters if not a.corrections]
+    return [[a] for a in adapters if a.corrections] + ([plain] if plain else [])
 
 
 class BlockCoder:
@@ -83,11 +90,12 @@ class BlockCoder:
         layout = LaneLayout(len(symbols), lanes)
         self._check_memory(layout, self._chunk(layout), "--lanes {} would fit")
         with _memory():
-            coders = [CompiledRangeEncoder(layout.lanes) for _ in adapters]
-            made = [self._make_adapter(layout, parameters, observer) for parameters, observer in adapters.items()]
-            encoding = Encoding(layout, layout.to_grid(symbols), list(zip(made, coders, strict=True)))
-            self._run(layout, encoding, self._chunk(layout), progress)
-            return [coder.finish() for coder in coders]
+            coders = {parameters: CompiledRangeEncoder(layout.lanes) for parameters in adapters}
+            for together in _runs(adapters):
+                made = [(self._make_adapter(layout, p, adapters[p]), coders[p]) for p in together]
+                self._run(layout, Encoding(layout, layout.to_grid(symbols), made), together[0], self._chunk(layout), progress)
+                progress = None
+            return [coder.finish() for coder in coders.values()]
 
     def decode(self, stream: bytes, symbols: int, lanes: int, progress: Progress | None = None) -> NDArray[np.int32]:
         """The inverse of `encode`; streams that were not made by it give wrong symbols, or an error.
@@ -100,7 +108,7 @@ class BlockCoder:
         self._check_memory(layout, 1, "the archive's lanes cannot be changed, so decode it where more memory is free")
         with _memory():
             decoding = Decoding(layout, stream, self._make_adapter(layout, self._adapter))
-            self._run(layout, decoding, 1, progress, Guesses(decoding.grid) if self.guess else None)
+            self._run(layout, decoding, self._adapter, 1, progress, Guesses(decoding.grid) if self.guess else None)
             return layout.from_grid(decoding.grid)
 
     def _make_adapter(self, layout: LaneLayout, parameters: AdapterParameters, observer: Observer | None = None) -> Adapter:
@@ -122,9 +130,13 @@ class BlockCoder:
 
     def _check_memory(self, layout: LaneLayout, chunk: int, advice: str) -> None:
         steps = positions(layout, len(self._opening()))
-        needed, free = self._transformer.memory(layout.lanes, self._span, steps, min(chunk, steps))
+        corrections = self._adapter.corrections
+        kept = corrections.segment_steps(layout.lanes) if corrections else 0
+        needed, free = self._transformer.memory(layout.lanes, self._span, steps, min(chunk, steps), kept)
         sizes = self._sizes(layout)
         fixed = Adapter.memory(self._adapter, sizes, self._threads) + logit_bytes(layout, sizes.vocab) + _SYMBOL_BYTES * layout.symbols
+        if corrections:
+            fixed += learner.memory(self._transformer, corrections, layout.lanes)
         if free is not None and needed + fixed > free:
             fitting = layout.lanes * (free - fixed) // needed
             if fitting < 1:
@@ -132,7 +144,10 @@ class BlockCoder:
             have = f"{layout.lanes} lanes need {(needed + fixed) / 1e6:,.0f} MB, {needed / 1e6:,.0f} of them for keys and values, and {free / 1e6:,.0f} MB are free"
             raise NotEnoughMemoryError(f"{have}; {advice.format(fitting)}")
 
-    def _run(self, layout: LaneLayout, direction: Direction, chunk: int, progress: Progress | None, guesses: Guesses | None = None) -> None:
+    def _run(
+        self, layout: LaneLayout, direction: Direction, adapter: AdapterParameters, chunk: int, progress: Progress | None,
+        guesses: Guesses | None = None,
+    ) -> None:  # fmt: skip
         opening = np.array(self._opening(), np.int32)
-        session = PredictionSession(self._transformer, opening, layout, self._span, chunk)
+        session = PredictionSession(self._transformer, opening, layout, self._span, chunk, adapter.corrections)
         session.run(direction, progress, guesses)

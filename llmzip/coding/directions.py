@@ -65,6 +65,11 @@ class Encoding:
         for adapter, _ in self._attempts:
             adapter.update()
 
+    def take_drawn(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """See `Direction.take_drawn`. There must be one attempt."""
+        ((adapter, _),) = self._attempts
+        return adapter.take_drawn()
+
 
 class Decoding:
     """Decodes a bitstream.
@@ -103,3 +108,7 @@ class Decoding:
     def update(self) -> None:
         """See `Direction.update`."""
         self._adapter.update()
+
+    def take_drawn(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """See `Direction.take_drawn`."""
+        return self._adapter.take_drawn()

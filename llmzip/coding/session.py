@@ -19,7 +19,8 @@ from llmzip.coding.guesses import Guesses
 from llmzip.coding.lanes import LaneLayout
 from llmzip.engine import buffers
 from llmzip.engine.hidden import Hidden
-from llmzip.parameters import AttentionSpan
+from llmzip.learning import learner
+from llmzip.parameters import AttentionSpan, CorrectionParameters
 
 if TYPE_CHECKING:
     from llmzip.engine.engine import Engine
@@ -63,6 +64,10 @@ class Direction(Protocol):
         """End a round."""
         ...
 
+    def take_drawn(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """See `Adapter.take_drawn`."""
+        ...
+
 
 class PredictionSession:
     """A transformer that predicts the symbols of lanes which advance together.
@@ -73,30 +78,38 @@ class PredictionSession:
         layout: lanes and steps.
         span: which positions attention sees; it affects every probability.
         chunk: steps fed at once, at most; any number gives the same bits.
+        corrections: parameters of corrections that are learned; None if there are none.
     """
 
-    def __init__(self, transformer: Engine, opening: NDArray[np.int32], layout: LaneLayout, span: AttentionSpan, chunk: int) -> None:
+    def __init__(
+        self, transformer: Engine, opening: NDArray[np.int32], layout: LaneLayout, span: AttentionSpan, chunk: int,
+        corrections: CorrectionParameters | None = None,
+    ) -> None:  # fmt: skip
         self._transformer, self._layout, self._chunk = transformer, layout, chunk
         self._last = int(opening[-1])
         self._room = buffers.empty((0, transformer.config.vocab), np.float32)  # of logits
         most = max(min(chunk, layout.steps), len(opening))
-        self._cache = transformer.cache(layout.lanes, span, positions(layout, len(opening)), most)
+        kept = corrections.segment_steps(layout.lanes) if corrections else 0
+        self._cache = transformer.cache(layout.lanes, span, positions(layout, len(opening)), most, kept)
         if len(opening) > 1:
             transformer.advance(opening[None, :-1].astype(np.int32), self._cache)  # once, and not for every lane
             if layout.lanes > 1:
                 self._cache.copy_first_lane()
+        self._learner = learner.make(transformer, corrections, self._cache, layout.lanes) if corrections else None
 
     def run(self, direction: Direction, progress: Progress | None = None, guesses: Guesses | None = None) -> None:
         """Code all steps, or as many as the direction needs; `guesses` are of the symbols of a direction that knows one step at a time."""
         layout, step = self._layout, 0
         while step < layout.steps and not direction.finished:
             lanes = layout.active(step)
-            left = (layout.full_steps if step < layout.full_steps else layout.steps) - step
+            left = min((layout.full_steps if step < layout.full_steps else layout.steps) - step, self._until_learning())
             if guesses:
                 steps = self._advance_guessed(direction, guesses, step, lanes, left)
             else:
                 steps = self._advance(direction, step, lanes, min(direction.known(step), self._chunk, left))
             step += steps
+            if self._learner and not self._until_learning() and step <= layout.full_steps:
+                self._learn(direction, layout.lanes)
             if progress:
                 progress(lanes * steps, direction.stream_bytes)
 
@@ -130,11 +143,14 @@ class PredictionSession:
             if i + 1 == fed or (direction.grid[:lanes, step + i] != guessed[:, i]).any():
                 break
         self._cache.rewind(fed - i - 1)
+        if self._learner:
+            self._learner.corrections.rewind(fed - i - 1)
         return i + 1
 
     def _feed(self, direction: Direction, step: int, lanes: int, steps: int) -> Hidden:
         """States of steps whose symbols, but for the last, are in the direction's grid; in step order."""
-        hidden = self._transformer.advance(self._inputs(direction.grid[:lanes], step, steps), self._cache)
+        corrections = self._learner.corrections if self._learner else None
+        hidden = self._transformer.advance(self._inputs(direction.grid[:lanes], step, steps), self._cache, corrections)
         return hidden.at(np.arange(lanes * steps, dtype=np.int64).reshape(lanes, steps).T.reshape(-1))  # from lane-major order
 
     def _logits(self, hidden: Hidden) -> NDArray[np.float32]:
@@ -150,6 +166,16 @@ class PredictionSession:
         direction.code(step, lanes, logits[at], state.at(at) if state else None)
         if direction.learns and (step + steps) % direction.round_steps == 0:
             direction.update()
+
+    def _until_learning(self) -> int:
+        """Steps that may be fed before corrections change."""
+        return self._learner.corrections.left if self._learner else sys.maxsize
+
+    def _learn(self, direction: Direction, lanes: int) -> None:
+        """Take a step of learning from a segment, all of whose steps are coded, by all lanes."""
+        drawn, symbols = (x.reshape(-1, lanes, *x.shape[1:]).swapaxes(0, 1) for x in direction.take_drawn())  # from step order
+        assert self._learner
+        self._learner.step(drawn.reshape(-1, drawn.shape[-1]), symbols.reshape(-1))
 
     def _inputs(self, grid: NDArray[np.int32], step: int, steps: int) -> NDArray[np.int32]:
         """The tokens before the symbols of `steps` steps, int32 [lanes, steps]."""

@@ -25,7 +25,7 @@ class KVCache:
     Local-attention heads have a smaller window, and so smaller buffers. All heads' buffers lie one after another in flat
     arrays, a head's lanes in a row: lane i of layer l, head h begins at slot base[l, h] + i * slots[l, h]. Slot of
     position p in it: p until the buffer is full, then p - offset[l, h]. The first block keeps the sinks for ever; sliding moves
-    the last window - 1 positions to where the second block starts. The layouts let one vector instruction multiply and
+    the last window - 1 positions, and as many before them as are to be kept, to where the second block starts. The layouts let one vector instruction multiply and
     add several int8s: four dimensions of keys, four slots of values.
 
     Attributes:
@@ -37,12 +37,13 @@ class KVCache:
         position: of the next token.
     """
 
-    def __init__(self, config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> None:
+    def __init__(self, config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, kept: int = 0) -> None:
+        self._kept = kept
         self.lanes, self.position, self.head_dim = lanes, 0, config.head_dim
         kinds, self.ways = ways(config)
         self._rotations = [Rotations(*way) for way in kinds]
         self._pinned = [Rotations(*way, last=span.window + span.sinks - 1) for way in kinds]
-        self.windows, self.sinks, self.slots, self.base = _layout(config, lanes, span, steps, chunk)
+        self.windows, self.sinks, self.slots, self.base = _layout(config, lanes, span, steps, chunk, kept)
         self.offset: Table = np.zeros_like(self.windows)
         total = int(lanes * self.slots.sum())
         self.k, self.v = self._zeros(total * self.head_dim, np.uint8), self._zeros(total * self.head_dim, np.int8)
@@ -55,9 +56,9 @@ class KVCache:
         return values.copy()
 
     @staticmethod
-    def bytes_needed(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> int:
+    def bytes_needed(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, kept: int = 0) -> int:
         """Memory of a cache, in bytes."""
-        slots = _layout(config, lanes, span, steps, chunk)[2]
+        slots = _layout(config, lanes, span, steps, chunk, kept)[2]
         return int(lanes * slots.sum()) * 2 * (config.head_dim + 4)
 
     def arrays(self, slot: Table) -> CacheArrays:
@@ -77,7 +78,7 @@ class KVCache:
         slot: Table = self.position - self.offset
         for layer, head in np.argwhere(slot + steps > self.slots):
             at = int(slot[layer, head])
-            first = (at - (int(self.windows[layer, head]) - 1)) // KEY_BLOCK * KEY_BLOCK
+            first = (at - (int(self.windows[layer, head]) - 1 + self._kept)) // KEY_BLOCK * KEY_BLOCK
             shift = first - KEY_BLOCK
             for buffer, unit in ((self.k, KEY_BLOCK), (self.v, QUAD), (self.ks, 1), (self.vs, 1)):
                 view = self._of(buffer, layer, head).reshape(self.lanes, int(self.slots[layer, head]) // unit, -1)
@@ -131,7 +132,7 @@ def ways(config: ModelConfig) -> tuple[list[tuple[float, int, tuple[float, ...]]
     return kinds, np.array([kinds.index(w) for w in of_layers], np.int64)
 
 
-def _layout(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[Table, Table, Table, Table]:
+def _layout(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, kept: int) -> tuple[Table, Table, Table, Table]:
     """Each head's window, sinks, slots a lane, and first slot.
 
     A layer that was trained with a window no larger than the span's keeps that, and needs no sinks. All others have the span's.
@@ -143,7 +144,7 @@ def _layout(config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, ch
     for layer in range(config.layers):
         if 0 < config.window_of(layer) <= span.window:
             windows[layer], sinks[layer] = np.minimum(windows[layer], config.window_of(layer)), 0
-    slots = np.minimum(2 * KEY_BLOCK + windows + max(chunk, _SLACK), max(steps, chunk))
+    slots = np.minimum(2 * KEY_BLOCK + windows + kept + max(chunk, _SLACK), max(steps, chunk))
     slots = -(-slots // _ALIGN) * _ALIGN
     base = lanes * (np.cumsum(slots) - slots.reshape(-1)).reshape(shape)
     return windows, sinks, slots, base

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from llmzip.engine import buffers
 from llmzip.engine.cache import KEY_BLOCK, KVCache
+from llmzip.engine.corrections import CorrectionArrays, Corrections, no_corrections
 from llmzip.engine.hidden import Hidden
 from llmzip.engine.kernels import attention_tiles, packing
 from llmzip.engine.kernels.amx import WITH, WITHOUT
@@ -57,7 +58,8 @@ class CompiledTransformer:
     """
 
     def __init__(self, model: IntegerModel, threads: int, amx: bool = False) -> None:
-        self.name, self._amx = "compiled, with AMX" if amx else "compiled", WITH if amx else WITHOUT
+        self.name, self.amx = "compiled, with AMX" if amx else "compiled", WITH if amx else WITHOUT
+        self.model = model
         c = self.config = model.config
         self.threads, tensors = threads, model.tensors
         weights: list[Any] = []
@@ -66,13 +68,14 @@ class CompiledTransformer:
             for i in range(c.layers):
                 pack_into(tensors[f"{i}.{part}"], w[i])
             weights += [w, np.stack([tensors[f"{i}.{part}.scale"] for i in range(c.layers)])]
-        self._weights = LayerWeights(*weights, **_vectors(model))
+        self.weights = LayerWeights(*weights, **_vectors(model))
         self._head = buffers.zeros(packing.shape(*tensors["head"].shape), np.uint8)
         pack_into(tensors["head"], self._head)
         self._head_scale = tensors["head.scale"].copy()
         self._embed, self._embed_scale, self._head_bias = tensors["embed"], tensors["embed.scale"], tensors.get("head.bias")
         tiles = WITH if amx and attention_tiles.fit(c.head_dim, c.heads // c.kv_heads) else WITHOUT
-        self._sizes, self._constants = (tiles, size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
+        self._sizes, self.constants = (tiles, size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
+        self._no_corrections = no_corrections()
         self._run = self._attention = 0  # addresses of the layers' code
         self._missed, self._alone_until = 0, 0.0  # how often in a row threads have not come; until when they are not waited for
 
@@ -81,24 +84,25 @@ class CompiledTransformer:
         """Whether the kernels can run a model of this shape."""
         return c.head_dim % KEY_BLOCK == 0 and max(c.width, c.ffn, c.query_width) <= MOST_INPUTS
 
-    def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> KVCache:
+    def cache(self, lanes: int, span: AttentionSpan, steps: int, chunk: int, kept: int = 0) -> KVCache:
         """See `engine.Engine`."""
-        return KVCache(self.config, lanes, span, steps, chunk)
+        return KVCache(self.config, lanes, span, steps, chunk, kept)
 
-    def memory(self, lanes: int, span: AttentionSpan, steps: int, chunk: int) -> tuple[int, int | None]:
+    def memory(self, lanes: int, span: AttentionSpan, steps: int, chunk: int, kept: int = 0) -> tuple[int, int | None]:
         """See `engine.Engine`."""
-        return needed(self.config, lanes, span, steps, chunk), memory.available()
+        return needed(self.config, lanes, span, steps, chunk, kept), memory.available()
 
-    def advance(self, tokens: NDArray[np.int32], cache: KVCache) -> Hidden:
+    def advance(self, tokens: NDArray[np.int32], cache: KVCache, corrections: Corrections | None = None) -> Hidden:
         """See `engine.Engine`."""
         t = tokens.shape[1]
         slot = cache.make_room(t)
         turns = TurnTables(*cache.rotations(t), cache.ways)
+        by = corrections.arrays(corrections.begin(cache.position, turns.here)) if corrections else self._no_corrections
         index = tokens.reshape(-1)
         x = buffers.empty((len(index), self.config.width), np.float32)
         np.multiply(self._embed[index].astype(np.float32), self._embed_scale[index][:, None], out=x)
         q, scale = buffers.empty(x.shape, np.int8), np.empty(len(x), np.float32)
-        self._run_layers(x, turns, cache.arrays(slot), q, scale)
+        self._run_layers(x, turns, cache.arrays(slot), by, q, scale)
         cache.position += t
         unit = scale
         if self.config.plain_stream:
@@ -106,14 +110,16 @@ class CompiledTransformer:
             unit_rows(q, unit)
         return Hidden(q, scale, unit)
 
-    def _run_layers(self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats) -> None:
+    def _run_layers(
+        self, x: Floats, turns: TurnTables, cache: CacheArrays, by: CorrectionArrays, q: NDArray[np.int8], scale: Floats
+    ) -> None:  # fmt: skip
         together = min(self.threads, numba.get_num_threads()) if time.monotonic() >= self._alone_until else 1
         for threads in dict.fromkeys((together, 1)):
-            work = work_for(len(x), threads, self._weights, self._constants)
-            arguments = self._arguments(x, turns, cache, q, scale, work)
+            work = work_for(len(x), threads, self.weights, self.constants, len(by.values) > 0)
+            arguments = self._arguments(x, turns, cache, by, q, scale, work)
             if not self._run:
                 run = address(run_share, 0, *arguments, 0, threads)
-                self._run, self._attention = run, self._attention_at(turns, cache, work)
+                self._run, self._attention = run, self._attention_at(turns, cache, by, work)
             run_shares(self._run, self._attention, *arguments, threads)
             if has_failed(work.meeting):
                 raise MemoryError  # nothing else can fail in there
@@ -127,31 +133,31 @@ class CompiledTransformer:
                 self._alone_until = time.monotonic() + rest
                 _log.info("threads do not run at the same time here, so one does everything for the next %.0f s", rest)
 
-    def _attention_at(self, turns: TurnTables, cache: CacheArrays, work: Work) -> int:
+    def _attention_at(self, turns: TurnTables, cache: CacheArrays, by: CorrectionArrays, work: Work) -> int:
         return address(
-            attend, *attention_arguments.py_func(*self._sizes, self._weights, 0, turns, self._constants, cache, work, 0, self.threads)
+            attend, *attention_arguments.py_func(*self._sizes, self.weights, 0, turns, self.constants, cache, by, work, 0, self.threads)
         )
 
     def compile_part(self, part: str) -> None:
         """Compile the "layers", the "attention" or the "rest", and run nothing; another process then finds the code."""
         cache = self.cache(1, AttentionSpan(1, 0), 1, 1)
         turns, arrays = TurnTables(*cache.rotations(1), cache.ways), cache.arrays(cache.make_room(1))
-        work = work_for(1, 1, self._weights, self._constants)
+        work = work_for(1, 1, self.weights, self.constants)
         x, q, scale = np.zeros((1, self.config.width), np.float32), np.zeros((1, self.config.width), np.int8), np.ones(1, np.float32)
         if part == "attention":
-            self._attention_at(turns, arrays, work)
+            self._attention_at(turns, arrays, self._no_corrections, work)
         elif part == "layers":
-            address(run_share, 0, *self._arguments(x, turns, arrays, q, scale, work), 0, 1)
+            address(run_share, 0, *self._arguments(x, turns, arrays, self._no_corrections, q, scale, work), 0, 1)
         else:
             address(head_kernel, *self._head_arguments(Hidden(q, scale, scale), np.empty((1, self.config.vocab), np.float32)))
-            address(run_shares, 0, 0, *self._arguments(x, turns, arrays, q, scale, work), 1)
+            address(run_shares, 0, 0, *self._arguments(x, turns, arrays, self._no_corrections, q, scale, work), 1)
             if self.config.plain_stream:
                 address(unit_rows, q, scale)
 
     def _arguments(
-        self, x: Floats, turns: TurnTables, cache: CacheArrays, q: NDArray[np.int8], scale: Floats, work: Work
+        self, x: Floats, turns: TurnTables, cache: CacheArrays, by: CorrectionArrays, q: NDArray[np.int8], scale: Floats, work: Work
     ) -> tuple[Any, ...]:
-        return (self._amx, *self._sizes, x, self._weights, turns, self._constants, cache, q, scale, work)
+        return (self.amx, *self._sizes, x, self.weights, turns, self.constants, cache, by, q, scale, work)
 
     def logits(self, hidden: Hidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """See `engine.Engine`."""
@@ -163,7 +169,7 @@ class CompiledTransformer:
         return out
 
     def _head_arguments(self, hidden: Hidden, out: NDArray[np.float32]) -> tuple[Any, ...]:
-        return self._amx, hidden.q, hidden.scale, self._head, self._head_scale, out, self.threads
+        return self.amx, hidden.q, hidden.scale, self._head, self._head_scale, out, self.threads
 
 
 def _vectors(model: IntegerModel) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from llmzip.engine import numerics as nm
+from llmzip.engine.corrections import LARGEST
 from llmzip.models.convert import VALUE_BASE
 
 _ROW = -1
@@ -148,11 +149,12 @@ def _scaled(y: Tensor, row: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return q.to(torch.int8), s
 
 
-def attend(q: Tensor, qs: Tensor, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor, mask: Tensor) -> Tensor:
+def attend(q: Tensor, qs: Tensor, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Integer softmax attention of one lane's queries that share a key head.
 
     q int8 [2, t, group, d] and qs [2, t, group]: queries for near keys and, pinned, for sinks. k int8 [keys, d], ks [keys],
-    v int8 [keys, d], vs [keys]. mask int8 [t, keys]: 0 unseen, 1 near, 2 sink. Returns float32 [t, group * d].
+    v int8 [keys, d], vs [keys]. mask int8 [t, keys]: 0 unseen, 1 near, 2 sink. Returns float32 [t, group * d], and of each query the largest
+    score and the sum of weights before normalisation, float32 [t, group].
     """
     _, t, group, d = q.shape
     mask = mask[:, None]  # [t, 1, keys]
@@ -163,16 +165,21 @@ def attend(q: Tensor, qs: Tensor, k: Tensor, ks: Tensor, v: Tensor, vs: Tensor, 
     sink = mask == 2
     u = torch.where(sink, scores(1) * ks, scores(0) * ks)
     u = (u * torch.where(sink, qs[1, :, :, None], qs[0, :, :, None])).masked_fill(mask == 0, -torch.inf)
-    z = (u - u.amax(_ROW, keepdim=True)).clamp_min(nm.ATTEND_FLOOR)
-    line = (z * 2.0**nm.MANTISSA).to(torch.int32) + ((127 + nm.ATTEND_BITS) << nm.MANTISSA)
-    a = line.view(torch.float32).to(torch.int32).masked_fill(mask == 0, 0)
+    top = u.amax(_ROW, keepdim=True)
+    a = attention_weights(u - top).masked_fill(mask == 0, 0)
     total = a.sum(_ROW, keepdim=True, dtype=torch.int64).float()
     v_max = vs.expand(mask.shape).masked_fill(mask == 0, 0.0).amax(_ROW, keepdim=True)
     r = torch.full_like(total, nm.WEIGHT_SUM) / (total * v_max)
     w = torch.round((a.float() * vs) * r)
     # Weights sum to at most 2^15 + keys/2, times int8: exact in float64, and in float32 while below 2^24.
     o = (w.double() @ v.double()).float()
-    return (o * _over(v_max, nm.WEIGHT_SUM)).reshape(t, group * d)
+    return (o * _over(v_max, nm.WEIGHT_SUM)).reshape(t, group * d), top.squeeze(_ROW), total.squeeze(_ROW)
+
+
+def attention_weights(z: Tensor) -> Tensor:
+    """Weights before normalisation, int32, of scores less their largest, float32."""
+    line = (z.clamp_min(nm.ATTEND_FLOOR) * 2.0**nm.MANTISSA).to(torch.int32) + ((127 + nm.ATTEND_BITS) << nm.MANTISSA)
+    return line.view(torch.float32).to(torch.int32)
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,18 +199,22 @@ def activate_rotate_quantise(
     if bias is not None:
         y = y + bias
     g, u = y.chunk(2, dim=_ROW) if gated else (y, torch.ones_like(y))
-    t = _exponent(g, activation).clamp(-nm.EXP_CLAMP, nm.EXP_CLAMP)
+    h = (g / (exponential(exponent(g, activation)) + nm_f32(1.0, g))) * u
+    return quantise_rows(hadamard(h, block))
+
+
+def exponential(t: Tensor) -> Tensor:
+    """2^t, within EXP_CLAMP."""
+    t = t.clamp(-nm.EXP_CLAMP, nm.EXP_CLAMP)
     whole = torch.floor(t)
     f = t - whole
     p = f * nm_f32(nm.EXP_C3, f) + nm_f32(nm.EXP_C2, f)
     p = p * f + nm_f32(nm.EXP_C1, f)
     p = p * f + nm_f32(1.0, f)
-    power = ((whole.to(torch.int32) + 127) << nm.MANTISSA).view(torch.float32)
-    h = (g / (p * power + nm_f32(1.0, f))) * u
-    return quantise_rows(hadamard(h, block))
+    return p * ((whole.to(torch.int32) + 127) << nm.MANTISSA).view(torch.float32)
 
 
-def _exponent(g: Tensor, activation: str) -> Tensor:
+def exponent(g: Tensor, activation: str) -> Tensor:
     """t, for which the activation of g is g / (1 + 2^t)."""
     if activation == "silu":
         return g * -nm_f32(nm.LOG2_E, g)
@@ -224,6 +235,18 @@ def hadamard(x: Tensor, block: int) -> Tensor:
         y = torch.stack([a + b, a - b], dim=2).view(-1, block)
         stride *= 2
     return (y * nm_f32(block**-0.5, y)).view(x.shape)
+
+
+def correct(acc: Tensor, z: Tensor, b: Tensor) -> None:
+    """Adds a low-rank correction to the product acc int32 [n, outputs] in place: z int32 [n, rank], b float32 [rank, outputs].
+
+    What is added is the sum of z[r] b[r] in the order of r, limited and rounded; see `corrections`.
+    """
+    factors = z.float()
+    total = factors[:, :1] * b[0]
+    for r in range(1, len(b)):
+        total = total + factors[:, r : r + 1] * b[r]
+    acc += torch.round(total.clamp(-LARGEST, LARGEST)).to(torch.int32)
 
 
 def scale_logits(acc: Tensor, col: Tensor, row: Tensor) -> Tensor:

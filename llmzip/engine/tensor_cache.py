@@ -18,9 +18,11 @@ from llmzip.parameters import AttentionSpan
 class TensorCache(KVCache):
     """A `KVCache` on a device."""
 
-    def __init__(self, config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, lanes: int, span: AttentionSpan, steps: int, chunk: int, kept: int, device: torch.device
+    ) -> None:  # fmt: skip
         self._device = device
-        super().__init__(config, lanes, span, steps, chunk)
+        super().__init__(config, lanes, span, steps, chunk, kept)
 
     def _zeros(self, n: int, dtype: DTypeLike) -> Any:
         return torch.zeros(n, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=self._device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -51,15 +52,19 @@ class TorchOps:
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
 
-    def add_norm_quantise(self, x: Tensor, added: Added | None, gain: Tensor | None, late: bool = False) -> tuple[Tensor, Tensor]:
+    def add_norm_quantise(
+        self, x: Tensor, added: Added | None, gain: Tensor | None, late: bool = False, note: Callable[[Tensor], None] = lambda x: None
+    ) -> tuple[Tensor, Tensor]:
         """`reference.add`, then what the next product reads: by `norm_quantise`, or by `gain_quantise` if the stream is not rotated.
 
         gain: for `gain_quantise`, float32 [d], or None.
         late: whether the product is added only after the next one has read the stream.
+        note: is given the stream as it is read.
         """
         c = self.config
         if added is not None and not late:
             reference.add(x, added, c.norm_eps)
+        note(x)
         read = (
             reference.gain_quantise(x, gain, c.norm_eps, block_size(c.width)) if c.plain_stream else reference.norm_quantise(x, c.norm_eps)
         )
@@ -74,8 +79,8 @@ class TorchOps:
 
     def attend(
         self, acc: Tensor, scales: HeadScales, row: Tensor, turns: TurnTables, cache: TensorCache, layer: int, slot: Table
-    ) -> tuple[Tensor, Tensor]:
-        """Rotate, store and attend: acc int32 [lanes*t, q+3kv] -> int8 [lanes*t, q] and scales [lanes*t].
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rotate, store and attend: acc int32 [lanes*t, q+3kv] -> int8 [lanes*t, q], scales [lanes*t], and of each query head the largest score and the sum of its weights, [lanes*t, heads].
 
         slot: where the first of the t new keys goes, by layer and head.
         """
@@ -104,6 +109,7 @@ class TorchOps:
         k, v = (x.view(lanes, t, c.kv_heads, -1) for x in (k, v))
         ks, vs = (x.view(lanes, t, c.kv_heads) for x in (ks, vs))
         out = torch.empty((lanes, t, c.kv_heads, group * c.head_dim), dtype=torch.float32, device=acc.device)
+        top, total = (torch.empty((lanes, t, c.kv_heads, group), dtype=torch.float32, device=acc.device) for _ in range(2))
         for h in range(c.kv_heads):
             first = int(slot[layer, h])
             end = first + t
@@ -115,5 +121,7 @@ class TorchOps:
             keys, values = cache.keys(layer, h, lanes, end), cache.values(layer, h, lanes, end)
             for lane in range(lanes):
                 k_lane, ks_lane, v_lane, vs_lane = (x[lane] for x in (*keys, *values))
-                out[lane, :, h] = reference.attend(q[:, lane, :, h], qs[:, lane, :, h], k_lane, ks_lane, v_lane, vs_lane, mask)
-        return reference.quantise_rows(out.view(lanes * t, -1))
+                out[lane, :, h], top[lane, :, h], total[lane, :, h] = reference.attend(
+                    q[:, lane, :, h], qs[:, lane, :, h], k_lane, ks_lane, v_lane, vs_lane, mask
+                )
+        return *reference.quantise_rows(out.view(lanes * t, -1)), top.view(lanes * t, -1), total.view(lanes * t, -1)

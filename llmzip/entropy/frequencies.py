@@ -29,6 +29,9 @@ GUARD = 1 << 16  # a decoder out of step hits it every 4,096 symbols on average;
 TOTAL = (1 << TOTAL_BITS) - GUARD
 WEIGHT_BITS = 30
 SHIFT = 33
+DRAWS = 32  # tokens drawn for each row, where the model learns
+DRAW_BITS = 6  # places that the first drawn token may be at
+GOLDEN = 40503  # the golden ratio, less 1, in units of 2^-16
 FLOOR = np.float32(-40.0)  # of y - max: far below the smallest weight that is not 0
 OFFSET = exponential.offset(WEIGHT_BITS)
 
@@ -69,17 +72,21 @@ class Gradients(NamedTuple):
         shift: bits dropped from each probability, so that sums fit.
         own: weight of the coded symbol of each row by logits, int64 [n].
         voted: its weight by votes, int64 [n].
+        drawn: tokens of each row by the probabilities without votes, int32 [n, any]; see `draw_reference`.
+        first: how many rows were coded before these.
     """
 
     expected: NDArray[np.int32]
     shift: int
     own: Integers
     voted: Integers
+    drawn: NDArray[np.int32]
+    first: int
 
 
-def gradients_onto(expected: NDArray[np.int32], shift: int, rows: int) -> Gradients:
-    """Room for the gradients of `rows` rows, whose probabilities are added to `expected`."""
-    return Gradients(expected, shift, np.empty(rows, np.int64), np.empty(rows, np.int64))
+def gradients_onto(expected: NDArray[np.int32], shift: int, rows: int, draws: int = 0, first: int = 0) -> Gradients:
+    """Room for the gradients of `rows` rows, whose probabilities are added to `expected`; and for so many drawn tokens of each, `first` rows after the beginning."""
+    return Gradients(expected, shift, np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty((rows, draws), np.int32), first)
 
 
 def no_gradients(rows: int) -> Gradients:
@@ -161,6 +168,18 @@ def learn_reference(
     rows = np.arange(len(coded))
     expected = (_shares(w, symbols)[:, : logits.shape[1]] >> shift).sum(axis=0)
     return expected, w[rows, coded], vote_weights(w, votes)[rows, coded]
+
+
+def draw_reference(w: NDArray[np.int64], draws: int, first: int) -> NDArray[np.int32]:
+    """Tokens at equal distances of the sum of weights w int64 [n, vocab], from low to high: int32 [n, draws].
+
+    Row i begins at a distance of its own, a multiple of the golden ratio times `first` + i (systematic sampling, Madow and Madow 1944).
+    """
+    total = w.sum(axis=1)
+    unit = total // (draws << DRAW_BITS)
+    begin = ((np.arange(first, first + len(w), dtype=np.int64) * GOLDEN) >> (16 - DRAW_BITS)) & ((1 << DRAW_BITS) - 1)
+    points = ((np.arange(draws, dtype=np.int64) << DRAW_BITS) + begin[:, None]) * unit[:, None]
+    return np.stack([np.searchsorted(row.cumsum(), at, side="right") for row, at in zip(w, points, strict=True)]).astype(np.int32)
 
 
 def intervals_reference(frequency: NDArray[np.int64], coded: NDArray[np.int32]) -> tuple[Integers, Integers]:

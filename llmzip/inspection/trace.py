@@ -66,7 +66,7 @@ class Trace:
         model: the one that coded them.
     """
 
-    thorough = True
+    thorough, compares = True, False
 
     def __init__(self, most: int) -> None:
         self._most, self.blocks, self.lanes = most, list[Rows](), list[int]()
@@ -77,7 +77,7 @@ class Trace:
         """A fresh observer for one coding attempt."""
         return Attempt(self._most)
 
-    def keep(self, attempt: Attempt, block: CodedBlock, model: LoadedModel) -> None:
+    def keep(self, attempt: Attempt, block: CodedBlock, model: LoadedModel, frozen: Attempt | None) -> None:
         """Keep what the observer of the chosen attempt saw."""
         self.blocks.append(attempt.in_text_order(block.lanes))
         self.lanes.append(block.lanes)

@@ -224,6 +224,10 @@ class _Decoding:
         self.grid[:, step] = found
         self._look_for_ends()
 
+    def take_drawn(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """See `coding.session.Direction`."""
+        return self._adapter.take_drawn()
+
     def update(self) -> None:
         pass
 

@@ -13,7 +13,7 @@ from llmzip import parameters
 from llmzip.archive import records as rec
 from llmzip.archive import wire
 from llmzip.errors import DamagedArchiveError, NotAnArchiveError, UnsupportedArchiveError
-from llmzip.parameters import FROZEN, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
+from llmzip.parameters import FROZEN, AdapterParameters, AttentionSpan, BiasParameters, CorrectionParameters, NeighbourParameters
 from tests.support.archives import frames_of
 
 ADAPTER = AdapterParameters(32, BiasParameters(46, 3), NeighbourParameters(15, 86))
@@ -45,6 +45,8 @@ def test_round_trip_of_every_record() -> None:
         (FROZEN, b"\x00"),
         (AdapterParameters(32, BiasParameters(46, 3), None), b"\x01\x20\x2e\x03"),
         (AdapterParameters(4096, None, NeighbourParameters(20, 255)), b"\x02\x80\x20\x14\xff"),
+        (AdapterParameters(corrections=CorrectionParameters(16, 512, 255, 7)), b"\x08\x10\x07\xff\x80\x04"),
+        (AdapterParameters(32, BiasParameters(46, 3), None, CorrectionParameters(8, 64, 20, 5)), b"\x09\x20\x2e\x03\x08\x05\x14\x40"),
         (ADAPTER, b"\x03\x20\x2e\x03\x0f\x56"),
     ],
 )
@@ -86,7 +88,7 @@ def test_unsupported() -> None:
     with pytest.raises(UnsupportedArchiveError, match="unknown kind"):
         read(rec.frame_start() + record(b"Q", b"?") + end)
     with pytest.raises(UnsupportedArchiveError, match="way of predicting"):
-        read(rec.frame_start() + record(b"M", b"\x04\x40\x04\x08" + NAME) + end)
+        read(rec.frame_start() + record(b"M", b"\x04\x40\x04\x10" + NAME) + end)
     with pytest.raises(UnsupportedArchiveError, match="arithmetic version 9"):
         read(rec.frame_start() + record(b"M", b"\x09" + MODEL.body()[1:]) + end)
 

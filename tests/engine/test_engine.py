@@ -136,7 +136,7 @@ def attention_equals_reference(c: ModelConfig, fast: NumbaOps, window: int, sink
     """Streams in uneven chunks through slides of the buffer, two lanes and then one."""
     slow, r = TorchOps(c), Random(window)
     shape = (c, 2, AttentionSpan(window, sinks), 10_000, 16)
-    caches = TensorCache(*shape, CPU), KVCache(*shape)
+    caches = TensorCache(*shape, 0, CPU), KVCache(*shape)
     columns = c.query_width + 2 * c.kv_width
     gains = (r.gain(c.query_width), r.gain(c.kv_width)) if c.head_norm else (None, None)
     scales = HeadScales(r.scale(columns), r.gain(columns) if c.qkv_bias else None, *gains)

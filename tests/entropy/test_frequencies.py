@@ -48,7 +48,7 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
     room = fq.scratch(2, vocab, symbols)
     for known in (True, False):
         for at in (start, start + freq - 1, np.zeros(n, np.int64), np.full(n, TOTAL - 1)):
-            gradients = fq.gradients_onto(np.zeros((2, vocab), np.int32), shift, len(coded))
+            gradients = fq.gradients_onto(np.zeros((2, vocab), np.int32), shift, len(coded), 7, 40)
             if known:
                 got = (coded, *compiled.intervals(logits, bias, votes, symbols, coded, gradients, room))
             else:
@@ -61,6 +61,16 @@ def test_floor_total_and_kernels(seed: int, vocab: int, spread: float, extra: in
                 assert (gradients.expected.sum(axis=0) == expected).all()
             assert (gradients.own == own).all()
             assert (gradients.voted == voted).all()
+            assert (gradients.drawn == fq.draw_reference(fq.weights(logits, bias, vocab)[0], 7, 40)).all()
+
+
+def test_tokens_are_drawn_by_their_probabilities() -> None:
+    w = np.array([[0, 600, 0, 300, 100], [1, 0, 0, 0, 0]]) << 14
+    drawn = fq.draw_reference(w, 10, 0)
+    assert np.bincount(drawn[0], minlength=5).tolist() == [0, 6, 0, 3, 1]
+    assert (drawn[1] == 0).all()
+    begun = np.concatenate([fq.draw_reference(w[:1], 3, i) for i in range(200)])  # rows begin at different places
+    assert np.abs(np.bincount(begun.reshape(-1), minlength=5) / 600 - w[0] / w[0].sum()).max() < 0.02
 
 
 @pytest.mark.parametrize("vocab", [49152, 262144, 262145])

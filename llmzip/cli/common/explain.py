@@ -11,11 +11,12 @@ def table(ledger: Ledger) -> str:
     def line(what: str, size: float, of: float = 0.0) -> str:
         return f"{what:<34}{size:>14,.1f}" + (f"{100 * size / of:>+9.2f}%" if of else "")
 
-    frozen, biased, voted = (bits / 8 for bits in (ledger.frozen, ledger.biased, ledger.voted))
+    frozen, corrected, biased, voted = (bits / 8 for bits in (ledger.frozen, ledger.corrected, ledger.biased, ledger.voted))
     rows = [
         f"{'of ' + format(ledger.content, ',') + ' bytes, ' + format(ledger.symbols, ',') + ' symbols':<34}{'bytes':>14}",
         line("frozen model", frozen),
-        line("learned: vocabulary biases", biased - frozen, frozen),
+        *([line("learned: corrections of matrices", corrected - frozen, frozen)] if corrected != frozen else []),
+        line("learned: vocabulary biases", biased - corrected, frozen),
         line("learned: votes of neighbours", voted - biased, frozen),
         line("range coder and ends of lanes", ledger.stream - voted, frozen),
         line("container, blocks not coded", ledger.archive - ledger.stream, frozen),

@@ -77,6 +77,18 @@ class Projected(NamedTuple):
     k_row: Floats
 
 
+class Noted(NamedTuple):
+    """Where attention notes the largest score and the sum of weights of each query head, float32 [rows, heads] of a trace; of size 0 if nowhere.
+
+    `steps` and `at`: as in `corrections.CorrectionArrays`.
+    """
+
+    top: Floats
+    total: Floats
+    steps: int
+    at: int
+
+
 class Turns(NamedTuple):
     """Rotations float32 [t, 2, head_dim / 2] of the new positions, and as their queries see the sinks."""
 

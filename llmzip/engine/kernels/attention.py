@@ -172,7 +172,7 @@ def _score(steps, vectors, group, room, which, k, ks, u, stride, first, last, ah
 
 
 @counts_nothing
-def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, begin, room, out, ahead, lines):
+def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, noted, begin, room, out, ahead, lines):
     """Attention of `steps` steps from `step` on of one lane, in rows from `row` on, with key head h, whose first slot is `begin`."""
     count, queries, d, span = number(steps), group.ndim, vectors.ndim * VECTOR, _span(steps)
     m, slots, columns = count * queries, room.u.shape[1], queries * d
@@ -208,6 +208,10 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
         if apart:
             total = i32(total + _exponentials(at + stride * i, span // _PAIR, top))
         room.r[i] = _WEIGHT_SUM / (f32(total) * room.v_top[i // queries])
+        if noted.top.shape[0]:
+            at_row = (row - step) // turns.here.shape[0] * noted.steps + noted.at + step + i // queries
+            noted.top[at_row, h * queries + i % queries] = top
+            noted.total[at_row, h * queries + i % queries] = f32(total)
     mix_values(steps, vectors, group, room, vs, v, start, stop, apart, ahead, lines)
     tiles_end(steps)
     mixed, to = room.mixed.ctypes.data, out.ctypes.data + out.strides[0] * row + 4 * h * columns
@@ -217,7 +221,7 @@ def _attend(steps, vectors, group, qkv, row, step, h, turns, constants, cache, b
 
 
 @glue
-def _units(tiles, vectors, group, qkv, turns, constants, cache, out, first, last):
+def _units(tiles, vectors, group, qkv, turns, constants, cache, noted, out, first, last):
     """Attention of units of work [first, last); see `attend`."""
     one, some = several(WITHOUT, np.empty((0,) * 16, i8)), several(tiles, group)
     t, kv, d = turns.here.shape[0], cache.base.shape[0], vectors.ndim * VECTOR
@@ -245,23 +249,23 @@ def _units(tiles, vectors, group, qkv, turns, constants, cache, out, first, last
             now = at_most(some, end - step)
             if number(now) > end - step:
                 break
-            _attend(now, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, begin, room, out, ahead, lines)
+            _attend(now, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, noted, begin, room, out, ahead, lines)
             step += number(now)
         while step < end:
-            _attend(one, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, begin, room, out, ahead, lines)
+            _attend(one, vectors, group, qkv, lane * t + step, step, h, turns, constants, cache, noted, begin, room, out, ahead, lines)
             step += 1
 
 
 @jit
-def attend(tiles, vectors, group, qkv, turns, constants, cache, out, share, shares):
+def attend(tiles, vectors, group, qkv, turns, constants, cache, noted, out, share, shares):
     """A thread's share of `reference.attend` for all queries of one layer.
 
     tiles: `amx.WITH` or `amx.WITHOUT`. vectors and group: head_dim / VECTOR and queries a key head, made by `simd.size`. qkv: `Projected`; turns: `Turns`; constants:
-    `Constants`; cache: `CacheArrays` of this layer; out float32 [lanes*t, q]. With one step only, its keys and values are stored here, by
+    `Constants`; cache: `CacheArrays` of this layer; noted: `Noted`; out float32 [lanes*t, q]. With one step only, its keys and values are stored here, by
     whoever needs them; with more, `store_rows` must have done it.
 
     Threads share the units of work: lanes x runs of STEPS steps x key heads.
     """
     t, kv = turns.here.shape[0], cache.base.shape[0]
     units = qkv.acc.shape[0] // t * ((t + STEPS - 1) // STEPS) * kv
-    _units(tiles, vectors, group, qkv, turns, constants, cache, out, share * units // shares, (share + 1) * units // shares)
+    _units(tiles, vectors, group, qkv, turns, constants, cache, noted, out, share * units // shares, (share + 1) * units // shares)

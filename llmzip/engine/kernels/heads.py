@@ -76,6 +76,14 @@ def _all_heads(qkv, i, first, y, eps):
 
 
 @jit
+def norm_all_queries(qkv, eps, first, last):
+    """As `norm_all_heads`, `q_row` alone."""
+    queries, q_row = np.empty(qkv.q_gain.shape[0], f32), qkv.q_row
+    for i in range(first, last):
+        q_row[i] = _all_heads(qkv, i, np.int64(0), queries, eps)
+
+
+@jit
 def norm_all_heads(qkv, eps, first, last):
     """Fill `q_row` and `k_row` for rows [first, last) of a model that norms all heads together."""
     queries, keys = np.empty(qkv.q_gain.shape[0], f32), np.empty(qkv.k_gain.shape[0], f32)
@@ -111,6 +119,21 @@ def store_head(qkv, i, cs, constants, kv, h, d, k, ks, v, vs, slot):
     quad = v[slot // QUAD * QUAD * d + slot % QUAD :]
     for j in range(d):
         quad[QUAD * j] = z[j]
+
+
+@counts_nothing
+def turned_row(qkv, i, cs, constants, y, turned, q, qs):
+    """Queries of row i, turned and quantised: into q int8 [heads, d], with scales qs.
+
+    cs: address of float32 [2, d/2]. y and turned float32 [d] are overwritten.
+    """
+    d, row = q.shape[1], qkv.row[i]
+    for h in range(q.shape[0]):
+        at = h * d
+        acc, col, bias, gain = qkv.acc[i, at:].ctypes.data, qkv.col[at:].ctypes.data, qkv.bias[at : at + d], qkv.q_gain[at : at + d]
+        rest = _head(acc, col, bias, gain, row, qkv.q_row[i] if constants.head_norm == BY_ALL else row, constants, y)
+        m, _ = _turn(y.ctypes.data, cs, constants, turned, q[h].ctypes.data, d)
+        qs[h] = ((m * rest) / ACT_MAX) * constants.score
 
 
 @jit

@@ -34,7 +34,7 @@ _CUBIC, _LINEAR = f32(nm.GELU_CUBIC), f32(nm.GELU_LINEAR)
 NORM_MAX, _MOST_EPS_ROOT = f32(nm.NORM_MAX), f32(nm.MOST_EPS_ROOT)
 _CACHE_LINE = 64  # bytes
 _SUMMED = 1024  # squares of NORM_MAX that fit an int32
-_SILU = ACTIVATIONS.index("silu")
+SILU = ACTIVATIONS.index("silu")
 _C1, _C2, _C3 = f32(nm.EXP_C1), f32(nm.EXP_C2), f32(nm.EXP_C3)
 
 
@@ -75,7 +75,7 @@ def magnitude(x):
 
 
 @counts_nothing
-def _quantise(x, q):
+def quantise_row(x, q):
     """Rounds float32 x [d] to integers q [d] in [-127, 127]; returns (row maximum, 127 / maximum)."""
     m = magnitude(x)
     r = ACT_MAX / m
@@ -175,10 +175,10 @@ def _norm_rows(x, added, gain, late, constants, q, scale, first, last, y):
 def _read(x, gain, constants, y, q):
     """What a product reads of a row x of the stream, into q int8 [d]; returns its scale. y [d] is overwritten."""
     if not constants.stream_block:
-        _, r = _quantise(x, q)
+        _, r = quantise_row(x, q)
         return _reciprocal_sqrt(_squares(q) / f32(x.shape[0]) + (r * r) * constants.eps)
     _prepare(x, gain, constants, y)
-    m, _ = _quantise(y, q)
+    m, _ = quantise_row(y, q)
     if gain.shape[0]:
         m *= norm_factor(x, ONE, constants.eps)
     return m / ACT_MAX
@@ -216,13 +216,13 @@ def unit_rows(q, unit):
 def quantise_rows(x, q, scale, first, last):
     """`reference.quantise_rows` for rows [first, last): x float32 [n, d] to q int8 [n, d] and scale float32 [n]."""
     for i in range(first, last):
-        m, _ = _quantise(x[i], q[i])
+        m, _ = quantise_row(x[i], q[i])
         scale[i] = m / ACT_MAX
 
 
 @jit
-def _gated(g, up, t):
-    """g / (1 + 2^t), times up."""
+def exponential(t):
+    """`reference.exponential` of one number."""
     if t < -_CLAMP:
         t = -_CLAMP
     if t > _CLAMP:
@@ -233,7 +233,21 @@ def _gated(g, up, t):
     p = p * fraction + _C1
     p = p * fraction + ONE
     power = float_from_bits(i32(i32(i32(whole) + i32(127)) << MANTISSA))
-    return (g / (p * power + ONE)) * up
+    return p * power
+
+
+@jit
+def _gated(g, up, t):
+    """g / (1 + 2^t), times up."""
+    return (g / (exponential(t) + ONE)) * up
+
+
+@jit
+def exponent(g, silu):
+    """`reference.exponent` of one number."""
+    if silu:
+        return g * _NEG_LOG2E
+    return g * ((g * g) * _CUBIC + _LINEAR)
 
 
 @jit
@@ -245,7 +259,7 @@ def activate_rows(acc, col, row, bias, constants, q, scale, first, last):
 @counts_nothing
 def _activate_rows(acc, col, row, bias, constants, q, scale, first, last, h):
     f = q.shape[1]
-    gated, biased, silu = constants.gated, bias.shape[0] > 0, constants.activation == _SILU
+    gated, biased, silu = constants.gated, bias.shape[0] > 0, constants.activation == SILU
     for i in range(first, last):
         a, r = acc[i], row[i]
         for j in range(f):
@@ -256,10 +270,7 @@ def _activate_rows(acc, col, row, bias, constants, q, scale, first, last, h):
                 g += bias[j]
                 if gated:
                     up += bias[f + j]
-            t = g * _NEG_LOG2E
-            if not silu:
-                t = g * ((g * g) * _CUBIC + _LINEAR)
-            h[j] = _gated(g, up, t)
+            h[j] = _gated(g, up, exponent(g, silu))
         hadamard(h, constants.block, constants.factor)
-        m, _ = _quantise(h, q[i])
+        m, _ = quantise_row(h, q[i])
         scale[i] = m / ACT_MAX

@@ -7,7 +7,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from llmzip.entropy.frequencies import BLOCK, FLOOR, OFFSET, SHIFT, TOTAL
+from llmzip.entropy.frequencies import BLOCK, DRAW_BITS, FLOOR, GOLDEN, OFFSET, SHIFT, TOTAL
 from llmzip.entropy.kernels.blocks import LANES, holds, share_and_expect_vectors, share_vectors, weigh_vectors
 from llmzip.entropy.kernels.exponential import float_from_bits, power_pattern
 from llmzip.entropy.kernels.maxima import WIDTH, largest_sums
@@ -55,6 +55,33 @@ def weigh(logits: Any, bias: Any, w: Any) -> Any:
         as_int[j] = np.int32(float_from_bits(power_pattern(max(sums[j] - top, FLOOR), OFFSET)))
         total += np.int64(w[j])
     return total, best
+
+
+@_jit
+def draw(w: Any, total: Any, row: Any, drawn: Any) -> None:
+    """`draw_reference` of one row of weights uint32 [vocab], which sum to `total`, into drawn int32 [any]."""
+    draws = drawn.shape[0]
+    unit = total // (draws << DRAW_BITS)
+    begin = ((row * GOLDEN) >> (16 - DRAW_BITS)) & ((1 << DRAW_BITS) - 1)
+    at, below, k = 0, np.int64(0), 0
+    while k < draws:
+        point = ((k << DRAW_BITS) + begin) * unit
+        while at + BLOCK <= w.shape[0]:
+            block, width = w[at : at + BLOCK], np.int64(0)
+            for j in range(BLOCK):
+                width += np.int64(block[j])
+            if below + width > point:
+                break
+            below += width
+            at += BLOCK
+        low, j = below, at
+        while low + np.int64(w[j]) <= point:
+            low += np.int64(w[j])
+            j += 1
+        end = low + np.int64(w[j])
+        while k < draws and ((k << DRAW_BITS) + begin) * unit < end:  # one token may be drawn several times
+            drawn[k] = j
+            k += 1
 
 
 @_jit
@@ -133,12 +160,27 @@ def _add_votes(votes: Any, i: Any, w: Any, added: Any, r: Any, widths: Any) -> A
 
 
 @_jit
-def _open(logits: Any, bias: Any, votes: Any, i: Any, symbols: Any, w: Any, added: Any, widths: Any, expected: Any, shift: Any) -> Any:
-    """A row of frequencies, as weights in w and added, and sums of blocks in widths. Its probabilities without votes are added to expected.
+def _open(
+    logits: Any,
+    bias: Any,
+    votes: Any,
+    i: Any,
+    symbols: Any,
+    w: Any,
+    added: Any,
+    widths: Any,
+    expected: Any,
+    shift: Any,
+    drawn: Any,
+    row: Any,
+) -> Any:
+    """A row of frequencies, as weights in w and added, and sums of blocks in widths. Its probabilities without votes are added to expected, and tokens are drawn by them.
 
     Returns r, the token that gets what the others leave of TOTAL, and how much that is.
     """
     total, best = weigh(logits[i], bias, w)
+    if drawn.shape[1]:
+        draw(w, total, row, drawn[i])
     plain = r = ratio(total, symbols)
     if votes.counts[i]:
         total += vote_weights(votes, i, total, added)
@@ -160,12 +202,12 @@ def _frequency(w: Any, added: Any, r: Any, s: Any, best: Any, missing: Any) -> A
 def intervals(logits: Any, bias: Any, votes: Any, symbols: Any, coded: Any, start: Any, freq: Any, gradients: Any, room: Any) -> None:
     """See `compiled_frequencies.intervals`; as many threads as `gradients.expected` has parts."""
     n = logits.shape[0]
-    expected, shift, own, vote = gradients
+    expected, shift, own, vote, drawn, before = gradients
     parts = expected.shape[0]
     for part in nb.prange(parts):
         w, added, widths = room.w[part], room.added[part], room.widths[part]
         for i in range(part * n // parts, (part + 1) * n // parts):
-            r, best, missing = _open(logits, bias, votes, i, symbols, w, added, widths, expected[part], shift)
+            r, best, missing = _open(logits, bias, votes, i, symbols, w, added, widths, expected[part], shift, drawn, before + i)
             s = coded[i]
             low = np.int64(0)
             for block in range(s // BLOCK):
@@ -184,12 +226,12 @@ def find(
 ) -> None:  # fmt: skip
     """See `compiled_frequencies.find`; as many threads as `gradients.expected` has parts."""
     n = logits.shape[0]
-    expected, shift, own, vote = gradients
+    expected, shift, own, vote, drawn, before = gradients
     parts = expected.shape[0]
     for part in nb.prange(parts):
         w, added, widths = room.w[part], room.added[part], room.widths[part]
         for i in range(part * n // parts, (part + 1) * n // parts):
-            r, best, missing = _open(logits, bias, votes, i, symbols, w, added, widths, expected[part], shift)
+            r, best, missing = _open(logits, bias, votes, i, symbols, w, added, widths, expected[part], shift, drawn, before + i)
             target, low, at = targets[i], np.int64(0), 0
             while at + BLOCK < symbols and target >= low + widths[at // BLOCK]:
                 low += widths[at // BLOCK]

@@ -1,0 +1,1 @@
+"""Compiled code of learning. Each function equals its part of `reference` bit for bit."""
