@@ -76,6 +76,7 @@ class ModelRecord:
     round: int | None
     biases: tuple[int, int] | None  # rate, prior
     neighbours: tuple[int, int] | None  # capacity, sharpness
+    corrections: tuple[int, int, int, int] | None  # rank, matrices, pace, segment
     model_id: str
     digest: bytes
     tokenizer: bytes
@@ -143,17 +144,24 @@ def model_record(body):
     window = fields.varint("window", 1, 8160)
     sinks = fields.byte("sinks", 0, 16)
     flags = fields.number(1)
-    if flags > 7:
+    if flags > 15:
         raise UnsupportedError(f"flags {flags:#x} of a model record")
     around = fields.varint("round", 1, 4096) if flags & 3 else None
     biases = (fields.byte("rate", 1, 255), fields.byte("prior", 1, 255)) if flags & 1 else None
     neighbours = (fields.byte("capacity", 4, 20), fields.byte("sharpness", 1, 255)) if flags & 2 else None
+    corrections = corrections_of(fields) if flags & 8 else None
     model_id = fields.take(fields.byte("length of the ID", 1, 200))
     if any(not 0x20 <= byte <= 0x7E for byte in model_id):
         raise DamagedError("the model's ID is not printable ASCII")
     digest, tokenizer = fields.take(10), fields.take(6)
     fields.nothing_left()
-    return ModelRecord(window, sinks, bool(flags & 4), around, biases, neighbours, model_id.decode("ascii"), digest, tokenizer)
+    return ModelRecord(window, sinks, bool(flags & 4), around, biases, neighbours, corrections, model_id.decode("ascii"), digest, tokenizer)
+
+
+def corrections_of(fields):
+    """Section 3.2: rank, matrices, pace and segment."""
+    rank, matrices, pace = fields.byte("rank", 1, 16), fields.byte("matrices", 1, 7), fields.byte("pace", 1, 255)
+    return rank, matrices, pace, fields.varint("segment", 1, 512)
 
 
 def coded_block(body, record, find_model, trace):

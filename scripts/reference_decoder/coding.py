@@ -6,6 +6,7 @@ import numpy as np
 from adapter import Adapter
 from errors import NotReproducedError
 from frequencies import T, frequencies
+from learning import Corrections, Learning
 from predictor import Predictor
 
 
@@ -29,14 +30,19 @@ def decode_symbols(record, model, n, lanes, bitstream, trace=None):
     k, e = divmod(n, lanes)
     alphabet, vocab, bos = len(model.bytes_of), model.config["vocab"], model.config["bos"]
     opening = model.config.get("opening", [bos])
-    predictor = Predictor(model, record.window, record.sinks, record.all_heads_see_all, lanes, n // lanes + 1 + len(opening))
+    corrections = Corrections(model, *record.corrections[:2]) if record.corrections else None
+    positions = n // lanes + 1 + len(opening)
+    segment = max(1, record.corrections[3] // lanes) if record.corrections else 0
+    predictor = Predictor(model, record.window, record.sinks, record.all_heads_see_all, lanes, positions, corrections, segment)
     adapter = Adapter(record, lanes, vocab, model.config["width"])
+    learning = Learning(predictor, record.corrections[2], lanes) if record.corrections else None
     stream = Bits(bitstream)
     coders = [RangeDecoder(stream) for _ in range(lanes)]
     decoded = [[] for _ in range(lanes)]
 
     for token in opening[:-1]:
         predictor.feed([token] * lanes)
+    predictor.kept.clear()
     inputs = [opening[-1]] * lanes
     for t in range(k + (e > 0)):
         live = lanes if t < k else e
@@ -49,9 +55,13 @@ def decode_symbols(record, model, n, lanes, bitstream, trace=None):
             if trace:
                 trace(t, lane, target, low, int(coded.f[s]), s, model.bytes_of[s])
             adapter.note(s, coded, votes, q[lane], c[lane])
+            if learning:
+                learning.note(s, coded.w)
             decoded[lane].append(s)
             inputs[lane] = s if s < vocab else bos
         adapter.end_of_step()
+        if learning and t + 1 < k + (e > 0):  # so all lanes had a symbol
+            learning.end_of_step()
     return [s for lane in decoded for s in lane]
 
 

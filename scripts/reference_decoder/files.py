@@ -14,8 +14,8 @@ import family
 import neox
 import numpy as np
 import tokenizer
-from predictor import PI
 from quantised import expand, plain
+from rotary import PI
 
 
 @dataclass

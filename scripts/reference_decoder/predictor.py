@@ -4,16 +4,13 @@ Integers up to 2^24 are exact in float32, and sums of them, in any order, as lon
 products of sections 8.4 and 8.5 are left to float32 matrix products of numpy; `product` sees to it that they are short enough.
 """
 
-import hashlib
 import math
-from decimal import Decimal, localcontext
 
 import numpy as np
 from float32 import bits, f32, from_bits, hadamard, power_of_two, quantise
+from rotary import Rotary, rotate
 
 EXACT_TERMS = 1024  # 1024 products of integers up to 127 stay below 2^24
-COSINES_HASH = "3f34b45169012275ef210195f8a3ff7a1eb3dd798acfbaa9d876e4f224ff7ae0"
-PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 
 
 def product(w, q):
@@ -52,44 +49,17 @@ def inverse_root(v):
 
 def feed_forward(g, u, activation):
     """Section 8.7: y of the gate's and the other half's values, before the rotation."""
+    return (g / gate_divisor(g, activation)) * u
+
+
+def gate_divisor(g, activation):
+    """Section 8.7: e * 2^n + 1."""
     t = g * from_bits(0xBFB8AA3B) if activation == "silu" else g * ((g * g) * from_bits(0xBDD2D3E8) + from_bits(0xC0135761))
     t = np.minimum(np.maximum(t, f32(-30)), f32(30))
     n = np.floor(t)
     f = t - n
     e = ((f * from_bits(0x3DA04B3C) + from_bits(0x3E67BCE4)) * f + from_bits(0x3F32075F)) * f + f32(1)
-    return (g / (np.ldexp(e, n.astype(np.int32)) + f32(1))) * u
-
-
-def cosine_table():
-    """Section 8.5: C(n), the integer nearest to 2^15 * cos(2 pi n / 2^14), as int32."""
-    table = np.array([round(2**15 * math.cos(math.tau * n / 2**14)) for n in range(2**14)], "<i4")
-    if hashlib.sha256(table.tobytes()).hexdigest() != COSINES_HASH:
-        raise ArithmeticError("the cosines of this machine are not those of section 8.5")
-    return table
-
-
-class Rotary:
-    """Section 8.5: rotary positions."""
-
-    def __init__(self, rope_base, h, divisors):
-        self.cosines = f32(cosine_table()) / f32(2**15)
-        with localcontext() as context:
-            context.prec = 90
-            powers = [Decimal(rope_base) ** (Decimal(2 * i) / Decimal(h)) for i in range(h // 2)]
-            pairs = zip(powers, divisors, strict=True)
-            self.turns = [int(Decimal(2) ** 64 / (2 * PI * power * Decimal(d))) if d else 0 for power, d in pairs]
-
-    def angles(self, p):
-        """Cosines and sines [h/2] of position p."""
-        n = np.array([((p * turns + 2**49) % 2**64) >> 50 for turns in self.turns])
-        return self.cosines[n], self.cosines[(n - 2**12) % 2**14]
-
-
-def rotate(y, angles):
-    """Section 8.5: y [..., h], rotated to the position of `angles`."""
-    cos, sin = angles
-    a, b = np.split(y, 2, axis=-1)
-    return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    return np.ldexp(e, n.astype(np.int32)) + f32(1)
 
 
 def scale_head(y, s, factor=1):
@@ -104,26 +74,30 @@ def scores(Q, qs, K, ks):
 
 
 def mix(u, us, U):
-    """Section 8.5, softmax and output: scores u [..., P], scales us and integers U [..., P, h] of the P values seen."""
-    z = np.maximum(u - u.max(axis=-1, keepdims=True), f32(-30))
-    a = power_of_two(z, 145)
+    """Section 8.5, softmax and output: scores u [..., P], scales us and integers U [..., P, h] of the P values seen. With M and N [..., 1]."""
+    M = u.max(axis=-1, keepdims=True)
+    a = power_of_two(np.maximum(u - M, f32(-30)), 145)
     N = f32(a.sum(axis=-1, keepdims=True))
     um = us.max(axis=-1, keepdims=True)
     r = f32(32767) / (N * um)
     w = np.rint((f32(a) * us) * r)
-    return (w @ U) * (um / f32(32767))
+    return (w @ U) * (um / f32(32767)), M, N
 
 
 class Predictor:
-    """The predictors of all lanes of a block. State: of every layer, keys and values of the positions still seen."""
+    """The predictors of all lanes of a block. State: of every layer, keys and values of the positions still seen.
 
-    def __init__(self, model, window, sinks, all_heads_see_all, lanes, positions):
+    With corrections also what learning needs: `kept`, by the names of matrices, has what was computed at each position since it was emptied,
+    and keys and values stay for the `segment` steps of a segment longer.
+    """
+
+    def __init__(self, model, window, sinks, all_heads_see_all, lanes, positions, corrections=None, segment=0):
         c = self.config = model.config
-        self.model, self.window = model, window
+        self.model, self.window, self.corrections, self.kept = model, window, corrections, {}
         near_heads = [] if all_heads_see_all else c.get("near_heads", [])
         self.plain, self.eps = c.get("plain_stream", False), f32(float(c["norm_eps"]))
         self.qfactor = f32(1.4426950408889634 / math.sqrt(c["head_dim"]))
-        self.position, self.sinks = 0, sinks
+        self.position, self.sinks, self.segment = 0, sinks, segment
         G, own = c["kv_heads"], c.get("layer_windows", [0] * c["layers"])
         fits = [0 < w <= window for w in own]
         near = min(window, c.get("near_window", window))
@@ -136,13 +110,13 @@ class Predictor:
         windowed = Rotary(c["window_rope_base"], h, [1] * (h // 2)) if "window_rope_base" in c else usual
         unrotated = c.get("unrotated_layers", [])
         self.rotary = [still if i in unrotated else windowed if own[i] else usual for i in range(c["layers"])]
-        shape = (c["layers"], lanes, G, min(positions, sinks + window))
+        shape = (c["layers"], lanes, G, min(positions, sinks + window + segment))
         self.K, self.U = (np.zeros((*shape, h), np.int8) for _ in range(2))
         self.ks, self.us = (np.zeros(shape, np.float32) for _ in range(2))
 
     def slots_of(self, j):
-        """Where positions j are kept: sinks for good, others until W more have come."""
-        return np.where(j < self.sinks, j, self.sinks + (j - self.sinks) % self.window)
+        """Where positions j are kept: sinks for good, others until W more have come, and those of a segment."""
+        return np.where(j < self.sinks, j, self.sinks + (j - self.sinks) % (self.window + self.segment))
 
     def seen(self, window, sinks):
         """Section 8.5, what is seen: where the positions are kept that the query sees, sinks first."""
@@ -150,22 +124,47 @@ class Predictor:
         near = np.arange(max(sinks, p - window + 1), p + 1)
         return self.slots_of(np.concatenate([np.arange(min(sinks, p + 1)), near]))
 
+    def kept_at(self, slots, layer, g, lanes):
+        """K [L, P, h], ks [L, P], U [L, P, h] and us [L, P] of a key and value head, at P slots."""
+        return [f32(part[layer, :lanes, g][:, slots]) for part in (self.K, self.ks, self.U, self.us)]
+
     def feed(self, tokens):
         """Section 8.1: feeds one token [L] to each of the first L lanes; vectors q [L, d] and scales [L, 1] before the head."""
-        w, scale = self.model.matrices, self.model.scales
-        x = f32(w["embed"][tokens]) * scale["embed"][tokens, None]
+        scale = self.model.scales
+        x = f32(self.model.matrices["embed"][tokens]) * scale["embed"][tokens, None]
         for i in range(self.config["layers"]):
-            q, s = self.read(x, f"{i}.qkv")
-            q, s = self.attention(i, product(w[f"{i}.qkv"], q), s)
+            q, s = self.reading(x, f"{i}.qkv")
+            q, s = self.attention(i, self.product(f"{i}.qkv", q), s)
             before, x = x, x + self.output(f"{i}.o", q, s)
-            q, s = self.read(before if self.config.get("parallel") else x, f"{i}.gate_up")
-            y = (f32(product(w[f"{i}.gate_up"], q)) * scale[f"{i}.gate_up"]) * s
+            q, s = self.reading(before if self.config.get("parallel") else x, f"{i}.gate_up")
+            y = (f32(self.product(f"{i}.gate_up", q)) * scale[f"{i}.gate_up"]) * s
             y = y + self.model.vectors.get(f"{i}.gate_up.bias", f32(0))
-            g, u = np.split(y, 2, axis=-1) if self.config.get("gated", True) else (y, f32(1))
+            self.keep(f"{i}.halves", y=y)
+            g, u = self.halves(y)
             q, m, _ = quantise(hadamard(feed_forward(g, u, self.config.get("activation", "silu")), self.config["ffn"]))
             x = x + self.output(f"{i}.down", q, m / f32(127))
         self.position += 1
-        return self.read(x, "head")
+        return self.reading(x, "head")
+
+    def halves(self, y):
+        """Section 8.7: g and u."""
+        return np.split(y, 2, axis=-1) if self.config.get("gated", True) else (y, f32(1))
+
+    def product(self, matrix, q):
+        """Sections 8.4 and 8.10: acc of a matrix for q [L, columns], corrected."""
+        acc = product(self.model.matrices[matrix], q)
+        return self.corrections.corrected(matrix, q, acc) if self.corrections else acc
+
+    def keep(self, name, **values):
+        """Section 8.11: keeps values [L, ...] of this position, if there is something to learn."""
+        if self.corrections:
+            self.kept.setdefault(name, []).append(values)
+
+    def reading(self, x, matrix):
+        """Section 8.3: the same as `read`, and kept."""
+        q, s = self.read(x, matrix)
+        self.keep(matrix, x=x, q=q.astype(np.int8), s=s)
+        return q, s
 
     def read(self, x, matrix):
         """Section 8.3: what a matrix reads of the residual stream x [L, d]: integers [L, d] and scales [L, 1]."""
@@ -177,9 +176,10 @@ class Predictor:
 
     def output(self, matrix, q, s):
         """Section 8.6: what is added to the residual stream, [L, d]."""
-        y = f32(product(self.model.matrices[matrix], q)) * self.model.scales[matrix]
+        y = f32(self.product(matrix, q)) * self.model.scales[matrix]
         gain, bias = (self.model.vectors.get(f"{matrix}.{kind}") for kind in ("norm", "bias"))
         y = y if bias is None else y + bias * (f32(1) / s)
+        self.keep(matrix, y=y, q=q.astype(np.int8), s=s)
         return y * s if gain is None else (y * gain) * norm_factor(y, s, self.eps)
 
     def unit(self, q, s):
@@ -198,7 +198,9 @@ class Predictor:
         y, s = self.biased(y, at, s, layer), np.broadcast_to(s[:, None], (lanes, n, 1))
         if normed:
             together = y.reshape(lanes, 1 if normed == "all" else n, -1)
-            s = np.broadcast_to(norm_factor(together, s[:, : together.shape[1]], self.eps), (lanes, n, 1))
+            t = norm_factor(together, s[:, : together.shape[1]], self.eps)
+            self.keep(f"{layer}.{gain}", z=together, t=t)
+            s = np.broadcast_to(t, (lanes, n, 1))
             y = y * np.resize(self.model.vectors[f"{layer}.{gain}"], y.shape[-1])
         return y.reshape(lanes, n, -1), s
 
@@ -230,13 +232,13 @@ class Predictor:
         Q, qs = scale_head(self.turned(queries, here), query_s, self.qfactor)
         sink_Q, sink_qs = scale_head(self.turned(queries, far), query_s, self.qfactor)
 
-        out = np.zeros((lanes, H, h), np.float32)
+        out, M, N = (np.zeros((lanes, H, n), np.float32) for n in (h, 1, 1))
         for g, (window, sinks) in enumerate(self.spans[layer]):
-            slots = self.seen(window, sinks)
-            K, ks, U, us = (f32(part[layer, :lanes, g][:, slots]) for part in (self.K, self.ks, self.U, self.us))
+            K, ks, U, us = self.kept_at(self.seen(window, sinks), layer, g, lanes)
             group, n = slice(g * (H // G), (g + 1) * (H // G)), min(sinks, p + 1)
             for_sinks = scores(sink_Q[:, group], sink_qs[:, group], K[:, :n], ks[:, :n])
             others = scores(Q[:, group], qs[:, group], K[:, n:], ks[:, n:])
-            out[:, group] = mix(np.concatenate([for_sinks, others], axis=-1), us[:, None], U)
+            out[:, group], M[:, group], N[:, group] = mix(np.concatenate([for_sinks, others], axis=-1), us[:, None], U)
+        self.keep(f"{layer}.attention", Q=Q.astype(np.int8), qs=qs, M=M, N=N)
         q, m, _ = quantise(out.reshape(lanes, H * h))
         return q, m / f32(127)

@@ -32,7 +32,7 @@ from llmzip.models.float_model import Factors, FloatModel, expected_shapes
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
-from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
+from llmzip.parameters import FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, CorrectionParameters, NeighbourParameters
 from scripts import bad_archives, float_reference, make_golden
 from tests.support import families, family_gguf, formula_models, tiny
 from tests.support.codecs import ROOT, TEXT
@@ -82,14 +82,16 @@ def test_golden_archives(tiny_folder: Path) -> None:
 
 @pytest.mark.parametrize(("name", "window"), [*((name, None) for name in families.FAMILIES), ("mistral", 700), ("gemma3", 700)])
 def test_families(name: str, window: int | None, tmp_path: Path) -> None:
-    """Windows of layers within that of the archive, or larger; two lanes, and all that learns."""
+    """Windows of layers within that of the archive, or larger; two lanes, and all that learns, but for corrections where that would take long."""
     folder = families.write(tmp_path / "model", families.checkpoint(name, outliers=True))
     if window:
         families.change(folder, {"sliding_window": window})
     text = TEXT[:3000] if window else TEXT[:800]
     model = convert(load_float_model(folder))
-    adapter = AdapterParameters(20, BiasParameters(46, 3), NeighbourParameters(9, 60))
+    corrections = None if window else CorrectionParameters(rank=5, segment=64, rate=120, matrices=7)
+    adapter = AdapterParameters(20, BiasParameters(46, 3), NeighbourParameters(9, 60), corrections)
     archive = make_golden.codec_of("local:family", model, level=1, lanes=2, adapter=adapter).compress(text)
+    assert summarise(io.BytesIO(archive)).models[0].adapter == adapter
     result, rows = decode(folder, {"it": archive})["it"]
     assert result == text.hex()
     assert len(rows) > (2 * LEVELS[1].span.window if window else 200)
@@ -247,6 +249,29 @@ def test_fresh_archives(tiny_model: IntegerModel, tiny_folder: Path) -> None:
     assert results["level 9"][0] == TEXT[:500].hex()
 
 
+def test_corrections(tiny_model: IntegerModel, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning alone: matrices one by one, more lanes than symbols of a segment, raw bytes, and a window shorter than a segment, with and without local-attention heads."""
+    near = {"near_heads": [1, 2], "near_window": 9}
+    model = replace(tiny_model, config=replace(tiny_model.config, local_heads=(1, 2), local_window=9))
+    monkeypatch.setitem(LEVELS, 1, replace(LEVELS[1], span=AttentionSpan(20, 2)))
+    cases = {
+        "values": (1, 3, CorrectionParameters(1, 50, 255, 1), TEXT[:500]),
+        "gate_up": (1, 2, CorrectionParameters(16, 33, 255, 2), TEXT[:500]),
+        "down": (9, 1, CorrectionParameters(7, 100, 255, 4), TEXT[:500]),
+        "a step a segment": (1, 40, CorrectionParameters(2, 10, 60, 7), TEXT[:600]),
+        "raw bytes": (1, 2, CorrectionParameters(4, 512, 255, 7), TEXT[:500] + bytes(range(128, 256)) * 3 + TEXT[500:800]),
+    }
+    archives = {}
+    for name, (level, lanes, it, text) in cases.items():
+        adapter = AdapterParameters(32, None, None, it)
+        archives[name] = make_golden.codec_of("local:tiny", model, level=level, lanes=lanes, adapter=adapter).compress(text)
+    results = decode(tiny_folder, archives, chosen=near)
+    for name, (_, _, it, text) in cases.items():
+        assert summarise(io.BytesIO(archives[name])).models[0].adapter.corrections == it
+        assert results[name][0] == text.hex(), name
+    assert len(results["raw bytes"][1]) > 600
+
+
 def record(tag: bytes, body: bytes) -> bytes:
     framed = tag + wire.varint(len(body)) + body
     return framed + zlib.crc32(framed).to_bytes(4, "little")
@@ -256,7 +281,7 @@ def rejected() -> dict[str, tuple[str, bytes]]:
     """For each line of the table in section 1.6 archives, with the class it states."""
     start, end = rec.frame_start(), record(b"E", b"\0" + hashlib.sha256(b"").digest()[:8])
     model = rec.ModelRecord("local:tiny", b"0" * 10, b"0" * 6, AttentionSpan(1280, 4), FROZEN).body()
-    learning = model[:4] + b"\3" + wire.varint(32) + bytes([46, 3, 15, 86]) + model[5:]
+    learning = model[:4] + b"\x0b" + wire.varint(32) + bytes([46, 3, 15, 86, 4, 7, 60, 64]) + model[5:]
     block = rec.CodedBlock(9, 5, 1, 0, b"").body()
 
     def with_model(at: int, *values: int) -> bytes:
@@ -284,15 +309,22 @@ def rejected() -> dict[str, tuple[str, bytes]]:
         "window 0": ("damaged", with_model(1, 0x80, 0x00)),
         "window 8161": ("damaged", with_model(1, *wire.varint(8161))),
         "sinks": ("damaged", with_model(3, 17)),
-        "flags, and nothing else": ("unsupported", start + record(b"M", model[:4] + b"\x08") + end),
+        "flags, and nothing else": ("unsupported", start + record(b"M", model[:4] + b"\x10") + end),
         "round": ("damaged", with_model(5, 0)),
         "rate": ("damaged", with_model(6, 0)),
         "prior": ("damaged", with_model(7, 0)),
         "capacity 3": ("damaged", with_model(8, 3)),
         "capacity 21": ("damaged", with_model(8, 21)),
         "sharpness": ("damaged", with_model(9, 0)),
-        "no ID": ("damaged", with_model(10, 0)),
-        "ID": ("damaged", with_model(11, 0x7F)),
+        "rank 0": ("damaged", with_model(10, 0)),
+        "rank 17": ("damaged", with_model(10, 17)),
+        "matrices 0": ("damaged", with_model(11, 0)),
+        "matrices 8": ("damaged", with_model(11, 8)),
+        "pace": ("damaged", with_model(12, 0)),
+        "segment 0": ("damaged", with_model(13, 0)),
+        "segment 513": ("damaged", with_model(13, *wire.varint(513))),
+        "no ID": ("damaged", with_model(14, 0)),
+        "ID": ("damaged", with_model(15, 0x7F)),
         "size 0": ("damaged", coded(0, 0, 0)),
         "size": ("damaged", coded(2**24 + 1, 5, 1)),
         "no symbols": ("damaged", coded(9, 0, 0)),
