@@ -21,7 +21,7 @@ from llmzip.errors import (
     NotReproducedError,
     UnsupportedArchiveError,
 )
-from llmzip.parameters import FROZEN, AttentionSpan
+from llmzip.parameters import FROZEN, AttentionSpan, CorrectionParameters
 
 
 class Refused(NamedTuple):
@@ -108,6 +108,9 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
     def learning(what: str, part: str, **fields: int) -> Refused:
         return with_fields(what, adapter=replace(a, **{part: replace(getattr(a, part), **fields)}))
 
+    def correcting(what: str, **fields: int) -> Refused:
+        return with_fields(what, adapter=replace(a, corrections=replace(CorrectionParameters(8, 64, 30, 7), **fields)))
+
     return {
         "bad-model-short": with_body("a model record with a byte too few", model.body()[:-1]),
         "bad-model-long": with_body("a model record with a byte too many", model.body() + b"\0"),
@@ -121,6 +124,13 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
         "bad-capacity-3": learning("2^3 neighbours", "neighbours", capacity_bits=3),
         "bad-capacity-21": learning("2^21 neighbours", "neighbours", capacity_bits=21),
         "bad-sharpness": learning("a sharpness of 0", "neighbours", sharpness=0),
+        "bad-rank-0": correcting("corrections of rank 0", rank=0),
+        "bad-rank-17": correcting("corrections of rank 17", rank=17),
+        "bad-matrices-0": correcting("corrections of no matrix", matrices=0),
+        "bad-matrices-8": correcting("corrections of unknown matrices", matrices=8),
+        "bad-pace": correcting("a pace of 0", rate=0),
+        "bad-segment-0": correcting("segments of 0 symbols", segment=0),
+        "bad-segment-513": correcting("segments of 513 symbols", segment=513),
         "bad-id-0": with_fields("an ID of no bytes", model_id=""),
         "bad-id-201": with_fields("an ID of 201 bytes", model_id="x" * (records.MAX_ID + 1)),
         "bad-id-newline": with_fields("an ID with byte 0x0A", model_id="two\nlines"),

@@ -36,7 +36,18 @@ from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
 from llmzip.options import Options
-from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, AttentionSpan, BiasParameters, NeighbourParameters
+from llmzip.parameters import (
+    DEFAULT_LEVEL,
+    DOWN,
+    FROZEN,
+    LEVELS,
+    VALUES,
+    AdapterParameters,
+    AttentionSpan,
+    BiasParameters,
+    CorrectionParameters,
+    NeighbourParameters,
+)
 from scripts.bad_archives import START, Refused, refused
 from tests.support import tiny
 
@@ -68,7 +79,9 @@ GOOD = {
     "good-tiny-high": ("all parameters and the ID's length at their upper limits, as many lanes as symbols", TEXT[:150]),
     "good-tiny-no-bits": ("an empty bitstream: the first symbol each time", b"<|endoftext|>" * 5),
     "good-tiny-level-1": ("the parameters of level 1", TEXT[:600]),
-    "good-tiny-level-9": ("the parameters of level 9", TEXT[:600]),
+    "good-tiny-level-9": ("the parameters of level 9, without corrections", TEXT[:600]),
+    "good-tiny-corrections": ("the parameters of level 9", TEXT[:900]),
+    "good-tiny-corrections-alone": ("corrections alone, with parameters of their own, three lanes", TEXT[:700]),
     "good-tiny-utf-16": (
         "text in UTF-16LE, with a byte before and one after, and a surrogate alone",
         b"\0" + _WIDE + b"\0\xd8" + _WIDE + b"x",
@@ -79,6 +92,7 @@ GOOD = {
     "good-concatenated": ("three frames", TEXT[:600] + bytes(range(256)) + TEXT[:600]),
     "good-real-message": ("the real default model, one lane", MESSAGE),
     "good-real-form": ("the real default model, text in UTF-16", ("\ufeff" + MESSAGE.decode()).encode("utf-16-le")),
+    "good-real-corrections": ("the real default model, which learns", TEXT[:900]),
     "good-real-lanes": ("the real default model, four lanes", TEXT[:1500]),
 }
 README = """# Golden archives
@@ -130,18 +144,23 @@ def good() -> dict[str, bytes]:
         "frozen": FROZEN,
         "bias": AdapterParameters(7, BiasParameters(80, 1), None),
         "neighbours": AdapterParameters(40, None, NeighbourParameters(8, 40)),
+        "corrections-alone": AdapterParameters(corrections=CorrectionParameters(3, 20, 255, VALUES | DOWN)),
     }.items():
         lanes = 1 if name == "frozen" else 3
         made[f"good-tiny-{name}"] = codec_of("local:tiny", small, adapter=adapter, lanes=lanes).compress(want[f"good-tiny-{name}"])
     for level in (1, 9):
-        coding = codec_of("local:tiny", small, level=level, adapter=LEVELS[level].adapter)
+        coding = codec_of("local:tiny", small, level=level, adapter=replace(LEVELS[level].adapter, corrections=None))
         made[f"good-tiny-level-{level}"] = coding.compress(want[f"good-tiny-level-{level}"])
+    made["good-tiny-corrections"] = codec_of("local:tiny", small, level=9, adapter=LEVELS[9].adapter).compress(
+        want["good-tiny-corrections"]
+    )
     for name in ("utf-16", "windows", "runs"):
         made[f"good-tiny-{name}"] = codec_of("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
     made |= _by_hand(LoadedModel("local:tiny", small, Options()))
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
     made["good-real-message"] = codec_of(DEFAULT_MODEL, real).compress(want["good-real-message"])
     made["good-real-form"] = codec_of(DEFAULT_MODEL, real).compress(want["good-real-form"])
+    made["good-real-corrections"] = codec_of(DEFAULT_MODEL, real, adapter=LEVELS[9].adapter).compress(want["good-real-corrections"])
     made["good-real-lanes"] = codec_of(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
     return made
 

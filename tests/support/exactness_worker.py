@@ -23,7 +23,7 @@ from llmzip.codec.policy import Policy
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.errors import InexactMachineError
 from llmzip.options import Options
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS
+from llmzip.parameters import LEVELS
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     settings = dict(arg[2:].split("=", 1) for arg in rest)
     given = settings.pop("decode", None)
     numbers = {key: int(settings.pop(key)) for key in ("lanes", "threads", "rows") if key in settings}
-    adapter = LEVELS[DEFAULT_LEVEL].adapter if settings.pop("parts", "") == "all" else None
+    adapter = LEVELS[max(LEVELS)].adapter if settings.pop("parts", "") == "all" else None
     around = settings.pop("surroundings", "")
     options = Options(model=model, adapter=adapter, **numbers, **settings)  # type: ignore[arg-type]
     codec = Codec(options, blocks=BlockCodec(LoadedModels(options), Policy.MODEL))
