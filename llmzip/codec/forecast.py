@@ -92,7 +92,7 @@ class Forecast:
         return steps * lanes * (sum(flat) / first + growth / last)
 
     def _learning(self, symbols: int, lanes: int) -> float:
-        """Seconds that learning corrections takes: a segment is timed, less the time of its symbols."""
+        """Seconds that learning corrections takes: a few steps are timed, after a segment of random symbols."""
         parameters = self._model.adapter.corrections
         if not parameters:
             return 0.0

@@ -221,7 +221,7 @@ def no_corrections() -> CorrectionArrays:
 
 
 def signs(rank: int, inputs: int) -> NDArray[np.int8]:
-    """Random signs int8 [rank, inputs], the same everywhere: input k of row r has that of the last bit of a hash of r 2^20 + k + 1; 0 is +1."""
+    """Random signs int8 [rank, inputs], the same everywhere: for input k of row r, +1 where a hash of r 2^20 + k + 1 is even, and -1 elsewhere."""
     mask = np.uint64(0xFFFFFFFF)
     h: Any = (np.arange(rank, dtype=np.uint64)[:, None] << np.uint64(20)) + np.arange(inputs, dtype=np.uint64) + np.uint64(1)
     h = (h * np.uint64(_WEYL)) & mask
