@@ -241,7 +241,9 @@ def test_memory_is_constant(tiny_model: IntegerModel) -> None:
 def float_norm(total: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., Any]:
     """An RMSNorm whose mean square is a float sum, taken in some order: what section 3 of the design forbids."""
 
-    def add_norm_quantise(x: torch.Tensor, added: Added | None, gain: None, late: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    def add_norm_quantise(
+        x: torch.Tensor, added: Added | None, gain: None, late: bool = False, note: object = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if added is not None:
             reference.add(x, added, 1e-5)
         q, _ = reference.quantise_rows(x)

@@ -113,7 +113,7 @@ def test_threads_that_come_late_now_and_then(tiny_model: IntegerModel, monkeypat
 
 
 @jit
-def without_memory(tiles, vectors, group, qkv, turns, constants, cache, out, share, shares):  # type: ignore[no-untyped-def]
+def without_memory(tiles, vectors, group, qkv, turns, constants, cache, noted, out, share, shares):  # type: ignore[no-untyped-def]
     if share == 0:
         raise MemoryError
 

@@ -9,7 +9,7 @@ from torch import Tensor, from_numpy
 from llmzip.engine.cache import KVCache
 from llmzip.engine.kernels import arguments
 from llmzip.engine.kernels.amx import WITHOUT
-from llmzip.engine.kernels.arguments import Floats, Projected, Table, Turns, constants
+from llmzip.engine.kernels.arguments import Floats, Noted, Projected, Table, Turns, constants
 from llmzip.engine.kernels.attention import attend
 from llmzip.engine.kernels.heads import norm_all_heads, store_rows
 from llmzip.engine.kernels.rows import activate_rows, f32, i8, i32, norm_rows, quantise_rows
@@ -45,9 +45,10 @@ class NumbaOps:
 
     def attend(
         self, acc: Tensor, scales: HeadScales, row: Tensor, turns: TurnTables, cache: KVCache, layer: int, slot: Table
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See `TorchOps.attend`; the cache has numpy's arrays."""
-        c, way = self.config, int(cache.ways[layer])
+        c, way, steps = self.config, int(cache.ways[layer]), turns.here.shape[1]
+        noted = Noted(*(np.zeros((acc.shape[0], c.heads), f32) for _ in range(2)), steps, 0)
         out = np.empty((acc.shape[0], c.query_width), f32)
         all_rows = np.empty((2, acc.shape[0] if c.head_norm == "all" else 0), f32)
         vectors = [_vector(v) for v in scales]
@@ -59,11 +60,11 @@ class NumbaOps:
             if here.here.shape[0] > 1:
                 store_rows(qkv, here.here, self._constants, c.head_dim, arrays, *part)
         for share in range(self._shares):
-            attend(*self._sizes, qkv, here, self._constants, arrays, out, share, self._shares)
+            attend(*self._sizes, qkv, here, self._constants, arrays, noted, out, share, self._shares)
         q, scale = np.empty(out.shape, i8), np.empty(out.shape[0], f32)
         for part in self._parts(len(out)):
             quantise_rows(out, q, scale, *part)
-        return from_numpy(q), from_numpy(scale)
+        return from_numpy(q), from_numpy(scale), from_numpy(noted.top), from_numpy(noted.total)
 
     def activate_rotate_quantise(self, acc: Tensor, col: Tensor, row: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `reference.activate_rotate_quantise`."""
