@@ -128,7 +128,7 @@ def test_opening_is_what_the_text_follows(tiny_model: IntegerModel) -> None:
         stream = coder.encode(symbols, 1, ledger=ledger)
         assert (coder.decode(stream, len(symbols), 1) == symbols).all()
         assert coder.encode(np.tile(symbols, 3), 3)[:4] == stream[:4]  # every lane begins alike
-        return ledger.frozen
+        return ledger.corrected
 
     start = np.array([5, 80, 3], np.int32)
     whole = bits((2,), np.concatenate([start, text])) - bits((2,), start)
