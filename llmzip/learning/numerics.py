@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-LARGEST_GRADIENT = 2.0**60  # magnitude at which gradients end: sums and products of them stay finite
-SMALLEST_GRADIENT = 2.0**-60  # below it a gradient of B counts as 0, so that its square is no denormal
+LARGEST_GRADIENT = 2.0**60  # a gradient of larger magnitude, or none at all after infinities, counts as 0; only absurd models have such
+SMALLEST_GRADIENT = 2.0**-60  # a gradient of B below it counts as 0, so that its square is no denormal
 MEAN_SHARE = 0.1  # of the matrix's root mean square gradient, which each number's own is raised by
 PACE = 15.0  # steps after which a step is 1/sqrt(2) as long as the first ones
 RATE_UNIT = 1024  # rates are in units of 1 / RATE_UNIT

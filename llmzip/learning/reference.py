@@ -140,7 +140,7 @@ class ReferenceLearner:
         c, trace = self.config, self.corrections.trace
         row = torch.from_numpy(trace.o_row[i])[:, None]
         dy, col = self._given(dx, trace.o_acc[i], row, i, "o", v.o_gain, v.o_bias)
-        d_out = self._back(dy * col, f"{i}.o") * (torch.ones_like(row) / row)
+        d_out = _limited(self._back(dy * col, f"{i}.o") * (torch.ones_like(row) / row))
         out = torch.from_numpy(trace.o_q[i]).float() * row
         heads = _Heads(self.corrections, c, i, v, self._scale(f"{i}.qkv"))
         dq, dk, dv = heads.back(d_out, out)
@@ -176,7 +176,7 @@ class ReferenceLearner:
     def _back(self, e: Tensor, name: str) -> Tensor:
         """Gradients [rows, outputs] through a matrix, of values its high part alone: float32 [rows, inputs]."""
         w = self._model.tensors[name][: e.shape[-1]]
-        q8, scale = ref.quantise_rows(e)
+        q8, scale = ref.quantise_rows(_limited(e))
         return (q8.double() @ torch.from_numpy(w.astype(np.float64))).float() * scale[:, None]  # exact up to the last product
 
     def _scale(self, name: str) -> Tensor:
@@ -232,7 +232,7 @@ class _Heads:
         d8, scale = ref.quantise_rows(d_out)
         dp = ((d8.float() @ v.float().T) * vs) * scale[..., None]  # exact up to the scales
         du = ((share * (dp - ordered_sum(d_out * out))) * nm_f32(ln.LN_2, share)).masked_fill(~seen, 0.0)
-        g8, scale = ref.quantise_rows(du * ks)
+        g8, scale = ref.quantise_rows(_limited(du * ks))
         dq = (g8.double() @ k.double()).float() * scale[..., None]
         queries = q.float() * qs[..., None]
         dk, dv = torch.zeros(n, q.shape[-1]), torch.zeros(n, q.shape[-1])
@@ -272,7 +272,7 @@ def normed_back(dz: Tensor, y: Tensor, factor: Tensor) -> Tensor:
 
 
 def _limited(x: Tensor) -> Tensor:
-    return x.clamp(-ln.LARGEST_GRADIENT, ln.LARGEST_GRADIENT)
+    return x.where(x.abs() <= ln.LARGEST_GRADIENT, torch.zeros_like(x))
 
 
 def _collect(dy: Tensor, z: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -285,8 +285,8 @@ def _collect(dy: Tensor, z: NDArray[np.int32]) -> NDArray[np.float32]:
 
 def update(b: NDArray[np.float32], squares: NDArray[np.float32], g: NDArray[np.float32], rate: np.float32, t: int) -> None:
     """A step of one matrix's B [rank, outputs], and of the sum of squares of its gradients, both in place; t: steps, this one included."""
-    g = np.clip(g, np.float32(-ln.LARGEST_GRADIENT), np.float32(ln.LARGEST_GRADIENT))
-    g[np.abs(g) < np.float32(ln.SMALLEST_GRADIENT)] = 0
+    size = np.abs(g)
+    g = np.where((size >= np.float32(ln.SMALLEST_GRADIENT)) & (size <= np.float32(ln.LARGEST_GRADIENT)), g, np.float32(0))
     squares += g * g
     v = squares / np.float32(t)
     m = ordered_sum(torch.from_numpy(v.reshape(-1))).numpy()[0] / np.float32(v.size)

@@ -70,13 +70,13 @@ def unnorm(D, y, f):
 
 
 def limit(X):
-    """Section 8.11, step 4."""
-    return np.minimum(np.maximum(X, -LARGE), LARGE)
+    """Section 8.11, limit."""
+    return np.where(np.abs(X) <= LARGE, X, f32(0))
 
 
 def back(E, w):
     """Section 8.11, back: of E [rows, n] through the matrix w [n, columns]."""
-    q, m, _ = quantise(E)
+    q, m, _ = quantise(limit(E))
     return f32(product(w.T, q)) * (m / f32(127))
 
 
@@ -174,7 +174,7 @@ class Learning:
 
         after = X if parallel else limit(X + P)
         Y = self.ungive(f"{i}.o", after)
-        O = back(Y * scale[f"{i}.o"], w[f"{i}.o"]) * (f32(1) / self.rows(f"{i}.o")["s"])  # noqa: E741
+        O = limit(back(Y * scale[f"{i}.o"], w[f"{i}.o"]) * (f32(1) / self.rows(f"{i}.o")["s"]))  # noqa: E741
         *of_heads, of_values = self.attention(i, O)
         self.learn(f"{i}.qkv", of_values * self.rows(f"{i}.qkv")["s"])
         if i == 0:
@@ -203,7 +203,7 @@ class Learning:
                 K, ks, U, us = self.predictor.kept_at(self.predictor.slots_of(reached), layer, g, lanes)
                 of_row = {name: f32(part[:, i, group]) for name, part in kept.items()}
                 P, S = weights_and_scores(K=K, ks=ks, U=U, us=us, **of_row)
-                q, m, _ = quantise(S * ks[:, None])
+                q, m, _ = quantise(limit(S * ks[:, None]))
                 of_queries[:, i, group] = (f32(product(K.swapaxes(1, 2), q)) * (m / f32(127))) * self.predictor.qfactor
 
                 own = reached[reached >= begin]  # those of the segment, the last ones

@@ -24,7 +24,7 @@ from llmzip.errors import InexactMachineError, NotEnoughMemoryError
 from llmzip.learning import learner, probe, reference
 from llmzip.learning.compiled import CompiledLearner
 from llmzip.learning.reference import ReferenceLearner
-from llmzip.models.convert import IntegerModel
+from llmzip.models.convert import LARGEST, LARGEST_VECTOR, IntegerModel
 from llmzip.parameters import (
     DOWN,
     GATE_UP,
@@ -60,6 +60,31 @@ def test_compiled_code_equals_the_definition(kind: str) -> None:
         engine = CompiledTransformer(model, threads)
         assert isinstance(learner.make(engine, CORRECTIONS, engine.cache(1, SPAN, 9, 9), 1), CompiledLearner)
         assert probe.answers(engine, calls) == want
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
+def test_gradients_without_bounds_count_as_0(kind: str) -> None:
+    """Scales and vectors as small and as large as they may be, in any order: sums of gradients overflow, and nothing that is learned does."""
+    model, rng = questions.small_model(KINDS[kind]), np.random.RandomState(2)
+    tensors: dict[str, Any] = {}
+    for name, t in model.tensors.items():
+        extremes = [1e-30, 1.0, LARGEST] if name.endswith(".scale") else [-LARGEST_VECTOR, 1e-30, LARGEST_VECTOR]
+        tensors[name] = rng.choice(np.array(extremes, np.float32), t.shape) if t.dtype == np.float32 else t
+    absurd = replace(model, tensors=tensors)
+    absurd.check_scales()
+    with np.errstate(over="raise", invalid="raise"), pytest.MonkeyPatch.context() as patch:
+        limited, met = reference._limited, list[bool]()
+
+        def noting(x: torch.Tensor) -> torch.Tensor:
+            met.append(not bool((x.abs() <= 2.0**60).all()))
+            return limited(x)
+
+        patch.setattr(reference, "_limited", noting)
+        want = probe.answers(by_definition(absurd))
+    assert any(met) or kind == "plain"  # which has no vectors, and too few layers for it
+    engine = CompiledTransformer(absurd, 2)
+    assert probe.answers(engine) == want
 
 
 def reversed_rows(dy: torch.Tensor, z: np.ndarray) -> Any:

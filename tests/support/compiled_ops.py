@@ -48,7 +48,8 @@ class NumbaOps:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See `TorchOps.attend`; the cache has numpy's arrays."""
         c, way, steps = self.config, int(cache.ways[layer]), turns.here.shape[1]
-        noted = Noted(*(np.zeros((acc.shape[0], c.heads), f32) for _ in range(2)), steps, 0)
+        by_head = (acc.shape[0], c.heads)
+        noted = Noted(np.zeros(by_head, f32), np.zeros(by_head, f32), steps, 0)
         out = np.empty((acc.shape[0], c.query_width), f32)
         all_rows = np.empty((2, acc.shape[0] if c.head_norm == "all" else 0), f32)
         vectors = [_vector(v) for v in scales]

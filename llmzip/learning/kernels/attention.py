@@ -13,9 +13,10 @@ from llmzip.engine.kernels.arguments import Floats
 from llmzip.engine.kernels.packing import OFFSET, OUTPUTS, QUAD
 from llmzip.engine.kernels.products import PAD, some_products
 from llmzip.engine.kernels.quads import operand, prepare
-from llmzip.engine.kernels.rows import ACT_MAX, LINE, ZERO, counts_nothing, f32, i8, i32, jit, quantise_row, room_f32, room_i8, room_i32
+from llmzip.engine.kernels.rows import LINE, ZERO, counts_nothing, f32, i8, i32, jit, room_f32, room_i8, room_i32
 from llmzip.entropy.kernels.exponential import float_from_bits
 from llmzip.learning import numerics as ln
+from llmzip.learning.kernels.gradients import quantise_limited
 
 STEPS = 16  # of one head, worked on together
 _FLOOR, _EXPONENT = f32(nm.ATTEND_FLOOR), i32((127 + nm.ATTEND_BITS) << nm.MANTISSA)
@@ -104,8 +105,7 @@ def _slopes(dots, given, ks, vs, qs, scale, top, total, mean, share, slope):
 def _quantise_slopes(slope, ks, e, q):
     for j in range(ks.shape[0]):
         e[j] = slope[j] * ks[j]
-    m, _ = quantise_row(e, q)
-    return m / ACT_MAX
+    return quantise_limited(e, q)
 
 
 @jit

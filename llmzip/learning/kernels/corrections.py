@@ -52,9 +52,7 @@ def _update(b, squares, g, rate, t, total):
         width = min(_COLUMNS, n - start)
         some, s = g[start : start + width], squares[start : start + width]
         for j in range(width):
-            value = min(max(some[j], -_LARGEST), _LARGEST)
-            if abs(value) < _SMALLEST:
-                value = ZERO
+            value = some[j] if _SMALLEST <= abs(some[j]) <= _LARGEST else ZERO
             some[j] = value
             s[j] += value * value
             total[j] += s[j] / steps

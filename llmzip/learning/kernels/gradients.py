@@ -26,6 +26,11 @@ _CUBIC3, _LINEAR = f32(3 * nm.GELU_CUBIC), f32(nm.GELU_LINEAR)
 
 
 @counts_nothing
+def _limited(x):
+    return x if abs(x) <= _LARGEST else ZERO
+
+
+@counts_nothing
 def sum_of_columns(total):
     """The sum of float32 [COLUMNS] in halves; overwrites it."""
     half = _COLUMNS // 2
@@ -93,12 +98,20 @@ def given_back(dx, acc, col, bias, row, gain, eps, y, d, total):
 
 
 @counts_nothing
+def quantise_limited(d, q):
+    """Limits float32 d [n] in place, see `LARGEST_GRADIENT`, and rounds it to q int8 [n]; returns the scale of q."""
+    for j in range(d.shape[0]):
+        d[j] = _limited(d[j])
+    m, _ = quantise_row(d, q)
+    return m / ACT_MAX
+
+
+@counts_nothing
 def scaled_row(d, col, e, q):
     """Quantises d * col, float32 [n], into q int8 [n]; returns its scale. e [n] is overwritten."""
     for j in range(d.shape[0]):
         e[j] = d[j] * col[j]
-    m, _ = quantise_row(e, q)
-    return m / ACT_MAX
+    return quantise_limited(e, q)
 
 
 @counts_nothing
@@ -152,9 +165,9 @@ def turned_back(d, acc, col, bias, gain, row, cs, size, constants, y, total):
 
 @counts_nothing
 def add_limited(x, y):
-    """x += y, float32 [n], with magnitudes up to LARGEST_GRADIENT."""
+    """x += y, float32 [n], limited."""
     for j in range(x.shape[0]):
-        x[j] = min(max(x[j] + y[j], -_LARGEST), _LARGEST)
+        x[j] = _limited(x[j] + y[j])
 
 
 @counts_nothing

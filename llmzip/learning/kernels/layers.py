@@ -12,7 +12,7 @@ from llmzip.engine.kernels.arguments import CacheArrays, Projected
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_queries, turned_row
 from llmzip.engine.kernels.meeting import fail, gather, meet
 from llmzip.engine.kernels.products import product_share
-from llmzip.engine.kernels.rows import ACT_MAX, f32, glue, hadamard, jit, norm_rows, parallel, quantise_row
+from llmzip.engine.kernels.rows import f32, glue, hadamard, jit, norm_rows, parallel
 from llmzip.learning.kernels.attention import Met, keys_back, pack_lane, queries_back
 from llmzip.learning.kernels.corrections import collect_share, update_layers
 from llmzip.learning.kernels.gradients import (
@@ -21,6 +21,7 @@ from llmzip.learning.kernels.gradients import (
     given_back,
     head_back,
     ordered_dot,
+    quantise_limited,
     read_back,
     scaled_row,
     turned_back,
@@ -105,9 +106,8 @@ def _head_rows(trace, given, weights, constants, layer, room, first, last):
             of, q = room.d_heads[i, h * d : (h + 1) * d], trace.o_q[layer, i, h * d : (h + 1) * d]
             for j in range(d):
                 out[j] = f32(q[j]) * row
+            room.given_scales[i, h] = quantise_limited(of, room.given[i, h * d : (h + 1) * d])
             room.means[i, h] = ordered_dot(of, out, total)
-            m, _ = quantise_row(of, room.given[i, h * d : (h + 1) * d])
-            room.given_scales[i, h] = m / ACT_MAX
 
 
 @jit
