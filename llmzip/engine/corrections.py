@@ -129,7 +129,7 @@ class Corrections:
         self.signs, self.ffn_signs = signs(rank, c.width), signs(rank, c.ffn)
         self._packed = packing.pack(self.signs), packing.pack(self.ffn_signs)
         self.values, self.gate_up, self.down = (np.zeros((c.layers, rank, n), np.float32) for n in outputs(c))
-        self.trace = _trace(c, rank, lanes * self.steps)
+        self.trace = _trace_of(c, rank, lanes * self.steps)
         self.cache, self.ways, self.windows, self.sinks = cache, cache.ways, cache.windows, cache.sinks
         self.turns = np.zeros((int(self.ways.max()) + 1, self.steps, 2, c.head_dim // 2), np.float32)
 
@@ -137,7 +137,7 @@ class Corrections:
     def memory(config: ModelConfig, parameters: CorrectionParameters, lanes: int) -> int:
         """About how many bytes they take."""
         rows = lanes * parameters.segment_steps(lanes)
-        of_trace = sum(x.itemsize * int(np.prod(x.shape[2:], dtype=np.int64)) for x in _trace(config, parameters.rank, 1))
+        of_trace = sum(x.itemsize * int(np.prod(x.shape[2:], dtype=np.int64)) for x in _trace_of(config, parameters.rank, 1))
         return config.layers * (rows * of_trace + 8 * parameters.rank * sum(outputs(config)))
 
     def begin(self, position: int, turns: Floats) -> int:
@@ -172,52 +172,44 @@ def outputs(c: ModelConfig) -> tuple[int, int, int]:
     return c.kv_width, len(c.ffn_parts) * c.ffn, c.width
 
 
-def _trace(c: ModelConfig, rank: int, rows: int) -> Trace:
-    def floats(*shape: int) -> Floats:
-        return np.asarray(buffers.zeros((c.layers, rows, *shape), np.float32))
-
-    def integers(n: int) -> Integers:
-        return np.asarray(buffers.zeros((c.layers, rows, n), np.int32))
-
-    normed, head_x = c.width if c.post_norm else 0, np.asarray(buffers.zeros((rows, c.width), np.float32))
-    return Trace(
-        floats(c.width), floats(c.width), head_x, floats(), floats(), floats(), floats(), integers(rank), integers(rank), integers(rank),
-        integers(c.query_width + c.kv_width), np.asarray(buffers.zeros((c.layers, rows, c.query_width), np.int8)), integers(normed), integers(len(c.ffn_parts) * c.ffn), integers(normed), floats(c.heads), floats(c.heads),
+def _trace_of(c: ModelConfig, rank: int, rows: int) -> Trace:
+    return _trace(
+        c.layers, rows, c.width, c.width if c.post_norm else 0, c.query_width, c.query_width + c.kv_width, c.heads, len(c.ffn_parts) * c.ffn, rank
     )  # fmt: skip
 
 
+def _trace(layers: int, rows: int, width: int, given: int, q: int, queries_keys: int, heads: int, gate_up: int, rank: int) -> Trace:
+    """Of rows of so many numbers. given: those of products that are noted because of their norm."""
+
+    def zeros(dtype: type, *shape: int) -> NDArray[Any]:
+        return np.asarray(buffers.zeros((layers, rows, *shape), dtype))
+
+    floats, integers = np.float32, np.int32
+    return Trace(
+        attention_x=zeros(floats, width),
+        ffn_x=zeros(floats, width),
+        head_x=np.asarray(buffers.zeros((rows, width), np.float32)),
+        attention_row=zeros(floats),
+        o_row=zeros(floats),
+        ffn_row=zeros(floats),
+        down_row=zeros(floats),
+        attention_z=zeros(integers, rank),
+        ffn_z=zeros(integers, rank),
+        down_z=zeros(integers, rank),
+        queries_keys=zeros(integers, queries_keys),
+        o_q=zeros(np.int8, q),
+        o_acc=zeros(integers, given),
+        gate_up_acc=zeros(integers, gate_up),
+        down_acc=zeros(integers, given),
+        top=zeros(floats, heads),
+        total=zeros(floats, heads),
+    )
+
+
 def no_corrections() -> CorrectionArrays:
-    """What kernels take where nothing is corrected."""
-    packed, floats, integers = (
-        np.zeros((0, 0, packing.OUTPUTS, packing.QUAD), np.uint8),
-        np.zeros((0, 0, 0), np.float32),
-        np.zeros((0, 0, 0), np.int32),
-    )
-    scales, rows = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
-    heads = np.zeros((1, 0, 0), np.float32)  # kernels look at layer 0
-    bytes_ = np.zeros((0, 0, 0), np.int8)
-    trace = Trace._make(
-        (
-            floats,
-            floats,
-            rows,
-            scales,
-            scales,
-            scales,
-            scales,
-            integers,
-            integers,
-            integers,
-            integers,
-            bytes_,
-            integers,
-            integers,
-            integers,
-            heads,
-            heads,
-        )
-    )
-    return CorrectionArrays._make((packed, packed, floats, floats, floats, *trace, 0, 0))
+    """What kernels take where nothing is corrected: a trace of one layer, which they look at, without rows."""
+    packed, learned = np.zeros((0, 0, packing.OUTPUTS, packing.QUAD), np.uint8), np.zeros((0, 0, 0), np.float32)
+    return CorrectionArrays._make((packed, packed, *(learned,) * 3, *_trace(1, *(0,) * 8), 0, 0))
 
 
 def signs(rank: int, inputs: int) -> NDArray[np.int8]:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba as nb
+from llvmlite import ir
 from numba import config, types
+from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
@@ -70,6 +72,39 @@ def call(_typing: Any, _address: Any, arguments: Any) -> Any:
         return status.is_ok
 
     return types.boolean(types.intp, arguments), codegen
+
+
+@intrinsic
+def gathered(_typing: Any, _address: Any, arguments: Any) -> Any:
+    """gathered(address, arguments): lets a function be called from elsewhere as if it took three integers, where it takes a tuple's members and two more.
+
+    Returns the address of code, and where it finds these members: code(where, a, b) calls the function at `address` with the members, a and b. Both last
+    until the caller returns. Code that hands on a hundred arrays takes long to compile, and for a parallel loop far longer.
+    """
+    cg: Any = cgutils
+    numba_types: Any = types
+    outer = (types.intp, types.int64, types.int64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        conv, kinds = context.call_conv, (*signature.args[1].types, *outer[1:])
+        kept = cg.alloca_once_value(builder, cg.pack_struct(builder, args))
+        name = builder.module.get_unique_name("llmzip.gathered")
+        code = ir.Function(builder.module, conv.get_function_type(types.none, outer), name)
+        code.linkage = "internal"
+        conv.decorate_function(code, ["where", "a", "b"], outer)
+        within = ir.IRBuilder(code.append_basic_block())
+        where, a, b = conv.get_arguments(code)
+        inner, members = cg.unpack_tuple(within, within.load(within.inttoptr(where, kept.type)), 2)
+        function = within.inttoptr(inner, conv.get_function_type(types.none, kinds).as_pointer())
+        given = [*cg.unpack_tuple(within, members, len(kinds) - 2), a, b]
+        status, _ = conv.call_function(within, function, types.none, kinds, given)
+        with cg.if_unlikely(within, status.is_error):
+            conv.return_status_propagate(within, status)
+        conv.return_value(within, context.get_dummy_value())
+        found = [builder.ptrtoint(x, cg.intp_t) for x in (code, kept)]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return numba_types.UniTuple(types.intp, 2)(types.intp, arguments), codegen
 
 
 _notice: Callable[[], None] | None = None  # called when a function is first found to be not compiled yet

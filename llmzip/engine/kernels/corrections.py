@@ -1,6 +1,7 @@
 """Corrections and their trace, compiled by numba. The sums equal `reference.correct` bit for bit.
 
-Arrays of rows here may be some of a call's rows: `origin` is the index of their first one in the call, which feeds t steps of each lane.
+Arrays of rows here may be some of a call's rows: `origin` is the index of their first one in the call, which feeds t steps of each lane. `place` is
+that of `place_in`.
 """
 
 from __future__ import annotations
@@ -22,43 +23,40 @@ def corrected(c):
     return c.values.shape[0] > 0
 
 
-@jit
-def traced(c, i, t):
+@glue
+def place_in(c):
+    """Where in the trace a call notes its rows: the steps of a segment, and how many are traced before. Code with all of c as argument takes long to compile."""
+    return c.steps, c.at
+
+
+@glue
+def traced(place, i, t):
     """Row of the trace that row i of a call belongs to."""
-    return i // t * c.steps + c.at + i % t
+    return i // t * place[0] + place[1] + i % t
 
 
-@jit
-def note_floats(c, values, to, first, last, origin, t):
-    """Copies rows [first, last) of float32 [n, m or more] into the trace's array `to`, [rows, m]."""
+@counts_nothing
+def note_rows(place, values, to, first, last, origin, t):
+    """Copies rows [first, last) of numbers [n, m or more] into the trace's array `to`, [rows, m]."""
     for i in range(first, last):
-        source, target = values[i], to[traced(c, origin + i, t)]
+        source, target = values[i], to[traced(place, origin + i, t)]
         for j in range(target.shape[0]):
             target[j] = source[j]
 
 
-@jit
-def note_integers(c, values, to, first, last, origin, t):
-    """As `note_floats`, of int32s."""
+@counts_nothing
+def note_scales(place, values, to, first, last, origin, t):
+    """As `note_rows`, of one number for each row."""
     for i in range(first, last):
-        source, target = values[i], to[traced(c, origin + i, t)]
-        for j in range(target.shape[0]):
-            target[j] = source[j]
+        to[traced(place, origin + i, t)] = values[i]
 
 
 @jit
-def note_scales(c, values, to, first, last, origin, t):
-    """As `note_floats`, of one number for each row."""
-    for i in range(first, last):
-        to[traced(c, origin + i, t)] = values[i]
-
-
-@jit
-def sum_signs(amx, c, q, signs, row, z, z_trace, row_trace, first, last, origin, t):
+def sum_signs(amx, place, q, signs, row, z, z_trace, row_trace, first, last, origin, t):
     """Sums of rows [first, last) of int8 q with packed signs, into z int32 [n, OUTPUTS or more]; notes them, and the rows' scales."""
     product(amx, q[first:last], signs, z[first:last])
-    note_integers(c, z, z_trace, first, last, origin, t)
-    note_scales(c, row, row_trace, first, last, origin, t)
+    note_rows(place, z, z_trace, first, last, origin, t)
+    note_scales(place, row, row_trace, first, last, origin, t)
 
 
 @counts_nothing

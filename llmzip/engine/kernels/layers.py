@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.engine.buffers import empty
 from llmzip.engine.kernels.amx import enabled
 from llmzip.engine.kernels.arguments import Added, CacheArrays, Constants, Floats, LayerWeights, Noted, Projected, Turns
-from llmzip.engine.kernels.corrections import correct, correct_share, corrected, note_floats
+from llmzip.engine.kernels.corrections import correct, correct_share, corrected, note_rows, place_in
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_heads, store_rows
-from llmzip.engine.kernels.meeting import WORDS, fail, gather, meet
+from llmzip.engine.kernels.meeting import WORDS, fail, gather, in_threads, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import PAD, ask_for_share, product, product_share
-from llmzip.engine.kernels.rows import activate_rows, f32, glue, jit, norm_rows, parallel, quantise_rows, room_i8, room_i32
+from llmzip.engine.kernels.rows import activate_rows, by_address, f32, glue, jit, norm_rows, quantise_rows, room_i8, room_i32
 from llmzip.engine.kernels.simd import VECTOR
 from llmzip.engine.kernels.tracing import low_values, note_attention_reads, note_ffn_reads, note_gate_up, note_given, note_heads
-from llmzip.system.jit import call
+from llmzip.system.jit import call, gathered
 
 SLICE = 32  # rows taken through a layer together
 _TILED_SLICE = 64  # by AMX, which is so fast that weights from the third cache should serve more of them
@@ -180,7 +179,7 @@ def _few_rows(attention, amx, tiles, vectors, group, x, weights, turns, constant
         added = Added(acc, weights.down_scale[i], work.row_f, weights.down_gain[i], weights.down_bias[i])
     norm_rows(x, added, weights.read_head, late, constants, q, scale, first, last)
     if corrected(corrections):
-        note_floats(corrections, x, corrections.head_x, first, last, zero, t)
+        note_rows(place_in(corrections), x, corrections.head_x, first, last, zero, t)
 
 
 @jit
@@ -221,7 +220,7 @@ def _to_next(amx, x, weights, i, constants, corrections, q, work, scratch, first
     if i + 1 < weights.qkv.shape[0]:
         _first_product(amx, xs, weights, i + 1, corrections, qs, rows, work.qkv[first:last], z, first, t)
     elif corrected(corrections):
-        note_floats(corrections, xs, corrections.head_x, zero, m, first, t)
+        note_rows(place_in(corrections), xs, corrections.head_x, zero, m, first, t)
 
 
 @glue
@@ -266,7 +265,7 @@ def _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constan
         scale[i] = work.row[i]
 
 
-@jit
+@by_address
 def run_share(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work, share, shares):
     """A thread's share of all layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
 
@@ -285,29 +284,8 @@ def run_share(attention, amx, tiles, vectors, group, x, weights, turns, constant
             )
 
 
-@parallel
+@jit
 def run_shares(run, attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work, threads):
     """Let `threads` threads call `run`, which is the address of `run_share`. If one fails, `has_failed` says so."""
-    for share in nb.prange(threads):
-        if not call(
-            run,
-            (
-                attention,
-                amx,
-                tiles,
-                vectors,
-                group,
-                x,
-                weights,
-                turns,
-                constants,
-                cache,
-                corrections,
-                q,
-                scale,
-                work,
-                np.int64(share),
-                threads,
-            ),
-        ):
-            fail(work.meeting)
+    code, where = gathered(run, (attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work))
+    in_threads(code, where, work.meeting, threads)

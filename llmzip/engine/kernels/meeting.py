@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -18,8 +19,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from llmzip.engine.kernels.rows import jit
+from llmzip.engine.kernels.rows import jit, parallel
 from llmzip.engine.kernels.simd import INTP, X86, nothing
+from llmzip.system.jit import call
 
 _COUNT, _ROUND, _HERE, _STATE, WORDS = 0, 8, 16, 24, 32
 _GATHERING, _GATHERED, _APART, _FAILED = 0, 1, 2, 3
@@ -129,6 +131,14 @@ def meet(meeting, threads):
 def fail(meeting):
     """Say that a thread has failed. The others then come to their end, with results that are worth nothing."""
     _write(meeting.ctypes.data, _STATE, _FAILED)
+
+
+@parallel
+def in_threads(code, where, meeting, threads):
+    """Let `threads` threads call code(where, share, threads), see `jit.gathered`, with shares 0, 1, ... of what they do. If one fails, `has_failed` says so."""
+    for share in nb.prange(threads):
+        if not call(code, (where, np.int64(share), threads)):
+            fail(meeting)
 
 
 def has_failed(meeting: NDArray[np.int64]) -> bool:

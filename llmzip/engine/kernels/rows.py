@@ -23,6 +23,8 @@ jit = compiled(error_model="numpy", fastmath={"nnan", "nsz"})
 counts_nothing = compiled(error_model="numpy", fastmath={"nnan", "nsz"}, _nrt=False)
 # Part of its callers: no code of its own to compile, and no references to count.
 glue = compiled(error_model="numpy", inline="always", fastmath={"nnan", "nsz"})
+# Called by its address alone: no code that takes arguments from Python, which would be long for many arrays.
+by_address = compiled(error_model="numpy", no_cpython_wrapper=True, fastmath={"nnan", "nsz"})
 parallel = compiled(error_model="numpy", parallel=True, fastmath={"nnan", "nsz"})
 
 f32, i32, i16, i8 = np.float32, np.int32, np.int16, np.int8

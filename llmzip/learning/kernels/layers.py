@@ -5,14 +5,13 @@ Threads share the rows of all but the products and the corrections' gradients, w
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from llmzip.engine.kernels.arguments import CacheArrays, Projected
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_queries, turned_row
-from llmzip.engine.kernels.meeting import fail, gather, meet
+from llmzip.engine.kernels.meeting import gather, in_threads, meet
 from llmzip.engine.kernels.products import product_share
-from llmzip.engine.kernels.rows import f32, glue, hadamard, jit, norm_rows, parallel
+from llmzip.engine.kernels.rows import by_address, f32, glue, hadamard, jit, norm_rows
 from llmzip.learning.kernels.attention import Met, keys_back, pack_lane, queries_back
 from llmzip.learning.kernels.corrections import collect_share, update_layers
 from llmzip.learning.kernels.gradients import (
@@ -29,7 +28,7 @@ from llmzip.learning.kernels.gradients import (
 )
 from llmzip.learning.numerics import COLUMNS
 from llmzip.models.convert import VALUE_BASE
-from llmzip.system.jit import call
+from llmzip.system.jit import gathered
 
 _VALUE_BASE = f32(VALUE_BASE)
 
@@ -205,7 +204,7 @@ def _layer_back(amx, corrections, cache, given, weights, transposed, learned, co
         _end_rows(trace, weights, constants, layer, room, first, last)
 
 
-@jit
+@by_address
 def learn_share(amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product, share, shares):
     """A thread's share of a step of learning. If fewer threads come than there are shares, nothing is done.
 
@@ -246,11 +245,8 @@ def _flat(x):
     return x.reshape((x.shape[0], x.shape[1] * x.shape[2]))
 
 
-@parallel
+@jit
 def learn_shares(learn, amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product, threads):
     """Let `threads` threads call `learn`, which is the address of `learn_share`. If one fails, `has_failed` says so."""
-    for share in nb.prange(threads):
-        if not call(
-            learn, (amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product, np.int64(share), threads)
-        ):
-            fail(room.meeting)
+    code, where = gathered(learn, (amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product))
+    in_threads(code, where, room.meeting, threads)
