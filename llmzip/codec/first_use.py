@@ -13,24 +13,28 @@ from llmzip.system import jit, python
 
 _log = logging.getLogger(__name__)
 
-_PARTS = (
-    "from llmzip.engine import probe; probe.compile_part({config}, 'layers')",
+ENGINE = (
+    "from llmzip.engine import probe; probe.compile_part({config}, 'few rows')",
+    "from llmzip.engine import probe; probe.compile_part({config}, 'many rows')",
     "from llmzip.engine import probe; probe.compile_part({config}, 'attention')",
     "from llmzip.engine import probe; probe.compile_part({config}, 'rest'); from llmzip.adapter import probe; probe.prove(1)",
 )
 
 
-def programs(config: ModelConfig) -> list[str]:
+LEARNING = ("from llmzip.learning import probe; probe.compile_part({config})",)
+
+
+def programs(config: ModelConfig, parts: tuple[str, ...] = ENGINE) -> list[str]:
     """Python that compiles the parts, one for each other process, for models of this kind."""
-    return [part.format(config=config.as_dict()) for part in _PARTS]
+    return [part.format(config=config.as_dict()) for part in parts]
 
 
 class FirstUse:
     """What has happened so far."""
 
-    def __init__(self, config: ModelConfig, quiet: bool) -> None:
+    def __init__(self, config: ModelConfig, quiet: bool, parts: tuple[str, ...]) -> None:
         self._quiet = no_bars(quiet)
-        self._parts = programs(config)
+        self._parts = programs(config, parts)
         self._others: list[subprocess.Popen[bytes]] = []
 
     def begin(self) -> None:
@@ -52,9 +56,9 @@ class FirstUse:
 
 
 @contextlib.contextmanager
-def noticed(config: ModelConfig, quiet: bool) -> Iterator[None]:
+def noticed(config: ModelConfig, quiet: bool, parts: tuple[str, ...] = ENGINE) -> Iterator[None]:
     """Notice if something is compiled within, for a model of this kind. `quiet`: whether to tell nobody; only a terminal is told anyway."""
-    first_use = FirstUse(config, quiet)
+    first_use = FirstUse(config, quiet, parts)
     with jit.noticing(first_use.begin):
         try:
             yield

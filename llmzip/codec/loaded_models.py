@@ -61,7 +61,7 @@ class LoadedModel:
             from llmzip.codec import first_use
             from llmzip.learning import probe
 
-            with first_use.noticed(self.transformer.config, self._options.quiet):
+            with first_use.noticed(self.transformer.config, self._options.quiet, first_use.LEARNING):
                 probe.prove(self.transformer)
         return BlockCoder(
             self.transformer,

@@ -24,7 +24,7 @@ from llmzip.engine.kernels import attention_tiles, packing
 from llmzip.engine.kernels.amx import WITH, WITHOUT
 from llmzip.engine.kernels.arguments import CacheArrays, Floats, LayerWeights, TurnTables, constants
 from llmzip.engine.kernels.attention import attend
-from llmzip.engine.kernels.layers import Work, attention_arguments, run_share, run_shares, work_for
+from llmzip.engine.kernels.layers import Work, attention_arguments, few_rows, many_rows, run_shares, work_for
 from llmzip.engine.kernels.logits import head_kernel
 from llmzip.engine.kernels.meeting import has_failed
 from llmzip.engine.kernels.packing import pack_into
@@ -76,7 +76,8 @@ class CompiledTransformer:
         tiles = WITH if amx and attention_tiles.fit(c.head_dim, c.heads // c.kv_heads) else WITHOUT
         self._sizes, self.constants = (tiles, size(c.head_dim // VECTOR), size(c.heads // c.kv_heads)), constants(c)
         self._no_corrections = no_corrections()
-        self._run = self._attention = 0  # addresses of the layers' code
+        self._layers: dict[bool, int] = {}  # addresses of the layers' code for many rows, and for few
+        self._attention = 0
         self._missed, self._alone_until = 0, 0.0  # how often in a row threads have not come; until when they are not waited for
 
     @staticmethod
@@ -117,10 +118,12 @@ class CompiledTransformer:
         for threads in dict.fromkeys((together, 1)):
             work = work_for(len(x), threads, self.weights, self.constants, len(by.values) > 0)
             arguments = self._arguments(x, turns, cache, by, q, scale, work)
-            if not self._run:
-                run = address(run_share, 0, *arguments, 0, threads)
-                self._run, self._attention = run, self._attention_at(turns, cache, by, work)
-            run_shares(self._run, self._attention, *arguments, threads)
+            few = work.acc.size > 0
+            if few not in self._layers:
+                layers = self._layers_at(few, arguments)
+                self._attention = self._attention_at(turns, cache, by, work)
+                self._layers[few] = layers
+            run_shares(self._layers[few], self._attention, self.amx, *self._sizes, *arguments, threads)
             if has_failed(work.meeting):
                 raise MemoryError  # nothing else can fail in there
             if work.came.all():
@@ -134,30 +137,34 @@ class CompiledTransformer:
                 _log.info("threads do not run at the same time here, so one does everything for the next %.0f s", rest)
 
     def _attention_at(self, turns: TurnTables, cache: CacheArrays, by: CorrectionArrays, work: Work) -> int:
-        return address(
-            attend, *attention_arguments.py_func(*self._sizes, self.weights, 0, turns, self.constants, cache, by, work, 0, self.threads)
-        )
+        of_layer = attention_arguments.py_func(self.weights, 0, turns, self.constants, cache, by, work, 0, self.threads)
+        return address(attend, *self._sizes, *of_layer)
+
+    def _layers_at(self, few: bool, arguments: tuple[Any, ...]) -> int:
+        return address(few_rows if few else many_rows, (0, 0), self.amx, *arguments, 0, self.threads)
 
     def compile_part(self, part: str) -> None:
-        """Compile the "layers", the "attention" or the "rest", and run nothing; another process then finds the code."""
+        """Compile the layers for "few rows" or "many rows", the "attention" or the "rest", and run nothing; another process then finds the code."""
         cache = self.cache(1, AttentionSpan(1, 0), 1, 1)
         turns, arrays = TurnTables(*cache.rotations(1), cache.ways), cache.arrays(cache.make_room(1))
         work = work_for(1, 1, self.weights, self.constants)
         x, q, scale = np.zeros((1, self.config.width), np.float32), np.zeros((1, self.config.width), np.int8), np.ones(1, np.float32)
         if part == "attention":
             self._attention_at(turns, arrays, self._no_corrections, work)
-        elif part == "layers":
-            address(run_share, 0, *self._arguments(x, turns, arrays, self._no_corrections, q, scale, work), 0, 1)
+        elif part in ("few rows", "many rows"):
+            self._layers_at(part == "few rows", self._arguments(x, turns, arrays, self._no_corrections, q, scale, work))
         else:
             address(head_kernel, *self._head_arguments(Hidden(q, scale, scale), np.empty((1, self.config.vocab), np.float32)))
-            address(run_shares, 0, 0, *self._arguments(x, turns, arrays, self._no_corrections, q, scale, work), 1)
+            arguments = self._arguments(x, turns, arrays, self._no_corrections, q, scale, work)
+            address(run_shares, 0, 0, self.amx, *self._sizes, *arguments, 1)
             if self.config.plain_stream:
                 address(unit_rows, q, scale)
 
     def _arguments(
         self, x: Floats, turns: TurnTables, cache: CacheArrays, by: CorrectionArrays, q: NDArray[np.int8], scale: Floats, work: Work
     ) -> tuple[Any, ...]:
-        return (self.amx, *self._sizes, x, self.weights, turns, self.constants, cache, by, q, scale, work)
+        """Those of `few_rows` and `many_rows` after the first two, but for the last two."""
+        return (x, self.weights, turns, self.constants, cache, by, q, scale, work)
 
     def logits(self, hidden: Hidden, room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """See `engine.Engine`."""

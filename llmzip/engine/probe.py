@@ -46,12 +46,17 @@ def is_exact(config: ModelConfig, threads: int, amx: bool = False) -> bool:
 
 def compile_part(config: dict[str, Any], part: str) -> None:
     """Compile a part of the code for models of this kind, see `CompiledTransformer.compile_part`. `config`: by `ModelConfig.as_dict`."""
-    from llmzip.engine import amx
     from llmzip.engine.compiled import CompiledTransformer
+
+    CompiledTransformer(questions.small_model(ModelConfig.from_dict(config)), 1, expects_amx()).compile_part(part)
+
+
+def expects_amx() -> bool:
+    """Whether code will be compiled for AMX. That it works is not proven yet, so nothing may be run."""
+    from llmzip.engine import amx
     from llmzip.engine.kernels.quads import have_instruction
 
-    with_amx = have_instruction() and amx.announced()  # not proven yet; nothing is run
-    CompiledTransformer(questions.small_model(ModelConfig.from_dict(config)), 1, with_amx).compile_part(part)
+    return have_instruction() and amx.announced()
 
 
 def known_answers(model: IntegerModel, again: bool = False) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import numpy as np
@@ -20,6 +20,7 @@ from llmzip.engine.engine import Engine
 from llmzip.errors import InexactMachineError, ModelUnavailableError
 from llmzip.learning import learner
 from llmzip.models import notes
+from llmzip.models.config import ModelConfig
 from llmzip.models.convert import IntegerModel
 from llmzip.models.workspace import NotWritableError
 from llmzip.parameters import DOWN, GATE_UP, VALUES, AttentionSpan, CorrectionParameters
@@ -58,6 +59,17 @@ def prove(engine: Engine) -> None:
     else:
         prove_definition()
     _proven.add(engine)
+
+
+def compile_part(config: dict[str, Any]) -> None:
+    """Compile a part of the code that learns, for models of this kind; `config`: by `ModelConfig.as_dict`."""
+    from llmzip.engine.compiled import CompiledTransformer
+    from llmzip.engine.probe import expects_amx
+    from llmzip.learning.compiled import CompiledLearner
+
+    engine = CompiledTransformer(questions.small_model(ModelConfig.from_dict(config)), 1, expects_amx())
+    cache = engine.cache(_LANES, _SPAN, _STEPS, _STEPS, _STEPS)
+    CompiledLearner(engine, Corrections(engine.config, _PARAMETERS, cache, _LANES), _PARAMETERS).compile_queries()
 
 
 def _with_amx(engine: CompiledTransformer) -> bool:

@@ -75,28 +75,28 @@ def call(_typing: Any, _address: Any, arguments: Any) -> Any:
 
 
 @intrinsic
-def gathered(_typing: Any, _address: Any, arguments: Any) -> Any:
-    """gathered(address, arguments): lets a function be called from elsewhere as if it took three integers, where it takes a tuple's members and two more.
+def gathered(_typing: Any, _address: Any, first: Any, rest: Any) -> Any:
+    """gathered(address, first, rest): lets the function at `address`, which takes the members of two tuples, be called with those of the second alone.
 
-    Returns the address of code, and where it finds these members: code(where, a, b) calls the function at `address` with the members, a and b. Both last
-    until the caller returns. Code that hands on a hundred arrays takes long to compile, and for a parallel loop far longer.
+    Returns the address of code, and where it finds the members of `first`: code(where, ...) calls the function with them and the others. Both last until
+    the caller returns. Of `rest` only the types matter. Code that hands on a hundred arrays takes long to compile, and for a parallel loop far longer;
+    and what differs only in the types of `first` need not be compiled again.
     """
     cg: Any = cgutils
     numba_types: Any = types
-    outer = (types.intp, types.int64, types.int64)
+    outer = (types.intp, *rest.types)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        conv, kinds = context.call_conv, (*signature.args[1].types, *outer[1:])
-        kept = cg.alloca_once_value(builder, cg.pack_struct(builder, args))
+        conv, kinds = context.call_conv, (*first.types, *rest.types)
+        kept = cg.alloca_once_value(builder, cg.pack_struct(builder, args[:2]))
         name = builder.module.get_unique_name("llmzip.gathered")
         code = ir.Function(builder.module, conv.get_function_type(types.none, outer), name)
         code.linkage = "internal"
-        conv.decorate_function(code, ["where", "a", "b"], outer)
         within = ir.IRBuilder(code.append_basic_block())
-        where, a, b = conv.get_arguments(code)
+        where, *others = conv.decode_arguments(within, outer, code)
         inner, members = cg.unpack_tuple(within, within.load(within.inttoptr(where, kept.type)), 2)
         function = within.inttoptr(inner, conv.get_function_type(types.none, kinds).as_pointer())
-        given = [*cg.unpack_tuple(within, members, len(kinds) - 2), a, b]
+        given = [*cg.unpack_tuple(within, members, len(first.types)), *others]
         status, _ = conv.call_function(within, function, types.none, kinds, given)
         with cg.if_unlikely(within, status.is_error):
             conv.return_status_propagate(within, status)
@@ -104,7 +104,7 @@ def gathered(_typing: Any, _address: Any, arguments: Any) -> Any:
         found = [builder.ptrtoint(x, cg.intp_t) for x in (code, kept)]
         return context.make_tuple(builder, signature.return_type, found)
 
-    return numba_types.UniTuple(types.intp, 2)(types.intp, arguments), codegen
+    return numba_types.UniTuple(types.intp, 2)(types.intp, first, rest), codegen
 
 
 _notice: Callable[[], None] | None = None  # called when a function is first found to be not compiled yet

@@ -19,7 +19,7 @@ from tests.support import families
 def test_programs_of_other_processes(family: str, tmp_path: Path) -> None:
     """Nobody sees what they say, so here it is seen that they come to their end."""
     config = convert(load_float_model(families.write(tmp_path / family, families.checkpoint(family)))).config
-    for program in first_use.programs(config):
+    for program in (*first_use.programs(config), *first_use.programs(config, first_use.LEARNING)):
         command = python.command(program)
         assert command
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -18,7 +18,7 @@ from llmzip.codec.codec import Codec
 from llmzip.engine import build, definition, probe, questions
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.hidden import Hidden
-from llmzip.engine.kernels.layers import run_share, run_shares
+from llmzip.engine.kernels.layers import few_rows, many_rows, run_shares
 from llmzip.engine.kernels.logits import head_kernel
 from llmzip.engine.kernels.tiles import MOST_INPUTS
 from llmzip.engine.transformer import Transformer
@@ -110,10 +110,10 @@ def test_the_code_that_was_proven_is_the_code_that_runs(tiny_model: IntegerModel
     """Numba compiles a function again for arrays that cannot be written, as a cached model's."""
     model = read_only(tiny_model)
     assert is_compiled(tiny_model)
-    before = [list(kernel.signatures) for kernel in (run_share, run_shares, head_kernel)]
+    before = [list(kernel.signatures) for kernel in (few_rows, many_rows, run_shares, head_kernel)]
     engine = build.build(model, device="cpu")
     engine.logits(engine.advance(np.array([[1, 2, 3]], np.int32), engine.cache(1, SPAN, 3, 3)))
-    assert [list(kernel.signatures) for kernel in (run_share, run_shares, head_kernel)] == before
+    assert [list(kernel.signatures) for kernel in (few_rows, many_rows, run_shares, head_kernel)] == before
 
 
 def test_torch_says_nothing_of_tensors_that_cannot_be_written(tiny_model: IntegerModel) -> None:

@@ -21,7 +21,6 @@ from llmzip.engine.kernels.meeting import WORDS, fail, gather, in_threads, meet
 from llmzip.engine.kernels.packing import OUTPUTS, QUAD
 from llmzip.engine.kernels.products import PAD, ask_for_share, product, product_share
 from llmzip.engine.kernels.rows import activate_rows, by_address, f32, glue, jit, norm_rows, quantise_rows, room_i8, room_i32
-from llmzip.engine.kernels.simd import VECTOR
 from llmzip.engine.kernels.tracing import low_values, note_attention_reads, note_ffn_reads, note_gate_up, note_given, note_heads
 from llmzip.system.jit import call, gathered
 
@@ -94,8 +93,8 @@ def _gain_before(weights, i):
 
 
 @glue
-def attention_arguments(tiles, vectors, group, weights, i, turns, constants, cache, corrections, work, share, shares):
-    """The arguments of `attend` for layer i; its own arguments are as for `run_share`."""
+def attention_arguments(weights, i, turns, constants, cache, corrections, work, share, shares):
+    """The arguments of `attend` for layer i, from `qkv` on; its own are as for `few_rows`."""
     scaled = Projected(
         work.qkv, work.row, weights.qkv_scale[i], weights.bias[i], weights.q_gain[i], weights.k_gain[i], work.q_row, work.k_row
     )
@@ -103,13 +102,13 @@ def attention_arguments(tiles, vectors, group, weights, i, turns, constants, cac
     way = Turns(turns.here[turns.ways[i]], turns.pinned[turns.ways[i]])
     layer = i if corrected(corrections) else 0
     noted = Noted(corrections.top[layer], corrections.total[layer], corrections.steps, corrections.at)
-    return tiles, vectors, group, scaled, way, constants, here, noted, work.o, share, shares
+    return scaled, way, constants, here, noted, work.o, share, shares
 
 
 @glue
 def _attend(attention, arguments, meeting):
-    """The attention of a layer, once all rows of `qkv` are there, until all of `o` are. attention: address of `attend`."""
-    _, vectors, _, scaled, way, constants, here, _, _, share, shares = arguments
+    """The attention of a layer, once all rows of `qkv` are there, until all of `o` are. attention: of `attend`, by `gathered`."""
+    scaled, way, constants, here, _, _, share, shares = arguments
     n, several = scaled.acc.shape[0], way.here.shape[0] > 1
     first, last = share * n // shares, (share + 1) * n // shares
     if constants.head_norm == BY_ALL:
@@ -117,16 +116,23 @@ def _attend(attention, arguments, meeting):
         if not several:
             meet(meeting, shares)
     if several:
-        store_rows(scaled, way.here, constants, vectors.ndim * VECTOR, here, first, last)
+        store_rows(scaled, way.here, constants, 2 * way.here.shape[2], here, first, last)
         meet(meeting, shares)
-    if not call(attention, arguments):
+    if not call(attention[0], (attention[1], *arguments)):
         fail(meeting)
     meet(meeting, shares)
 
 
-@glue
-def _few_rows(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work, share, shares):
-    """`run_share` for few rows."""
+@by_address
+def few_rows(attention, amx, x, weights, turns, constants, cache, corrections, q, scale, work, share, shares):
+    """A thread's share of all layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
+
+    attention: `attend` without its first three arguments, by `gathered`; weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; corrections:
+    `CorrectionArrays`; work: `Work`; amx: `amx.WITH` or `amx.WITHOUT`. If fewer threads come than there are shares, nothing is done.
+    """
+    if not gather(work.meeting, shares):
+        return
+    work.came[share] = True
     n, layers, meeting, late = x.shape[0], weights.qkv.shape[0], work.meeting, np.bool_(False)  # no literal, see `jit`
     first, last = share * n // shares, (share + 1) * n // shares
     row, acc, wide = work.row, work.acc, work.wide
@@ -143,7 +149,7 @@ def _few_rows(attention, amx, tiles, vectors, group, x, weights, turns, constant
         meet(meeting, shares)
         _attend(
             attention,
-            attention_arguments(tiles, vectors, group, weights, i, turns, constants, cache, corrections, work, share, shares),
+            attention_arguments(weights, i, turns, constants, cache, corrections, work, share, shares),
             work.meeting,
         )
         quantise_rows(work.o, work.q_o, work.row_o, first, last)
@@ -223,9 +229,12 @@ def _to_next(amx, x, weights, i, constants, corrections, q, work, scratch, first
         note_rows(place_in(corrections), xs, corrections.head_x, zero, m, first, t)
 
 
-@glue
-def _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work, share, shares):
-    """`run_share` for many rows."""
+@by_address
+def many_rows(attention, amx, x, weights, turns, constants, cache, corrections, q, scale, work, share, shares):
+    """As `few_rows`, for many rows, a few of which a thread takes through all between two attentions."""
+    if not gather(work.meeting, shares):
+        return
+    work.came[share] = True
     n, width, ffn = x.shape[0], weights.o.shape[2] * QUAD, weights.down.shape[2] * QUAD
     start, stop = share * n // shares, (share + 1) * n // shares
     piece = _TILED_SLICE if enabled(amx) else SLICE
@@ -256,7 +265,7 @@ def _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constan
         meet(work.meeting, shares)
         _attend(
             attention,
-            attention_arguments(tiles, vectors, group, weights, i, turns, constants, cache, corrections, work, share, shares),
+            attention_arguments(weights, i, turns, constants, cache, corrections, work, share, shares),
             work.meeting,
         )
         for first in range(start, stop, piece):
@@ -265,27 +274,14 @@ def _many_rows(attention, amx, tiles, vectors, group, x, weights, turns, constan
         scale[i] = work.row[i]
 
 
-@by_address
-def run_share(attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work, share, shares):
-    """A thread's share of all layers and the last norm: x float32 [n, width], changed in place, to q int8 [n, width] and scale float32 [n].
-
-    attention: address of `attend`; weights: `LayerWeights`; turns: `TurnTables`; constants: `Constants`; cache: `CacheArrays` of all layers; corrections:
-    `CorrectionArrays`; work: `Work`; tiles, vectors and group as for `attend`; amx: `amx.WITH` or `amx.WITHOUT`. If fewer threads come than there are shares, nothing is done.
-    """
-    if gather(work.meeting, shares):
-        work.came[share] = True
-        if work.acc.shape[0]:
-            _few_rows(
-                attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work, share, shares
-            )
-        else:
-            _many_rows(
-                attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work, share, shares
-            )
-
-
 @jit
 def run_shares(run, attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work, threads):
-    """Let `threads` threads call `run`, which is the address of `run_share`. If one fails, `has_failed` says so."""
-    code, where = gathered(run, (attention, amx, tiles, vectors, group, x, weights, turns, constants, cache, corrections, q, scale, work))
+    """Let `threads` threads call `run`, which is the address of `few_rows` or `many_rows`. If one fails, `has_failed` says so.
+
+    attention: address of `attend`; tiles, vectors, group: its first arguments. Only these functions are compiled for each size of heads.
+    """
+    zero = np.int64(0)
+    of_layer = attention_arguments(weights, zero, turns, constants, cache, corrections, work, zero, threads)
+    sized = gathered(attention, (tiles, vectors, group), of_layer)
+    code, where = gathered(run, (sized, amx, x, weights, turns, constants, cache, corrections, q, scale, work), (zero, threads))
     in_threads(code, where, work.meeting, threads)

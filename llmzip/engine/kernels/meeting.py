@@ -135,7 +135,7 @@ def fail(meeting):
 
 @parallel
 def in_threads(code, where, meeting, threads):
-    """Let `threads` threads call code(where, share, threads), see `jit.gathered`, with shares 0, 1, ... of what they do. If one fails, `has_failed` says so."""
+    """Let `threads` threads call code(where, share, threads), see `jit.gathered`, with shares 0, 1, ... of the work. If one fails, `has_failed` says so."""
     for share in nb.prange(threads):
         if not call(code, (where, np.int64(share), threads)):
             fail(meeting)

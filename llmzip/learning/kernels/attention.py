@@ -13,7 +13,7 @@ from llmzip.engine.kernels.arguments import Floats
 from llmzip.engine.kernels.packing import OFFSET, OUTPUTS, QUAD
 from llmzip.engine.kernels.products import PAD, some_products
 from llmzip.engine.kernels.quads import operand, prepare
-from llmzip.engine.kernels.rows import LINE, ZERO, counts_nothing, f32, i8, i32, jit, room_f32, room_i8, room_i32
+from llmzip.engine.kernels.rows import LINE, ZERO, by_address, counts_nothing, f32, i8, i32, jit, room_f32, room_i8, room_i32
 from llmzip.entropy.kernels.exponential import float_from_bits
 from llmzip.learning import numerics as ln
 from llmzip.learning.kernels.gradients import quantise_limited
@@ -38,6 +38,16 @@ class Met(NamedTuple):
     turned_over: NDArray[np.uint8]
     shares: Floats
     slopes: Floats
+
+
+class Asked(NamedTuple):
+    """The queries of a segment, and gradients of what they got, as `arguments.Room` has them."""
+
+    queries: NDArray[np.int8]
+    scales: Floats
+    given: NDArray[np.int8]
+    given_scales: Floats
+    means: Floats
 
 
 @jit
@@ -109,9 +119,9 @@ def _quantise_slopes(slope, ks, e, q):
 
 
 @jit
-def _queries_back(amx, cache, lane, h, begin_step, steps_now, steps, group, before, room, met, top, total, dq):
+def _queries_back(amx, cache, lane, h, begin_step, steps_now, steps, group, before, asked, met, top, total, dq):
     """Gradients dq float32 [rows, q] of turned queries: of head h, for some steps of a lane."""
-    d, m = room.queries.shape[2], steps_now * group
+    d, m = asked.queries.shape[2], steps_now * group
     first, count = keys_met(cache.slot[h], steps, cache.windows[h])
     offset = before + steps - cache.slot[h]  # of a slot's position
     q8, d8, g8 = room_i8(m, d), room_i8(m, d), room_i8(m, (count + QUAD - 1) // QUAD * QUAD)
@@ -125,8 +135,8 @@ def _queries_back(amx, cache, lane, h, begin_step, steps_now, steps, group, befo
     for i in range(m):
         row, head = lane * steps + begin_step + i // group, h * group + i % group
         for j in range(d):
-            q8[i, j] = room.queries[row, head, j]
-            d8[i, j] = room.given[row, head * d + j]
+            q8[i, j] = asked.queries[row, head, j]
+            d8[i, j] = asked.given[row, head * d + j]
     prepare(q8, ready, sums)
     some_products(amx, ready, sums, met.keys[h], zero, blocks, dots, zero)
     prepare(d8, ready, sums)
@@ -150,8 +160,8 @@ def _queries_back(amx, cache, lane, h, begin_step, steps_now, steps, group, befo
             continue
         some = slope[low:high]
         _slopes(
-            dots[i, low:high], given[i, low:high], ks[low:high], vs[low:high], room.query_scales[row, head], room.given_scales[row, head],
-            top[row, head], total[row, head], room.means[row, head], share[low:high], some,
+            dots[i, low:high], given[i, low:high], ks[low:high], vs[low:high], asked.scales[row, head], asked.given_scales[row, head],
+            top[row, head], total[row, head], asked.means[row, head], share[low:high], some,
         )  # fmt: skip
         scale_g[i] = _quantise_slopes(some, ks[low:high], e[low:high], g8[i, low:high])
         for j in range(max(low, own), high):
@@ -169,21 +179,21 @@ def _queries_back(amx, cache, lane, h, begin_step, steps_now, steps, group, befo
             to[j] = f32(back[i, j]) * scale_g[i]
 
 
-@jit
-def queries_back(amx, cache, lane, steps, before, room, met, top, total, dq, share, shares):
+@by_address
+def queries_back(amx, cache, lane, steps, before, asked, met, top, total, dq, share, shares):
     """A thread's share of the gradients of a lane's turned queries. Also fills `shares` and `slopes` of `met`, see `Met`.
 
-    cache: as for `pack_lane`; before: position of the first step; room: `arguments.Room`; top, total: float32 [rows, heads], of the trace.
+    cache: as for `pack_lane`; before: position of the first step; asked: `Asked`; top, total: float32 [rows, heads], of the trace.
     """
-    kv, heads = cache.base.shape[0], room.queries.shape[1]
+    kv, heads = cache.base.shape[0], asked.queries.shape[1]
     runs = (steps + STEPS - 1) // STEPS
     for unit in range(share, runs * kv, shares):
         h, begin = unit // runs, unit % runs * STEPS
-        _queries_back(amx, cache, lane, h, begin, min(STEPS, steps - begin), steps, heads // kv, before, room, met, top, total, dq)
+        _queries_back(amx, cache, lane, h, begin, min(STEPS, steps - begin), steps, heads // kv, before, asked, met, top, total, dq)
 
 
 @counts_nothing
-def keys_back(room, met, steps, d_heads, dk, dv, share, shares):
+def keys_back(room, steps, d_heads, dk, dv, share, shares):
     """A thread's share of the gradients of turned keys, and of values, of a segment: float32 [rows, kv * d]; d_heads [rows, heads * d]."""
     heads, d = room.queries.shape[1], room.queries.shape[2]
     kv = dk.shape[1] // d
@@ -197,7 +207,7 @@ def keys_back(room, met, steps, d_heads, dk, dv, share, shares):
                 v[j] = ZERO
             for i in range(row, row - step + steps):
                 for g in range(h * group, (h + 1) * group):
-                    weight, slope, scale = met.shares[i, g, step], met.slopes[i, g, step], room.query_scales[i, g]
+                    weight, slope, scale = room.shares[i, g, step], room.slopes[i, g, step], room.query_scales[i, g]
                     given, query = d_heads[i, g * d : (g + 1) * d], room.queries[i, g]
                     for j in range(d):
                         v[j] += weight * given[j]

@@ -9,10 +9,10 @@ import numpy as np
 
 from llmzip.engine.kernels.arguments import CacheArrays, Projected
 from llmzip.engine.kernels.heads import BY_ALL, norm_all_queries, turned_row
-from llmzip.engine.kernels.meeting import gather, in_threads, meet
+from llmzip.engine.kernels.meeting import fail, gather, in_threads, meet
 from llmzip.engine.kernels.products import product_share
 from llmzip.engine.kernels.rows import by_address, f32, glue, hadamard, jit, norm_rows
-from llmzip.learning.kernels.attention import Met, keys_back, pack_lane, queries_back
+from llmzip.learning.kernels.attention import Asked, Met, keys_back, pack_lane
 from llmzip.learning.kernels.corrections import collect_share, update_layers
 from llmzip.learning.kernels.gradients import (
     add_limited,
@@ -28,7 +28,7 @@ from llmzip.learning.kernels.gradients import (
 )
 from llmzip.learning.numerics import COLUMNS
 from llmzip.models.convert import VALUE_BASE
-from llmzip.system.jit import gathered
+from llmzip.system.jit import call, gathered
 
 _VALUE_BASE = f32(VALUE_BASE)
 
@@ -155,7 +155,19 @@ def _end_rows(trace, weights, constants, layer, room, first, last):
 
 
 @glue
-def _layer_back(amx, corrections, cache, given, weights, transposed, learned, constants, layer, room, none, share, shares):
+def queries_arguments(amx, corrections, cache, given, layer, lane, room, share, shares):
+    """The arguments of `queries_back` for a layer and a lane; its own are as for `learn_share`."""
+    here = CacheArrays(
+        cache.k, cache.ks, cache.v, cache.vs, cache.base[layer], cache.slots[layer], cache.windows[layer], cache.sinks[layer], cache.slot[layer]
+    )  # fmt: skip
+    asked = Asked(room.queries, room.query_scales, room.given, room.given_scales, room.means)
+    met = Met(room.keys, room.values, room.turned_over, room.shares, room.slopes)
+    steps, before, top, total = np.int64(corrections.steps), np.int64(given.before), corrections.top[layer], corrections.total[layer]
+    return amx, here, lane, steps, before, asked, met, top, total, room.d_qk, share, shares
+
+
+@glue
+def _layer_back(queries_back, amx, corrections, cache, given, weights, transposed, learned, constants, layer, room, none, share, shares):
     trace, meeting, n = corrections, room.meeting, room.dx.shape[0]
     first, last = share * n // shares, (share + 1) * n // shares
     _down_rows(trace, weights, constants, layer, room, first, last)
@@ -174,26 +186,16 @@ def _layer_back(amx, corrections, cache, given, weights, transposed, learned, co
     meet(meeting, shares)
     _head_rows(corrections, given, weights, constants, layer, room, first, last)
     meet(meeting, shares)
-    steps, before = np.int64(corrections.steps), np.int64(given.before)
-    here = CacheArrays(
-        cache.k,
-        cache.ks,
-        cache.v,
-        cache.vs,
-        cache.base[layer],
-        cache.slots[layer],
-        cache.windows[layer],
-        cache.sinks[layer],
-        cache.slot[layer],
-    )
-    met = Met(room.keys, room.values, room.turned_over, room.shares, room.slopes)
+    steps = np.int64(corrections.steps)
     for lane in range(n // steps):
-        pack_lane(here, lane, steps, np.int64(room.queries.shape[2]), met, share, shares)
+        arguments = queries_arguments(amx, corrections, cache, given, layer, lane, room, share, shares)
+        pack_lane(arguments[1], lane, steps, np.int64(room.queries.shape[2]), arguments[6], share, shares)
         meet(meeting, shares)
-        queries_back(amx, here, lane, steps, before, room, met, trace.top[layer], trace.total[layer], room.d_qk, share, shares)
+        if not call(queries_back, arguments):
+            fail(meeting)
         meet(meeting, shares)
-    queries = room.d_qk.shape[1] - room.d_values.shape[1]
-    keys_back(room, met, steps, room.d_heads, room.d_qk[:, queries:], room.d_values, share, shares)
+    width = room.d_qk.shape[1] - room.d_values.shape[1]
+    keys_back(room, steps, room.d_heads, room.d_qk[:, width:], room.d_values, share, shares)
     meet(meeting, shares)
     collect_share(room.d_values, trace.attention_row[layer], trace.attention_z[layer], learned.values_g[layer], share, shares)
     if layer:
@@ -205,10 +207,10 @@ def _layer_back(amx, corrections, cache, given, weights, transposed, learned, co
 
 
 @by_address
-def learn_share(amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product, share, shares):
+def learn_share(queries_back, amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product, share, shares):
     """A thread's share of a step of learning. If fewer threads come than there are shares, nothing is done.
 
-    corrections: `CorrectionArrays`; cache: `CacheArrays` of all layers, whose `slot` is where the segment ends; given: `Given`; weights: `LayerWeights`, of which the packed ones are not read; transposed: `Transposed`; learned: `Learned`;
+    queries_back: its address; corrections: `CorrectionArrays`; cache: `CacheArrays` of all layers, whose `slot` is where the segment ends; given: `Given`; weights: `LayerWeights`, of which the packed ones are not read; transposed: `Transposed`; learned: `Learned`;
     constants: `Constants`; room: `Room`; no_product: an `Added` of size 0; amx: `amx.WITH` or `amx.WITHOUT`.
     """
     if gather(room.meeting, shares):
@@ -218,6 +220,7 @@ def learn_share(amx, corrections, cache, given, weights, transposed, learned, co
         _begin(given, corrections, weights, constants, room.dx, room.q, room.scale, no_product, first, last)
         for back in range(layers):
             _layer_back(
+                queries_back,
                 amx,
                 corrections,
                 cache,
@@ -246,7 +249,8 @@ def _flat(x):
 
 
 @jit
-def learn_shares(learn, amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product, threads):
-    """Let `threads` threads call `learn`, which is the address of `learn_share`. If one fails, `has_failed` says so."""
-    code, where = gathered(learn, (amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product))
+def learn_shares(learn, queries_back, amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product, threads):
+    """Let `threads` threads call `learn`, which is the address of `learn_share`, and that of `queries_back`. If one fails, `has_failed` says so."""
+    first = queries_back, amx, corrections, cache, given, weights, transposed, learned, constants, room, no_product
+    code, where = gathered(learn, first, (np.int64(0), threads))
     in_threads(code, where, room.meeting, threads)
