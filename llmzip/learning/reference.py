@@ -285,8 +285,8 @@ def _collect(dy: Tensor, z: NDArray[np.int32]) -> NDArray[np.float32]:
 
 def update(b: NDArray[np.float32], squares: NDArray[np.float32], g: NDArray[np.float32], rate: np.float32, t: int) -> None:
     """A step of one matrix's B [rank, outputs], and of the sum of squares of its gradients, both in place; t: steps, this one included."""
-    size = np.abs(g)
-    g = np.where((size >= np.float32(ln.SMALLEST_GRADIENT)) & (size <= np.float32(ln.LARGEST_GRADIENT)), g, np.float32(0))
+    g = _limited(torch.from_numpy(g)).numpy()
+    g[np.abs(g) < np.float32(ln.SMALLEST_GRADIENT)] = 0
     squares += g * g
     v = squares / np.float32(t)
     m = ordered_sum(torch.from_numpy(v.reshape(-1))).numpy()[0] / np.float32(v.size)

@@ -76,11 +76,11 @@ def call(_typing: Any, _address: Any, arguments: Any) -> Any:
 
 @intrinsic
 def gathered(_typing: Any, _address: Any, first: Any, rest: Any) -> Any:
-    """gathered(address, first, rest): lets the function at `address`, which takes the members of two tuples, be called with those of the second alone.
+    """gathered(address, first, rest): keeps the first arguments of a function, so that it can be called with the rest alone.
 
-    Returns the address of code, and where it finds the members of `first`: code(where, ...) calls the function with them and the others. Both last until
-    the caller returns. Of `rest` only the types matter. Code that hands on a hundred arrays takes long to compile, and for a parallel loop far longer;
-    and what differs only in the types of `first` need not be compiled again.
+    The function at `address` takes the members of the tuples `first` and `rest`. Of `rest` only the types matter. Returns two addresses, `code` and
+    `where`: code(where, ...) calls the function with the members of `first`, which lie at `where`, and the arguments given. Both are valid until the
+    caller returns. Whoever hands on two addresses instead of a hundred arrays compiles much faster, and only once for all types of `first`.
     """
     cg: Any = cgutils
     numba_types: Any = types

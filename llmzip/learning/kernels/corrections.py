@@ -6,12 +6,12 @@ import numpy as np
 
 from llmzip.engine.kernels.rows import ZERO, counts_nothing, f32, glue, jit
 from llmzip.learning import numerics as ln
-from llmzip.learning.kernels.gradients import sum_of_columns
+from llmzip.learning.kernels.gradients import limited, sum_of_columns
 
 _COLUMNS = ln.COLUMNS
 _BLOCK = 64  # outputs whose sums stay in the first cache
 _ONE, _SHARE, _PACE = f32(1), f32(ln.MEAN_SHARE), f32(ln.PACE)
-_LARGEST, _SMALLEST = f32(ln.LARGEST_GRADIENT), f32(ln.SMALLEST_GRADIENT)
+_SMALLEST = f32(ln.SMALLEST_GRADIENT)
 
 
 @counts_nothing
@@ -52,7 +52,9 @@ def _update(b, squares, g, rate, t, total):
         width = min(_COLUMNS, n - start)
         some, s = g[start : start + width], squares[start : start + width]
         for j in range(width):
-            value = some[j] if _SMALLEST <= abs(some[j]) <= _LARGEST else ZERO
+            value = limited(some[j])
+            if abs(value) < _SMALLEST:
+                value = ZERO
             some[j] = value
             s[j] += value * value
             total[j] += s[j] / steps

@@ -14,20 +14,24 @@ from llmzip.engine.kernels.rows import (
     exponential,
     f32,
     hadamard,
+    i32,
     magnitude,
     norm_factor,
     quantise_row,
 )
+from llmzip.entropy.kernels.exponential import bits_from_float
 from llmzip.learning import numerics as ln
 
 _COLUMNS = ln.COLUMNS
-_LARGEST, _NEG_LN2 = f32(ln.LARGEST_GRADIENT), f32(-ln.LN_2)
+_LARGEST_BITS, _MAGNITUDE = i32(f32(ln.LARGEST_GRADIENT).view(i32)), i32(0x7FFFFFFF)
+_NEG_LN2 = f32(-ln.LN_2)
 _CUBIC3, _LINEAR = f32(3 * nm.GELU_CUBIC), f32(nm.GELU_LINEAR)
 
 
 @counts_nothing
-def _limited(x):
-    return x if abs(x) <= _LARGEST else ZERO
+def limited(x):
+    """`reference._limited` of a float32. By its bits: the compiler takes it that no float is NaN, and may turn comparisons of floats around."""
+    return x if bits_from_float(x) & _MAGNITUDE <= _LARGEST_BITS else ZERO
 
 
 @counts_nothing
@@ -101,7 +105,7 @@ def given_back(dx, acc, col, bias, row, gain, eps, y, d, total):
 def quantise_limited(d, q):
     """Limits float32 d [n] in place, see `LARGEST_GRADIENT`, and rounds it to q int8 [n]; returns the scale of q."""
     for j in range(d.shape[0]):
-        d[j] = _limited(d[j])
+        d[j] = limited(d[j])
     m, _ = quantise_row(d, q)
     return m / ACT_MAX
 
@@ -167,7 +171,7 @@ def turned_back(d, acc, col, bias, gain, row, cs, size, constants, y, total):
 def add_limited(x, y):
     """x += y, float32 [n], limited."""
     for j in range(x.shape[0]):
-        x[j] = _limited(x[j] + y[j])
+        x[j] = limited(x[j] + y[j])
 
 
 @counts_nothing
