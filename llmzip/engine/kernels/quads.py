@@ -122,7 +122,7 @@ def have_instruction():
 
 @jit
 def operand(q):
-    """Room for the broadcast side of q int8 [m, k]: int8 [m, parts * k], which is q itself if there is one part."""
+    """Room for the broadcast side of q int8 [m, k]: int8 [m, parts * k]. If there is one part, it is q itself, so each q needs its own."""
     return q if parts() == 1 else np.empty((q.shape[0], parts() * q.shape[1]), i8)
 
 

@@ -129,7 +129,7 @@ def _queries_back(amx, cache, lane, h, begin_step, steps_now, steps, group, befo
     columns = (count + OUTPUTS - 1) // OUTPUTS * OUTPUTS + PAD
     dots, given, back = room_i32(m, columns), room_i32(m, columns), room_i32(m, (d + OUTPUTS - 1) // OUTPUTS * OUTPUTS + PAD)
     share, slope, e = room_f32(1, count)[0], room_f32(1, count)[0], room_f32(1, count)[0]
-    ready, sums = operand(q8), np.empty(m, i32)
+    ready_q, ready_d, ready_g, sums = operand(q8), operand(d8), operand(g8), np.empty(m, i32)
     blocks = np.int64((count + OUTPUTS - 1) // OUTPUTS)
     zero = np.int64(0)
     for i in range(m):
@@ -137,10 +137,10 @@ def _queries_back(amx, cache, lane, h, begin_step, steps_now, steps, group, befo
         for j in range(d):
             q8[i, j] = asked.queries[row, head, j]
             d8[i, j] = asked.given[row, head * d + j]
-    prepare(q8, ready, sums)
-    some_products(amx, ready, sums, met.keys[h], zero, blocks, dots, zero)
-    prepare(d8, ready, sums)
-    some_products(amx, ready, sums, met.values[h], zero, blocks, given, zero)
+    prepare(q8, ready_q, sums)
+    some_products(amx, ready_q, sums, met.keys[h], zero, blocks, dots, zero)
+    prepare(d8, ready_d, sums)
+    some_products(amx, ready_d, sums, met.values[h], zero, blocks, given, zero)
     at = cache.base[h] + lane * cache.slots[h] + first
     ks, vs = cache.ks[at : at + count], cache.vs[at : at + count]
     for i in range(m):
@@ -167,7 +167,6 @@ def _queries_back(amx, cache, lane, h, begin_step, steps_now, steps, group, befo
         for j in range(max(low, own), high):
             near[j - own] = share[j]
             slopes[j - own] = slope[j]
-    ready_g = operand(g8)
     prepare(g8, ready_g, sums)
     some_products(
         amx, ready_g, sums, met.turned_over[h, :, : g8.shape[1] // QUAD], zero, np.int64((d + OUTPUTS - 1) // OUTPUTS), back, zero
