@@ -122,6 +122,10 @@ class Level:
     adapter: AdapterParameters
     block_bytes: int = 1 << 20
 
+    def lanes(self, symbols: int) -> int:
+        """Lanes of a block of so many symbols. More lanes decode faster; each costs some bytes, as it starts without context."""
+        return max(1, min(symbols // self.lane_symbols, MAX_LANES)) if self.lane_symbols else 1
+
 
 _BIAS = BiasParameters(rate=46, prior=3)
 _SHARPNESS = 86

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.codec.loaded_models import LoadedModel
-from llmzip.coding.lanes import default_lanes
 from llmzip.entropy import compiled_frequencies
 from llmzip.entropy.frequencies import TOTAL_BITS, Logits, Votes, no_gradients, scratch
 from llmzip.models import resolve
@@ -64,7 +63,7 @@ def main() -> None:
         data = file.read_bytes()[: options.bytes]
         symbols = loaded.alphabet.encode(data)
         level = Options(level=options.level).level_settings()
-        lanes = default_lanes(len(symbols), level.lane_symbols)
+        lanes = level.lanes(len(symbols))
         for cells in _rows(loaded, level, symbols, lanes, options):
             print("| " + " | ".join((file.name, f"{len(data):,}", f"{len(symbols):,}", str(lanes), *cells)) + " |", flush=True)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llmzip import parameters
 from llmzip.archive import lzma2, parser, records, wire
 from llmzip.archive.forms import MAX_SIDE, RUN, UTF_16LE, Item
+from llmzip.archive.numbers import MODELS
 from llmzip.errors import (
     DamagedArchiveError,
     LLZError,
@@ -21,7 +22,7 @@ from llmzip.errors import (
     NotReproducedError,
     UnsupportedArchiveError,
 )
-from llmzip.parameters import FROZEN, AttentionSpan, CorrectionParameters
+from llmzip.parameters import FROZEN, LEVELS, AttentionSpan, CorrectionParameters
 
 
 class Refused(NamedTuple):
@@ -45,7 +46,16 @@ def record(tag: bytes, body: bytes) -> bytes:
 
 def refused(tiny: bytes, protected: bytes) -> dict[str, Refused]:
     """The refused archives by name, made from `good-tiny` and `good-parity`."""
-    made = _frames(tiny) | _envelopes(tiny) | _model_records(tiny) | _coded_blocks() | _form_blocks() | _other_records() | _content(tiny)
+    made = (
+        _sole_blocks()
+        | _frames(tiny)
+        | _envelopes(tiny)
+        | _model_records(tiny)
+        | _coded_blocks()
+        | _form_blocks()
+        | _other_records()
+        | _content(tiny)
+    )
     return made | _parity(protected) | _unsupported(tiny)
 
 
@@ -135,6 +145,37 @@ def _model_records(tiny: bytes) -> dict[str, Refused]:
         "bad-id-201": with_fields("an ID of 201 bytes", model_id="x" * (records.MAX_ID + 1)),
         "bad-id-newline": with_fields("an ID with byte 0x0A", model_id="two\nlines"),
         "bad-id-delete": with_fields("an ID with byte 0x7F", model_id="x\x7f"),
+    }
+
+
+def _sole_blocks() -> dict[str, Refused]:
+    block = records.CodedBlock(300, 90, 1, 0, bytes(60))
+    model = records.ModelRecord(*MODELS[1], LEVELS[6].span, LEVELS[6].adapter)
+    sole = records.sole_block(model, block)
+    assert sole is not None
+    body = sole.body()
+
+    def frame(body: bytes) -> bytes:
+        return records.MAGIC + record(records.TAG_SOLE, body)
+
+    def unsupported(what: str, at: int, byte: int) -> Refused:
+        return Refused(what, UnsupportedArchiveError, frame(body[:at] + bytes([byte]) + body[at + 1 :]))
+
+    whole = frame(body)
+    return {
+        "bad-sole-crc": _damaged("CRC of a sole block", whole[:-1] + bytes([whole[-1] ^ 1])),
+        "bad-sole-cut": _damaged("ends in a sole block", whole[:-5]),
+        "bad-sole-tag": _damaged("ends after the tag of a sole block", whole[:5]),
+        "bad-sole-short": _damaged("a sole block that ends in its numbers", frame(body[:11])),
+        "bad-sole-symbols": _damaged("a sole block of no symbols", frame(body[:12] + b"\0" + body[13:])),
+        "bad-sole-size": _damaged("a sole block with more symbols than bytes", frame(body[:10] + b"\x59" + body[12:])),
+        "bad-sole-inside": _damaged("a sole block after a version", START + whole[4:] + END),
+        "unsupported-sole-model": unsupported("a sole block with a model of the future", 0, 255),
+        "unsupported-sole-level": unsupported("a sole block with a level of the future", 1, 10 + 16),
+        "unsupported-sole-part": unsupported("a sole block with corrections at level 6", 1, body[1] + 64),
+        "unsupported-sole-flag": unsupported("a sole block with a flag of the future", 1, body[1] + 128),
+        "unsupported-sole-digest": unsupported("a sole block with another digest", 2, body[2] ^ 1),
+        "unsupported-sole-tokenizer": unsupported("a sole block with another tokenizer", 9, body[9] ^ 1),
     }
 
 

@@ -9,6 +9,7 @@ be refused with the error that `bad_archives.py` names. `good-real-*` use the re
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from dataclasses import replace
@@ -24,6 +25,7 @@ from typing import Any
 
 from llmzip.archive import records
 from llmzip.archive.forms import RUN, UTF_16BE, Item, Transcript
+from llmzip.archive.parser import read_records
 from llmzip.codec.block_codec import (
     BlockCodec,
     coded_block,
@@ -91,6 +93,7 @@ GOOD = {
     "good-tiny-items": ("every kind of item, and what no encoder writes", b"ab" + bytes(3) + b"-" * 5 + "é€𐐷\n".encode("utf-16-be") * 2),
     "good-concatenated": ("three frames", TEXT[:600] + bytes(range(256)) + TEXT[:600]),
     "good-real-message": ("the real default model, one lane", MESSAGE),
+    "good-real-sole": ("the same message as a sole block", MESSAGE),
     "good-real-form": ("the real default model, text in UTF-16", ("\ufeff" + MESSAGE.decode()).encode("utf-16-le")),
     "good-real-corrections": ("the real default model, which learns", TEXT[:900]),
     "good-real-lanes": ("the real default model, four lanes", TEXT[:1500]),
@@ -158,7 +161,8 @@ def good() -> dict[str, bytes]:
         made[f"good-tiny-{name}"] = codec_of("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
     made |= _by_hand(LoadedModel("local:tiny", small, Options()))
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
-    made["good-real-message"] = codec_of(DEFAULT_MODEL, real).compress(want["good-real-message"])
+    made["good-real-message"] = _in_records(MESSAGE, codec_of(DEFAULT_MODEL, real, adapter=FROZEN).compress(MESSAGE))
+    made["good-real-sole"] = codec_of(DEFAULT_MODEL, real).compress(MESSAGE)
     made["good-real-form"] = codec_of(DEFAULT_MODEL, real).compress(want["good-real-form"])
     made["good-real-corrections"] = codec_of(DEFAULT_MODEL, real, adapter=LEVELS[9].adapter).compress(want["good-real-corrections"])
     made["good-real-lanes"] = codec_of(DEFAULT_MODEL, real, adapter=full, lanes=4).compress(want["good-real-lanes"])
@@ -189,6 +193,12 @@ def _by_hand(loaded: LoadedModel) -> dict[str, bytes]:
         "good-tiny-no-bits": [plain, _block(loaded, plain, want["good-tiny-no-bits"], 1, nothing)],
     }
     return {name: _frame(want[name], parts) for name, parts in coded.items()}
+
+
+def _in_records(content: bytes, sole: bytes) -> bytes:
+    """A frame of records that means the same as a sole block."""
+    model, block, _ = (placed.record for placed in read_records(io.BytesIO(sole)))
+    return _frame(content, [model, block])
 
 
 def _frame(content: bytes, parts: list[records.Record]) -> bytes:

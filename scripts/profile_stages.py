@@ -24,7 +24,6 @@ import numpy as np
 from llmzip.adapter.adapter import Adapter
 from llmzip.adapter.neighbours import Neighbours
 from llmzip.codec.loaded_models import LoadedModel
-from llmzip.coding.lanes import default_lanes
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.kernels.arguments import TurnTables
 from llmzip.engine.kernels.attention import attend
@@ -110,7 +109,7 @@ def stages(loaded: LoadedModel, data: bytes, lanes: int | None) -> None:
     print("| | tokens/s | total | " + " | ".join(names) + " | rest |\n|" + "---|" * (len(names) + 4))
     symbols = loaded.alphabet.encode(data)
     coder, stream = loaded.coder(loaded.record()), b""
-    n, count = len(symbols), lanes or default_lanes(len(symbols), LEVELS[DEFAULT_LEVEL].lane_symbols)
+    n, count = len(symbols), lanes or LEVELS[DEFAULT_LEVEL].lanes(len(symbols))
     for way in ("encode", "decode"):
         start = time.perf_counter()
         if way == "encode":

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Generator, Iterator
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from llmzip.archive import forms
+from llmzip.archive import forms, numbers
 from llmzip.archive.records import (
     ARITHMETIC_VERSION,
     DIGEST_BYTES,
@@ -20,25 +20,30 @@ from llmzip.archive.records import (
     MAX_RECORD,
     MAX_SINKS,
     MAX_WINDOW,
+    SOLE_DIGEST_BYTES,
+    SOLE_TOKENIZER_BYTES,
     TAG_CODED,
     TAG_END,
     TAG_FORM,
     TAG_MODEL,
     TAG_PARITY,
+    TAG_SOLE,
     TAG_STORED,
     TAG_XZ,
     TOKENIZER_BYTES,
     WHOLE_BYTES,
+    AnyRecord,
     CodedBlock,
     EndRecord,
     FormBlock,
     ModelRecord,
     ParityRecord,
     Record,
+    SoleBlock,
     StoredBlock,
     XzBlock,
-    frame_start,
     is_model_id,
+    sole_digest,
 )
 from llmzip.archive.wire import DAMAGED as _DAMAGED
 from llmzip.archive.wire import Cursor as _Cursor
@@ -77,6 +82,25 @@ def _decode_coded(c: _Cursor) -> CodedBlock:
     return CodedBlock(size, symbols, lanes, c.word(), c.rest())
 
 
+def _decode_sole(c: _Cursor) -> SoleBlock:
+    number, settings = c.take(2)
+    digest, tokenizer = c.take(SOLE_DIGEST_BYTES), c.take(SOLE_TOKENIZER_BYTES)
+    size = c.varint(MAX_BLOCK)
+    symbols = c.varint(size)
+    if not symbols:
+        raise DamagedArchiveError(_DAMAGED)
+    model, meaning = numbers.MODELS.get(number), numbers.meaning(settings, symbols)
+    if model is None or meaning is None:
+        raise UnsupportedArchiveError("the archive was made with a model or a level that this llmzip does not know; use a newer llmzip")
+    span, adapter, lanes = meaning
+    record = ModelRecord(*model, span, adapter)
+    if sole_digest(record) != digest or not record.tokenizer.startswith(tokenizer):
+        raise UnsupportedArchiveError(
+            f"the archive was made with another {model.model_id} than this llmzip knows; use the llmzip that wrote it"
+        )
+    return SoleBlock(record, CodedBlock(size, symbols, lanes, c.word(), c.rest()), settings)
+
+
 def _decode_form(c: _Cursor) -> FormBlock:
     size, packed = c.varint(MAX_BLOCK), c.take(1)[0]
     if packed > 1:
@@ -91,7 +115,7 @@ def _decode_form(c: _Cursor) -> FormBlock:
     return FormBlock(size, symbols, lanes, c.word(), c.rest(), text, bool(packed), side)
 
 
-def _decode_record(tag: bytes, body: bytes) -> Record:
+def _decode_record(tag: bytes, body: bytes) -> AnyRecord:
     c = _Cursor(body)
     if tag == TAG_MODEL:
         return _decode_model(c)
@@ -99,6 +123,8 @@ def _decode_record(tag: bytes, body: bytes) -> Record:
         return _decode_coded(c)
     if tag == TAG_FORM:
         return _decode_form(c)
+    if tag == TAG_SOLE:
+        return _decode_sole(c)
     if tag == TAG_STORED:
         if len(body) > MAX_BLOCK:
             raise DamagedArchiveError(_DAMAGED)
@@ -129,14 +155,14 @@ def _exactly(n: int) -> Parser[bytes]:
     return bytes(out)
 
 
-def parse_start(first: bool) -> Parser[bool]:
-    """Parse magic and version, with which a frame starts.
+def parse_start(first: bool) -> Parser[bytes]:
+    """Parse magic and version, with which a frame starts, or the magic and the tag of a sole block.
 
     Args:
         first: whether this is the archive's first frame, which must exist.
 
     Returns:
-        True if a frame starts; False if the archive ends instead. Zeros may follow its end, up to the input's end.
+        What was parsed; nothing if the archive ends instead. Zeros may follow its end, up to the input's end.
 
     Raises:
         NotAnArchiveError: the first frame does not start with the magic.
@@ -148,15 +174,17 @@ def parse_start(first: bool) -> Parser[bool]:
         start += part
     if not first and not start.strip(b"\0"):
         yield from _padding(start)
-        return False
+        return b""
     if start != MAGIC:
         if not first:
             raise DamagedArchiveError("what follows the archive's first part is not an llmzip archive; cut it off or get another copy")
         raise NotAnArchiveError("not an llmzip archive; check that this is the right file")
-    version = (yield from _exactly(1))[0]
-    if version != FORMAT_VERSION:
-        raise UnsupportedArchiveError(f"format version {version} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip")
-    return True
+    version = yield from _exactly(1)
+    if version[0] != FORMAT_VERSION and version != TAG_SOLE:
+        raise UnsupportedArchiveError(
+            f"format version {version[0]} is unknown to this llmzip (it reads {FORMAT_VERSION}); use a newer llmzip"
+        )
+    return start + version
 
 
 def _padding(part: bytes) -> Parser[None]:
@@ -171,7 +199,7 @@ def _padding(part: bytes) -> Parser[None]:
             raise DamagedArchiveError("something follows the archive's last part and the zeros after it; cut it off or get another copy")
 
 
-def parse_record() -> Parser[Record]:
+def parse_record() -> Parser[AnyRecord]:
     """Parse one record, and check its CRC-32 and the bounds of its fields.
 
     Raises:
@@ -181,9 +209,9 @@ def parse_record() -> Parser[Record]:
     return (yield from _parse_sized_record())[0]
 
 
-def _parse_sized_record() -> Parser[tuple[Record, int]]:
-    """Parse one record; return it and its size in bytes."""
-    head = yield from _exactly(2)
+def _parse_sized_record(tag: bytes = b"") -> Parser[tuple[AnyRecord, int]]:
+    """Parse one record, the tag of which may be parsed already; return it and its size in bytes."""
+    head = tag + (yield from _exactly(2 - len(tag)))
     while head[-1] & 0x80:
         if len(head) > 5:
             raise DamagedArchiveError(_DAMAGED)
@@ -197,6 +225,8 @@ def _parse_sized_record() -> Parser[tuple[Record, int]]:
 
 class Placed(NamedTuple):
     """A record, its position in the archive, and the model in force there.
+
+    A sole block is given as the three records that it stands for: its bytes are those of the block, the others have none.
 
     Attributes:
         record: the record.
@@ -218,10 +248,12 @@ class ArchiveParser:
 
     Attributes:
         position: position of the next byte to parse.
+        pending: records that were parsed and are the next ones; no byte is needed for them.
     """
 
     def __init__(self) -> None:
         self.position = 0
+        self.pending: tuple[Placed, ...] = ()
         self._frames = 0
         self._inside = False  # whether inside a frame
         self._model: ModelRecord | None = None
@@ -232,17 +264,38 @@ class ArchiveParser:
         Raises:
             NotAnArchiveError, UnsupportedArchiveError, DamagedArchiveError: as for `parse_start` and `parse_record`.
         """
+        if not self.pending:
+            yield from self._parse()
+        if not self.pending:
+            return None
+        return self.take()
+
+    def take(self) -> Placed:
+        """Return the first record that is pending."""
+        placed, *rest = self.pending
+        self.pending = tuple(rest)
+        return placed
+
+    def _parse(self) -> Parser[None]:
+        """Make a record pending, or the three that a sole block stands for; none at the archive's end."""
+        tag = b""
         if not self._inside:
-            if not (yield from parse_start(not self._frames)):
-                return None
-            self.position += len(frame_start())
+            if not (start := (yield from parse_start(not self._frames))):
+                return
+            tag = start[len(MAGIC) :] if start.endswith(TAG_SOLE) else b""
+            self.position += len(start) - len(tag)
             self._frames, self._inside, self._model = self._frames + 1, True, None
-        record, size = yield from _parse_sized_record()
-        if isinstance(record, ModelRecord):
-            self._model = record
+        record, size = yield from _parse_sized_record(tag)
         span = range(self.position, self.position + size)
-        self.position, self._inside = span.stop, not isinstance(record, EndRecord)
-        return Placed(record, span, self._model, self._frames - 1)
+        if isinstance(record, SoleBlock):
+            if not tag:
+                raise DamagedArchiveError(_DAMAGED)  # it is a frame by itself
+            parts: list[tuple[Record, range]] = [(record.model, span[:0]), (record.block, span), (record.end, span[size:])]
+            self.pending = tuple(Placed(part, place, record.model, self._frames - 1) for part, place in parts)
+        else:
+            self._model = record if isinstance(record, ModelRecord) else self._model
+            self.pending = (Placed(record, span, self._model, self._frames - 1),)
+        self.position, self._inside = span.stop, not isinstance(self.pending[-1].record, EndRecord)
 
 
 def pull(parser: Parser[_T], source: BinaryIO) -> _T:

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from llmzip.archive import forms, lzma2
 from llmzip.archive.forms import Transcript
 from llmzip.archive.parser import Placed
-from llmzip.archive.records import Block, CodedBlock, FormBlock, ModelRecord, StoredBlock, XzBlock, content_check, encode_record
+from llmzip.archive.records import (
+    Block,
+    CodedBlock,
+    FormBlock,
+    ModelRecord,
+    StoredBlock,
+    XzBlock,
+    content_check,
+    encode_record,
+    frame_size,
+    sole_block,
+)
 from llmzip.codec.choosing import model_for
 from llmzip.codec.cutting import is_enough, skip_model, smallest_classic
 from llmzip.codec.density import is_dense
@@ -21,7 +32,6 @@ from llmzip.codec.observer import AnyAccount
 from llmzip.codec.policy import Policy
 from llmzip.codec.sampling import pays
 from llmzip.codec.transcription import transcribe
-from llmzip.coding.lanes import default_lanes
 from llmzip.errors import DamagedArchiveError, NotReproducedError
 from llmzip.options import AUTO, Options
 from llmzip.system import exact_threads
@@ -43,10 +53,17 @@ _FEW_SYMBOLS = 4096  # for so few the encoder tries every combination of the ada
 
 
 class EncodedBlock(NamedTuple):
-    """A block's record, and the model record that must come before it; None if the block needs no model."""
+    """A block's record.
+
+    Attributes:
+        block: the record.
+        model: the model record that must come before it; None if the block needs no model.
+        instead: what takes its place if it is not alone in its frame: coding pays only in a sole block. None if coding pays.
+    """
 
     block: CodedBlock | StoredBlock | XzBlock
     model: ModelRecord | None
+    instead: StoredBlock | XzBlock | None = None
 
 
 class Begun(Protocol[_T_co]):
@@ -70,8 +87,8 @@ def holds(encoded: EncodedBlock, assumed: ModelRecord | None, model: ModelRecord
         model: the one that is.
         added: about how many bytes the content adds to blocks that are held back; None if there are none.
     """
-    block, own = encoded
-    if not isinstance(block, CodedBlock):
+    block, own, instead = encoded
+    if not isinstance(block, CodedBlock) or instead:
         return model == assumed  # blocks that are held back can only speak against the model
     if model not in (assumed, own):
         return False
@@ -128,7 +145,8 @@ class BlockCodec:
         text = transcript.text if transcript else content
         plain = smallest_classic(content)
         choice = _Choice(self.models, options, text, model)
-        limit = self._most_bytes(content, text, plain, choice, added)
+        more = added(content)
+        limit = self._most_bytes(text, plain, choice, more)
         if limit or (account and account.thorough):
 
             def encode(report: exact_threads.Report) -> tuple[CodedBlock, ModelRecord]:
@@ -138,17 +156,17 @@ class BlockCodec:
             coded, own = exact_threads.run(encode, progress)
             if len(encode_record(coded)) + (0 if model else len(encode_record(own))) < limit:
                 return EncodedBlock(coded, own)
+            if limit and more is None and model is None and (sole := sole_block(own, coded)) and frame_size(sole) < frame_size(plain):
+                return EncodedBlock(coded, own, plain)
         return EncodedBlock(plain, None)
 
-    def _most_bytes(
-        self, content: bytes, text: bytes, plain: StoredBlock | XzBlock, choice: _Choice, added: Callable[[bytes], int | None]
-    ) -> float:  # fmt: skip
+    def _most_bytes(self, text: bytes, plain: StoredBlock | XzBlock, choice: _Choice, more: int | None) -> float:
         """Bytes that a coded block's records must stay below to be taken; 0 if the model need not be tried."""
         if self.policy is not Policy.SMALLEST:
             return float("inf") if self.policy is Policy.MODEL else 0
         if skip_model(text, plain):
             return 0
-        limit, more = len(encode_record(plain)), added(content)
+        limit = len(encode_record(plain))
         if more is not None:
             if is_enough(more, len(text)):
                 return 0
@@ -252,15 +270,15 @@ def _encode(
 ) -> tuple[CodedBlock, ModelRecord]:
     level = options.level_settings()
     symbols = loaded.alphabet.encode(transcript.text if transcript else content)
-    lanes = min(options.lanes or default_lanes(len(symbols), level.lane_symbols), len(symbols))
+    lanes = min(options.lanes or level.lanes(len(symbols)), len(symbols))
     candidates = [model or loaded.record(level)]
     if model is None and options.adapter is None and len(symbols) <= _FEW_SYMBOLS:  # learning may not pay on a short text
         candidates = [replace(candidates[0], adapter=adapter) for adapter in level.adapter.subsets()]
     attempts = {m.adapter: account.attempt() if account else None for m in candidates}
     coder = loaded.coder(candidates[0])
     streams = coder.encode_variants(symbols, lanes, attempts, _share(len(symbols), progress))
-    chosen, stream = min(zip(candidates, streams, strict=True), key=lambda c: len(encode_record(c[0])) + len(c[1]))
-    block = coded_block(content, transcript, len(symbols), lanes, stream)
+    tried = [(m, coded_block(content, transcript, len(symbols), lanes, stream)) for m, stream in zip(candidates, streams, strict=True)]
+    chosen, block = min(tried, key=lambda t: len(t[1].stream) + (0 if sole_block(*t) else len(encode_record(t[0]))))
     if account:
         frozen = None
         if chosen.adapter.corrections and account.compares:  # what corrections gave is only known from coding without them

@@ -89,7 +89,7 @@ class Codec:
         Args:
             source: where the content is read.
             sink: where the archive is written. It is flushed after every block, so that a reader at the other end of a pipe can begin.
-                Blocks that need no model are held back, 16 MiB of content at most.
+                Blocks that need no model are held back, 16 MiB of content at most. So is the first block until there is another.
             report: is told how many bytes of content are done and how many bytes of archive they took, now and then.
             account: watches the coding; the ledger if None.
             executor: computes the blocks, in the way of `concurrent.futures.Executor`; this process if None. The archive does not depend on it.

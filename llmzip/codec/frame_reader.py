@@ -47,5 +47,5 @@ class FrameReader:
 
 def check_whole(whole: WholeCheck, end: EndRecord) -> None:
     """Raise DamagedArchiveError if a frame's content is not what its end record says."""
-    if whole.record() != end:
+    if not whole.is_what(end):
         raise DamagedArchiveError(_WHOLE_MISMATCH)

@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 from llmzip.archive.parity import frame as parity_frame
 from llmzip.archive.parity import layout as parity_layout
-from llmzip.archive.records import CodedBlock, ModelRecord, WholeCheck, encode_record, frame_start
+from llmzip.archive.records import (
+    MAGIC,
+    CodedBlock,
+    ModelRecord,
+    SoleBlock,
+    StoredBlock,
+    WholeCheck,
+    XzBlock,
+    encode_record,
+    frame_start,
+    sole_block,
+)
 from llmzip.codec.block_codec import Begun, BlockCodec, EncodedBlock, Progress, ignore_progress
 from llmzip.codec.held_back import HeldBack
 from llmzip.codec.observer import AnyAccount
@@ -29,11 +40,19 @@ class Done(NamedTuple):
     archive_bytes: int
 
 
+class _First(NamedTuple):
+    """A first block that is coded: as the only one of its frame, its content, and what takes its place if it is not the only one."""
+
+    sole: SoleBlock
+    content: bytes
+    instead: StoredBlock | XzBlock | None
+
+
 class FrameWriter:
     """Makes one frame, block after block.
 
-    Blocks that need no model are held back, up to MAX_BLOCK bytes of content, so that repetition across them is found. The bytes that
-    are given out depend on the blocks alone, and are in their order.
+    Blocks that need no model are held back, up to MAX_BLOCK bytes of content, so that repetition across them is found. So is a first block
+    that is coded, until it is known whether it stays the only one. The bytes that are given out depend on the blocks alone, and are in their order.
 
     Args:
         blocks: encodes each block.
@@ -51,6 +70,7 @@ class FrameWriter:
         self._model: ModelRecord | None = None  # as written
         self._coded = 0  # blocks
         self._held = HeldBack(options.block_bytes)
+        self._first: _First | None = None  # until it is known whether it is the only one
         self._start = frame_start()  # goes out with the first record: if the model is missing, nothing does
         self._kept: list[bytes] = []  # what was given out, if parity is to be made of it
         self.block_bytes = options.level_settings().block_bytes
@@ -84,25 +104,49 @@ class FrameWriter:
         Raises:
             LLZError: the model cannot be had, or not be run. The frame cannot go on then.
         """
+        before = self._first_given()
+        may_be_sole = not self._whole.size
         self._whole.update(content)
         encoded = self._blocks.encode(
             content, self._options, self._model, added=self._held.added, progress=progress, account=self._account, begun=begun
         )  # fmt: skip
-        if not isinstance(encoded.block, CodedBlock):
-            return self._out(self._held.add(content, encoded.block))
-        assert encoded.model is not None
-        named = b"" if self._model else encode_record(encoded.model)
-        self._model = encoded.model
+        block, model, instead = encoded
+        if instead and not may_be_sole:
+            block = instead
+        if not isinstance(block, CodedBlock):
+            return before + self._out(self._held.add(content, block))
+        assert model is not None
+        if may_be_sole and (sole := sole_block(model, block)):
+            self._model, self._first = model, _First(sole, content, instead)
+            return b""
+        return before + self._coded_block(model, block)
+
+    def _first_given(self) -> bytes:
+        """What can be given out of the first block now that it is known not to be the only one."""
+        if not self._first:
+            return b""
+        (sole, content, instead), self._first = self._first, None
+        self._model = None
+        return self._out(self._held.add(content, instead)) if instead else self._coded_block(sole.model, sole.block)
+
+    def _coded_block(self, model: ModelRecord, block: CodedBlock) -> bytes:
+        """The records of a coded block and of what comes before it."""
+        named = b"" if self._model else encode_record(model)
+        self._model = model
         self._coded += 1
-        return self._out(self._held.take() + named + encode_record(encoded.block))
+        return self._out(self._held.take() + named + encode_record(block))
 
     def end(self) -> bytes:
         """The end record, and the parity frame if there is to be one.
 
         The model record stands once more before it if several blocks depend on it: damage to the first must not cost all of them.
         """
-        again = encode_record(self._model) if self._model and self._coded > 1 else b""
-        last = self._out(self._held.take() + again + encode_record(self._whole.record()))
+        if self._first:
+            self._start = MAGIC
+            last = self._out(encode_record(self._first.sole))
+        else:
+            again = encode_record(self._model) if self._model and self._coded > 1 else b""
+            last = self._out(self._held.take() + again + encode_record(self._whole.record()))
         if percent := self._options.parity:
             protected = b"".join(self._kept)
             last += self._out(parity_frame.frame(protected, parity_layout.choose(len(protected), percent)))

@@ -7,11 +7,10 @@ from itertools import chain
 from typing import BinaryIO
 
 from llmzip.archive.parser import Placed, read_records
-from llmzip.archive.records import Block, CodedBlock, ModelRecord, StoredBlock, WholeCheck, content_check
+from llmzip.archive.records import Block, CodedBlock, EndRecord, ModelRecord, StoredBlock, WholeCheck, content_check
 from llmzip.codec.cutting import read_blocks
 from llmzip.codec.frame_writer import Done, FrameWriter
 from llmzip.codec.loaded_models import LoadedModels
-from llmzip.coding.lanes import default_lanes
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError
 from llmzip.options import AUTO, Options
 
@@ -56,6 +55,8 @@ def _replayed(part: BinaryIO, blocks: Iterator[bytes], models: LoadedModels, opt
         record = placed.record
         if isinstance(record, ModelRecord) and not _is_own(record, models, options):
             raise OtherPartError
+        if isinstance(record, EndRecord) and not record.check:
+            return Done(WholeCheck(), None, 0, 0)  # a sole block cannot be gone on with
         if not isinstance(record, Block):
             continue
         content = b"".join(_of_size(blocks, record.size))
@@ -64,7 +65,7 @@ def _replayed(part: BinaryIO, blocks: Iterator[bytes], models: LoadedModels, opt
             raise OtherPartError
         since.append(content)
         if isinstance(record, CodedBlock):
-            if record.lanes != min(options.lanes or default_lanes(record.symbols, options.level_settings().lane_symbols), record.symbols):
+            if record.lanes != min(options.lanes or options.level_settings().lanes(record.symbols), record.symbols):
                 raise OtherPartError
             for one in since:
                 done.whole.update(one)

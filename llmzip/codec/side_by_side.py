@@ -149,7 +149,7 @@ class Workers(BlockCodec):
 
 def _proof(content: bytes, at: int | None, result: tuple[EncodedBlock, Ledger | None]) -> tuple[Work[bytes], bytes] | None:
     """What has to give the content, if a block was encoded rightly; None where no model was used."""
-    block, model = result[0]
+    block, model, _ = result[0]
     if model is None or not isinstance(block, CodedBlock):
         return None
     return Work(worker.decode, (block, model), len(content), at, model), content

@@ -7,13 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.parameters import MAX_LANES
-
-
-def default_lanes(symbols: int, lane_symbols: int | None) -> int:
-    """Number of lanes of about `lane_symbols` each; 1 if that is None. More lanes decode faster; each costs some bytes, as it starts without context."""
-    return max(1, min(symbols // lane_symbols, MAX_LANES)) if lane_symbols else 1
-
 
 @dataclass(frozen=True)
 class LaneLayout:

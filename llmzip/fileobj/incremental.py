@@ -25,7 +25,7 @@ class Compressor:
     """Makes one frame of content that comes in pieces. The bytes are the same as those of `llmzip.compress` for all of the content.
 
     A block is coded in the call that completes its content, so most calls of `compress` return nothing. Blocks that the model cannot help
-    with are held back, up to 16 MiB of content, so that repetitions in them are found.
+    with are held back, up to 16 MiB of content, so that repetitions in them are found. So is the first block, as a frame of one block is shorter.
 
         >>> c = llmzip.Compressor()
         >>> archive = c.compress(b"some ") + c.compress(b"text") + c.flush()
@@ -177,9 +177,16 @@ class PushReader:
         self._start()
 
     def _start(self) -> None:
-        """Begin with the next record."""
+        """Begin with the next record. None may be pending."""
         self._parser = self._archive.next_record()
         self._wanted = next(self._parser)
+
+    def _given(self, placed: Placed) -> Placed:
+        """Note that a record is given out."""
+        self.ended = isinstance(placed.record, EndRecord)
+        if not self.ended and not self._archive.pending:
+            self._start()
+        return placed
 
     def push(self, data: ReadableBuffer) -> None:
         """Add bytes."""
@@ -193,17 +200,15 @@ class PushReader:
         """
         if self._error:
             raise self._error
+        if self._archive.pending:
+            return self._given(self._archive.take())
         while self.rest and not self.ended:
             part = bytes(self.rest[: self._wanted])
             del self.rest[: self._wanted]
             try:
                 self._wanted = self._parser.send(part)
             except StopIteration as done:
-                placed: Placed = done.value
-                self.ended = isinstance(placed.record, EndRecord)
-                if not self.ended:
-                    self._start()
-                return placed
+                return self._given(done.value)
             except LLZError as e:
                 self._error = e
                 raise

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from llmzip.archive.damage import ArchiveReader
 from llmzip.archive.parser import Placed, parse_record, pull
-from llmzip.archive.records import Block, EndRecord, ModelRecord, ParityRecord, WholeCheck, check_size
+from llmzip.archive.records import Block, EndRecord, ModelRecord, ParityRecord, SoleBlock, WholeCheck, check_size
 from llmzip.codec.codec import Codec
 from llmzip.codec.frame_reader import check_whole
 from llmzip.errors import DamagedArchiveError, LLZError
@@ -139,6 +139,7 @@ class ArchiveBlocks:
         else:
             self._reader.source.seek(self._reader.start + place.offset)
             again = pull(parse_record(), self._reader.source)
+            again = again.block if isinstance(again, SoleBlock) else again
             if not isinstance(again, Block) or again.size != place.size:
                 raise DamagedArchiveError("the archive changed while it was read; open it again")
             record = again

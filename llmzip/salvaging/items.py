@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmzip.archive.records import Record
+from llmzip.archive.records import TAG_END, TAG_SOLE, AnyRecord, EndRecord, SoleBlock
 
 DAMAGED, CUT = "damaged", "cut off"  # reasons of damaged parts
 
@@ -38,7 +38,7 @@ class Found:
 
     start: int
     stop: int
-    record: Record
+    record: AnyRecord
     repaired: str = ""
     proven: bool = True
 
@@ -65,7 +65,14 @@ class Lost:
     tag: bytes = b""
     size: int | None = None
     total: int | None = None
-    record: Record | None = None
+    record: AnyRecord | None = None
 
 
 Item = Start | Found | Lost
+
+
+def ends_frame(item: Item) -> bool:
+    """Whether this is a frame's last record, intact or not."""
+    if isinstance(item, Lost):
+        return item.tag in (TAG_END, TAG_SOLE)
+    return isinstance(item, Found) and isinstance(item.record, (EndRecord, SoleBlock))

@@ -10,7 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmzip.archive.forms import MAX_SIDE
-from llmzip.archive.records import MAX_RECORD, TAG_CODED, TAG_END, TAG_FORM, TAG_STORED, TAG_XZ, TAGS, WHOLE_BYTES, frame_start
+from llmzip.archive.records import (
+    MAGIC,
+    MAX_RECORD,
+    SOLE_DIGEST_BYTES,
+    SOLE_TOKENIZER_BYTES,
+    TAG_CODED,
+    TAG_END,
+    TAG_FORM,
+    TAG_SOLE,
+    TAG_STORED,
+    TAG_XZ,
+    TAGS,
+    WHOLE_BYTES,
+    start_at,
+)
 from llmzip.archive.wire import Cursor, varint
 from llmzip.errors import DamagedArchiveError
 from llmzip.parameters import MAX_BLOCK, MAX_LANES
@@ -84,6 +98,10 @@ class Head:
                 symbols = cursor.varint(size)
                 lanes = cursor.varint(min(symbols, MAX_LANES))
                 return size if lanes and self.length <= 4 * (symbols + lanes) + 20 else None  # 28 bits a symbol, at most
+            if self.tag == TAG_SOLE:
+                cursor.take(2 + SOLE_DIGEST_BYTES + SOLE_TOKENIZER_BYTES)
+                size = cursor.varint(MAX_BLOCK)
+                return size if cursor.varint(size) else None
             if self.tag == TAG_FORM:
                 size = cursor.varint(MAX_BLOCK)
                 return size if size and cursor.take(1)[0] <= 1 and cursor.varint(MAX_SIDE) < self.length else None
@@ -129,11 +147,11 @@ class Landmarks:
 
 def _frames(data: bytes, start: int, stop: int) -> Iterator[int]:
     """Yield the positions in data[start:stop] where frames start."""
-    mark = frame_start()
-    at = data.find(mark, start, stop + len(mark) - 1)
+    at = data.find(MAGIC, start, stop + len(MAGIC) - 1)
     while at >= 0:
-        yield at
-        at = data.find(mark, at + 1, stop + len(mark) - 1)
+        if start_at(data, at):
+            yield at
+        at = data.find(MAGIC, at + 1, stop + len(MAGIC) - 1)
 
 
 def _records(data: bytes, start: int, stop: int) -> list[int]:

@@ -6,11 +6,11 @@ computed from the size that the frame's end record states.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
-from llmzip.archive.records import TAG_END, WHOLE_BYTES, Block, EndRecord, ModelRecord, encode_record
-from llmzip.salvaging.items import Found, Item, Lost, Start
+from llmzip.archive.records import WHOLE_BYTES, Block, EndRecord, ModelRecord, SoleBlock, encode_record
+from llmzip.salvaging.items import Found, Item, Lost, Start, ends_frame
 
 _SLACK = 128  # bytes allowed for model records, end records and bytes inserted by damage
 
@@ -149,7 +149,7 @@ def group_frames(items: list[Item]) -> list[Frame]:
     current: Frame | None = None
     latest: ModelRecord | None = None
     models_lost = False
-    for item in items:
+    for item in (part for one in items for part in _expanded(one)):
         if current is None or isinstance(item, Start) or (current.closed and (current.end or isinstance(item, Found))):
             current, latest, models_lost = Frame(item.start, item.stop), None, not isinstance(item, Start)
             frames.append(current)
@@ -160,7 +160,7 @@ def group_frames(items: list[Item]) -> list[Frame]:
         elif isinstance(item, Lost):
             current.parts.append(Part(item, item.size, model=latest, models_lost=models_lost, bounded=item.whole))
             models_lost = True
-            if item.tag == TAG_END:
+            if ends_frame(item):
                 current.closed, current.stated = True, item.total
         else:
             if isinstance(item.record, Block):
@@ -176,6 +176,15 @@ def group_frames(items: list[Item]) -> list[Frame]:
     for frame in frames:
         _classify_by_length(frame, lengths)
     return frames
+
+
+def _expanded(item: Item) -> list[Item]:
+    """The items that a sole block stands for: its model and its end, which take no bytes, and its block. If it is damaged, its end is none."""
+    if isinstance(item, Start) or not isinstance(item.record, SoleBlock):
+        return [item]
+    sole, model = item.record, Found(item.start, item.start, item.record.model)
+    end = [Found(item.stop, item.stop, sole.end)] if isinstance(item, Found) else []
+    return [model, replace(item, record=sole.block), *end]
 
 
 def _classify_by_length(frame: Frame, lengths: set[int]) -> None:

@@ -18,7 +18,7 @@ from itertools import islice, takewhile
 import numpy as np
 
 from llmzip.archive.parser import parse_record, pull
-from llmzip.archive.records import MAX_RECORD, TAGS, Record, StoredBlock
+from llmzip.archive.records import MAX_RECORD, TAGS, AnyRecord, StoredBlock
 from llmzip.archive.wire import varint
 from llmzip.errors import LLZError
 from llmzip.salvaging import crc
@@ -35,7 +35,7 @@ _FLIP = 256
 _CHECKED = 4096
 
 
-def parse(raw: bytes) -> Record:
+def parse(raw: bytes) -> AnyRecord:
     """Return the record in `raw`. Raises LLZError."""
     return pull(parse_record(), io.BytesIO(raw))
 

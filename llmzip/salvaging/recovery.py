@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmzip.archive.parser import parse_start, pull
-from llmzip.archive.records import TAG_END, Block, CodedBlock, ModelRecord, StoredBlock, WholeCheck
+from llmzip.archive.records import TAG_END, Block, CodedBlock, EndRecord, ModelRecord, SoleBlock, StoredBlock, WholeCheck
 from llmzip.errors import DamagedArchiveError, NotEnoughMemoryError, NotReproducedError, OutputLimitError
 from llmzip.salvaging.items import CUT, DAMAGED, Found, Lost, Start
 from llmzip.salvaging.place import Frame, Part, group_frames
@@ -86,14 +86,14 @@ def recover(codec: Codec, archive: bytes, report: Report | None = None) -> Itera
         LLZError: as for `salvage`.
     """
     items = scan(archive)
-    if not any(isinstance(item, Found) for item in items):
+    if all(isinstance(item, Start) or not item.record for item in items):
         _refuse(archive)
     yield from _Recovery(codec, group_frames(items), report).parts()
 
 
 def recoverable(archive: bytes) -> int:
     """Return the number of blocks that are intact or repaired as records; none is decoded."""
-    return sum(isinstance(item, Found) and isinstance(item.record, Block) for item in scan(archive))
+    return sum(isinstance(item, Found) and isinstance(item.record, (Block, SoleBlock)) for item in scan(archive))
 
 
 def _refuse(archive: bytes) -> None:
@@ -199,7 +199,7 @@ class _Recovery:
 def _verified(frame: Frame, whole: WholeCheck) -> bool:
     """Whether the end record confirms that the content is complete and right. An end record of which only the CRC is wrong counts, too."""
     ends = [part.item.record for part in frame.parts if isinstance(part.item, Lost)]
-    return whole.record() in (frame.end, *ends)
+    return any(isinstance(end, EndRecord) and whole.is_what(end) for end in (frame.end, *ends))
 
 
 def _is_doubtful(part: Part) -> bool:

@@ -10,9 +10,22 @@ import zlib
 from collections.abc import Iterator
 from itertools import takewhile
 
-from llmzip.archive.records import TAG_CODED, TAG_END, TAG_FORM, TAG_PARITY, TAG_STORED, TAG_XZ, EndRecord, StoredBlock, frame_start
+from llmzip.archive.records import (
+    MAGIC,
+    TAG_CODED,
+    TAG_END,
+    TAG_FORM,
+    TAG_PARITY,
+    TAG_SOLE,
+    TAG_STORED,
+    TAG_XZ,
+    SoleBlock,
+    StoredBlock,
+    frame_start,
+    start_at,
+)
 from llmzip.errors import LLZError
-from llmzip.salvaging.items import CUT, DAMAGED, Found, Item, Lost, Start
+from llmzip.salvaging.items import CUT, DAMAGED, Found, Item, Lost, Start, ends_frame
 from llmzip.salvaging.landmarks import Head
 from llmzip.salvaging.record_repair import RecordFinder, parse
 
@@ -38,25 +51,30 @@ class _Scanner:
         while at < (self._padding if frame_due and at else self._size):  # zeros after a frame mean nothing
             for item in self._items_at(at, frame_due):
                 yield item
-                at = item.stop
-                if isinstance(item, Found):
-                    frame_due = isinstance(item.record, EndRecord)
-                else:
-                    frame_due = isinstance(item, Lost) and item.tag == TAG_END
+                at, frame_due = item.stop, ends_frame(item)
 
     def _items_at(self, at: int, frame_due: bool) -> list[Item]:
         """Return what begins at a position: one item or more."""
-        if self._data.startswith(_START, at):
-            return [Start(at, at + len(_START))]
+        if size := start_at(self._data, at):
+            return [Start(at, at + size)]
         if found := self._records.intact(at) or self._records.flip_repaired(at):
             return [found]
-        if frame_due and (found := self._records.intact_or_repaired(at + len(_START))):
-            return [Start(at, at + len(_START), intact=False), found]
+        if frame_due and (begun := self._behind_start(at)):
+            return begun
         if damaged := self._damaged_chain(at):
             return [*damaged]
         if found := self._records.intact_or_repaired(at):
             return [found]
         return [*self._lost_until_sound(at)]
+
+    def _behind_start(self, at: int) -> list[Item]:
+        """Return the damaged start of a frame and the record that follows it, if there is one; else nothing."""
+        if found := self._records.intact_or_repaired(at + len(_START)):
+            return [Start(at, at + len(_START), intact=False), found]
+        found = self._records.intact_or_repaired(at + len(MAGIC))
+        if isinstance(found, Found) and isinstance(found.record, SoleBlock):
+            return [Start(at, at + len(MAGIC), intact=self._data.startswith(MAGIC, at)), found]
+        return []
 
     def _damaged_chain(self, at: int) -> list[Lost]:
         """Return the damaged records from a position on if their lengths lead to something sound, else nothing."""
@@ -66,11 +84,9 @@ class _Scanner:
                 break
             chain.append(self._lost_record(head, head.stop, whole=True))
             at = head.stop
-            if at == self._size or self._data.startswith(_START, at) or self._records.intact_or_repaired(at):
+            if at == self._size or start_at(self._data, at) or self._records.intact_or_repaired(at):
                 return chain
-            if head.tag == TAG_END and at >= self._padding:
-                return chain
-            if head.tag == TAG_END and self._records.intact_or_repaired(at + len(_START)):
+            if head.tag in (TAG_END, TAG_SOLE) and (at >= self._padding or self._behind_start(at)):
                 return chain
         self._dead_ends.update((at, *(lost.start for lost in chain)))
         return []
@@ -141,10 +157,10 @@ class _Scanner:
         """Return where the run of intact records and frames that begins here ends, and whether an end record is its last part."""
         ended = False
         while True:
-            if self._data.startswith(_START, at):
-                at, ended = at + len(_START), False
+            if size := start_at(self._data, at):
+                at, ended = at + size, False
             elif found := self._records.intact(at):
-                at, ended = found.stop, isinstance(found, Found) and isinstance(found.record, EndRecord)
+                at, ended = found.stop, isinstance(found, Found) and ends_frame(found)
             else:
                 return at, ended
 
@@ -162,7 +178,7 @@ class _Scanner:
             return True
         if head and head.tag in (TAG_STORED, TAG_XZ, TAG_PARITY) and stop <= head.stop:
             return False  # inside that record
-        if not ended or (head and head.tag in (TAG_CODED, TAG_FORM) and head.content_size(self._data)):
+        if not ended or (head and head.tag in (TAG_CODED, TAG_FORM, TAG_SOLE) and head.content_size(self._data)):
             return True
         matches = sum(a == b for a, b in zip(self._data[stop : stop + len(_START)], _START, strict=False))
         at_end = self._size - stop < _MIN_TAIL or stop >= self._padding
@@ -170,4 +186,4 @@ class _Scanner:
 
     def _may_continue_at(self, at: int) -> bool:
         """Whether a record, a frame or the archive's end can be at a position."""
-        return at >= self._padding or self._data.startswith(_START, at) or Head.at(self._data, at) is not None
+        return at >= self._padding or start_at(self._data, at) > 0 or Head.at(self._data, at) is not None

@@ -12,6 +12,7 @@ from errors import DamagedError, NotAnArchiveError, UnsupportedError
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
 ARITHMETIC_VERSION = 4
+SOLE = b"\x84"
 MAX_BODY = 2**24 + 2**16
 MAX_BLOCK = 2**24
 
@@ -98,6 +99,8 @@ def decode_archive(data, find_model, trace=None):
 def decode_frame(fields, find_model, trace):
     """Sections 2 and 3: the content of the frame that starts here."""
     fields.take(len(MAGIC))
+    if fields.data[fields.at : fields.at + 1] == SOLE:
+        return sole_block(read_record(fields)[1], find_model, trace)
     version = fields.number(1)
     if version != FORMAT_VERSION:
         raise UnsupportedError(f"format version {version}")
@@ -114,6 +117,8 @@ def decode_frame(fields, find_model, trace):
             blocks.append(stored_block(body))
         elif tag == b"X":
             blocks.append(xz_block(body))
+        elif tag == SOLE:
+            raise DamagedError("a sole block that is not alone")
         elif tag == b"P":
             pass  # section 13.1: for repair only
         elif tag == b"E":
@@ -195,6 +200,58 @@ def form_block(body, record, find_model, trace):
         raise DamagedError("a form block before any model record")
     decoded = coding.decode_block(record, find_model(record), text, symbols, lanes, fields.rest(), trace)
     return coding.checked(form.content_of(items, decoded, size), check)
+
+
+MODELS = {
+    1: ("smollm2-135m-instruct", "9012862c1a075ede2012", "221924eedf07"),
+    2: ("gemma3-270m", "0a3553858a71b1cc632c", "7974fbff9184"),
+}
+LEVELS = {  # window, symbols a lane, what there may be (the sum of 16, 32 and 64), capacity
+    1: (512, 1024, 0, None),
+    2: (768, 1024, 16, None),
+    3: (1024, 2048, 16, None),
+    4: (1280, 2048, 48, 14),
+    5: (1280, 4096, 48, 14),
+    6: (1280, 4096, 48, 15),
+    7: (2048, 8192, 48, 16),
+    8: (4096, 16384, 48, 17),
+    9: (8156, None, 112, 18),
+}
+
+
+def sole_block(body, find_model, trace):
+    """Section 3.9: the content of the frame that it is."""
+    fields = Fields(body)
+    number, parameters = fields.number(1), fields.number(1)
+    digest, tokenizer = fields.take(5), fields.take(3)
+    size = fields.varint("size", 1, MAX_BLOCK)
+    symbols = fields.varint("symbols", 1, size)
+    check = fields.number(4)
+    level, parts = parameters % 16, parameters - parameters % 16
+    if number not in MODELS or level not in LEVELS or parts & ~LEVELS[level][2]:
+        raise UnsupportedError(f"model {number} with parameters {parameters}")
+    window, lane, _, capacity = LEVELS[level]
+    stated = bytes([4]) + varint(window) + bytes([4, (level == 9) * 4 + (parts >> 4 & 3) + (parts >> 6) * 8])
+    stated += varint(32) if parts & 48 else b""
+    stated += bytes([46, 3]) if parts & 16 else b""
+    stated += bytes([capacity, 86]) if parts & 32 else b""
+    stated += bytes([8, 7, 30, 64]) if parts & 64 else b""
+    name, weights, hashed = MODELS[number]
+    stated += bytes([len(name)]) + name.encode("ascii") + bytes.fromhex(weights) + bytes.fromhex(hashed)
+    if hashlib.sha256(stated).digest()[:5] != digest or not bytes.fromhex(hashed).startswith(tokenizer):
+        raise UnsupportedError("a model record or a tokenizer that this document does not know")
+    record = model_record(stated)
+    lanes = 1 if lane is None else max(1, min(symbols // lane, 4096))
+    return coding.checked(coding.decode_block(record, find_model(record), size, symbols, lanes, fields.rest(), trace), check)
+
+
+def varint(value):
+    """Section 1.3, written."""
+    groups = [value & 0x7F]
+    while value := value >> 7:
+        groups[-1] |= 0x80
+        groups.append(value & 0x7F)
+    return bytes(groups)
 
 
 def stored_block(body):

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmzip.coding.lanes import LaneLayout, default_lanes
-from llmzip.parameters import MAX_LANES
+from llmzip.coding.lanes import LaneLayout
+from llmzip.parameters import LEVELS, MAX_LANES
 
 
 @given(st.integers(1, 500), st.integers(1, 40))
@@ -23,6 +23,6 @@ def test_grid_is_a_rearrangement(n: int, lanes: int) -> None:
 
 
 def test_default_grows_with_size() -> None:
-    assert [default_lanes(n, 4096) for n in (1, 100, 4096 * 2 - 1, 4096 * 10)] == [1, 1, 1, 10]
-    assert default_lanes(10**9, 4096) == MAX_LANES
-    assert default_lanes(10**9, None) == 1
+    assert [LEVELS[6].lanes(n) for n in (1, 100, 4096 * 2 - 1, 4096 * 10)] == [1, 1, 1, 10]
+    assert LEVELS[6].lanes(10**9) == MAX_LANES
+    assert LEVELS[9].lanes(10**9) == 1

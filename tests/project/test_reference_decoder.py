@@ -449,7 +449,7 @@ def test_registered_model(real_model: IntegerModel) -> None:
     (published,) = (store.cache_dir() / "float").glob("SmolLM2*.gguf")
     runner = CliRunner()
     messages = {text: runner.invoke(llmzip_command, ["message", "--format", "hex", text]).output.strip() for text in MESSAGES}
-    archives = {name: GOLDEN[name] for name in ("good-real-message", "good-real-lanes", "good-real-form")}
+    archives = {name: GOLDEN[name] for name in ("good-real-message", "good-real-sole", "good-real-lanes", "good-real-form")}
     results = decode(published, archives, messages=messages, checks=True)
     for name in archives:
         assert results[name][0] == CONTENTS[name].hex()
@@ -502,14 +502,26 @@ def test_worked_example() -> None:
         r, d = width << m, ((d - below) << m) + ((bits >> (168 + 64 - taken)) & (2**m - 1))
 
 
-def test_worked_example_of_a_form() -> None:
+def test_worked_example_of_a_sole_block() -> None:
     """The dump of section 12.3 is the golden archive, and its fields are where the table says."""
     section = FORMAT[FORMAT.index("### 12.3") :]
+    archive = bytes.fromhex(re.findall(r"```hex\n(.*?)```", section, re.S)[0])
+    assert archive == GOLDEN["good-real-sole"]
+    fields = [(int(offset), bytes.fromhex(data.strip("`"))) for offset, data, _ in rows_of("### 12.3")]
+    assert b"".join(data for _, data in fields) == archive
+    assert all(archive.startswith(data, offset) for offset, data in fields)
+    assert zlib.crc32(archive[4:-4]) == int.from_bytes(archive[-4:], "little")
+    assert f"0x{zlib.crc32(archive[4:-4]):08X}" in section
+
+
+def test_worked_example_of_a_form() -> None:
+    """The dump of section 12.4 is the golden archive, and its fields are where the table says."""
+    section = FORMAT[FORMAT.index("### 12.4") :]
     archive = bytes.fromhex(re.findall(r"```hex\n(.*?)```", section, re.S)[0])
     assert archive == GOLDEN["good-real-form"]
     assert CONTENTS["good-real-form"] == (b"\xef\xbb\xbf" + CONTENTS["good-real-message"]).decode().encode("utf-16-le")
     at = 54
-    for offset, data, field in rows_of("### 12.3"):
+    for offset, data, field in rows_of("### 12.4"):
         assert int(offset) == at, field
         field_bytes = bytes.fromhex(data.strip("`"))
         assert archive[at : at + len(field_bytes)] == field_bytes
