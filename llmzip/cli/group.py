@@ -28,6 +28,7 @@ _COMMANDS = {
     "inspect": "inspect:inspect",
     "models": "models:models",
     "bench": "bench:bench",
+    "measure": "measure:measure",
     "cluster": "cluster:cluster",
     "warmup": "warmup:warmup",
     "completion": "completion:completion",
