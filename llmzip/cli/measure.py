@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     "--certify", type=click.FloatRange(0, 100), default=0.0, metavar="PERCENT", help="Decode this share of the documents, and compare."
 )
 @click.option("--frozen", is_flag=True, help="Let nothing learn: each document under the model as it is.")
+@click.option("--predictor", "predictors", multiple=True, metavar="FILE.py:NAME",
+              help="Measure a predictor of your own, beside the models or alone; the file is run.")  # fmt: skip
 @click.option("--differences", type=click.IntRange(min=0), default=10, metavar="N", show_default=True,
               help="With two models, list so many documents of which they differ most.")  # fmt: skip
 @opt.as_json
@@ -63,6 +66,7 @@ def measure(**given: Any) -> None:
 
 def _measure(given: dict[str, Any]) -> int:
     """The exit status: 1 if a document was left out."""
+    from llmzip.measuring.predictors import figure, load
     from llmzip.measuring.report import Report
     from llmzip.models.registry import DEFAULT_MODEL
 
@@ -72,7 +76,10 @@ def _measure(given: dict[str, Any]) -> int:
     found, unreadable = _read(given)
     if not found:
         raise LLZError("no document can be read; name files that have text")
-    models = list(dict.fromkeys(given["models"])) or [DEFAULT_MODEL]
+    models = list(dict.fromkeys(given["models"]))
+    if not models and not given["predictors"]:
+        models = [DEFAULT_MODEL]
+    own = {name: load(name) for name in dict.fromkeys(given["predictors"])}
     certified = _certified(len(found), given)
     named = labels(models)
     settings = {
@@ -85,6 +92,8 @@ def _measure(given: dict[str, Any]) -> int:
     report = Report({}, unreadable, settings, given["seed"])
     for model in models:
         report.figures[named[model]] = _figures(model, found, certified, given)
+    for name, make in own.items():
+        report.figures[name] = [figure(document, make) for document in _shown(found, given)]
     click.echo(json.dumps(report.as_dict(), indent=2) if given["as_json"] else report.as_table(given["differences"]))
     if out is not None:
         with writing(out, given["force"]) as sink:
@@ -123,19 +132,22 @@ def _drawn(documents: int, many: int, seed: int) -> set[int]:
 
 def _figures(model: str, found: list[Document], certified: set[int], given: dict[str, Any]) -> list[Figure]:
     """What each document costs under a model, which is loaded now."""
-    from tqdm import tqdm
-
     from llmzip.measuring.figures import Measurer
     from llmzip.options import Options
     from llmzip.parameters import FROZEN
 
     settings = settings_of(given, "level") | {"model": model, "lanes": given["lanes"] or 1}
     measurer = Measurer(Options(**settings, adapter=FROZEN if given["frozen"] else None))
-    figures = []
+    return [measurer.figure(document, number in certified) for number, document in enumerate(_shown(found, given))]
+
+
+def _shown(found: list[Document], given: dict[str, Any]) -> Iterator[Document]:
+    """The documents, with a progress bar that knows how far one is."""
+    from tqdm import tqdm
+
     hidden = given["quiet"] or not sys.stderr.isatty()
     with tqdm(total=sum(len(d.content) for d in found), unit="B", unit_scale=True, disable=hidden, file=sys.stderr) as bar:
-        for number, document in enumerate(found):
+        for document in found:
             bar.set_postfix_str(document.name, refresh=False)
-            figures.append(measurer.figure(document, number in certified))
+            yield document
             bar.update(len(document.content))
-    return figures

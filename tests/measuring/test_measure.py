@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 
 from llmzip.archive.parser import read_records
 from llmzip.archive.records import CodedBlock
@@ -19,11 +22,13 @@ from llmzip.codec.codec import Codec
 from llmzip.codec.loaded_models import LoadedModels
 from llmzip.codec.policy import Policy
 from llmzip.errors import InexactMachineError
+from llmzip.measuring import predictors
 from llmzip.measuring.documents import Document, Found, UnreadableError, documents
 from llmzip.measuring.figures import Figure, Measurer, total
+from llmzip.measuring.predictors import PredictorError
 from llmzip.measuring.report import Report
 from llmzip.options import Options
-from tests.support.codecs import TEXT
+from tests.support.codecs import ROOT, TEXT
 
 Run = Callable[..., Result]
 LINES = [
@@ -184,3 +189,89 @@ def test_nothing_to_measure(run: Run, folder: Path) -> None:
     done = run(folder / "sub" / "empty.txt")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "no document can be read" in done.stderr
+
+
+class Bytes:
+    """Predicts nothing: each byte is as likely as any other."""
+
+    def encode(self, content: bytes) -> list[int]:
+        return list(content)
+
+    def decode(self, symbols: Sequence[int]) -> bytes:
+        return bytes(symbols)
+
+    def predict(self) -> NDArray[Any]:
+        return np.ones(256, np.int64)
+
+    def see(self, symbol: int) -> None:
+        pass
+
+
+class Ahead(Bytes):
+    """Looks at what comes."""
+
+    def __init__(self) -> None:
+        self.content, self.at = b"", 0
+
+    def encode(self, content: bytes) -> list[int]:
+        self.content = content
+        return list(content)
+
+    def predict(self) -> NDArray[Any]:
+        chances = np.ones(256, np.int64)
+        if self.content:
+            chances[self.content[self.at]] = 1 << 20
+        return chances
+
+    def see(self, symbol: int) -> None:
+        self.at += 1
+
+
+def of(prediction: object) -> type[Bytes]:
+    return type("Made", (Bytes,), {"predict": lambda self: prediction})
+
+
+def test_predictors() -> None:
+    flat = predictors.figure(Document("d", "g", TEXT[:500]), Bytes)
+    assert (flat.content, flat.tokens, flat.certified) == (500, 500, True)
+    assert 8 * 499 <= flat.bits <= 8 * 501
+    logits = predictors.figure(Document("d", "g", TEXT[:500]), of(np.zeros(256, np.float32)))
+    assert logits == flat
+
+
+def test_looking_ahead_fails() -> None:
+    with pytest.raises(PredictorError, match="d does not come back"):
+        predictors.figure(Document("d", "", TEXT[:500]), Ahead)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "words"),
+    [
+        (np.ones((2, 128)), "shape"), (np.array(["a"] * 256), "floats as logits"), (-np.ones(256, np.int64), "negative"),
+        (np.zeros(256, np.int64), "only zeros"), (np.full(256, np.nan), "finite"), (np.ones(9, np.int64), "alphabet of 9"),
+    ],
+)  # fmt: skip
+def test_predictions_that_are_no_use(prediction: object, words: str) -> None:
+    with pytest.raises(PredictorError, match=words):
+        predictors.figure(Document("d", "", TEXT[:500]), of(prediction))
+
+
+def test_certain_predictions_cost_nothing() -> None:
+    one = np.full(256, -1e9)
+    one[65] = 0.0
+    assert predictors.figure(Document("d", "", b"A" * 1000), of(one)).bits <= 8
+
+
+def test_example_of_a_predictor(run: Run, folder: Path, tmp_path: Path) -> None:
+    """It decodes, and finds some order in a text."""
+    file = ROOT / "examples" / "ngram.py"
+    done = run(folder / "a.txt", "--predictor", f"{file}:NGram", "--json")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)["documents"][-1]  # after that of the model
+    assert document["model"] == f"{file}:NGram"
+    assert document["certified"]
+    assert document["bits"] < 6 * document["content"]
+    for name in ("ngram.py", f"{tmp_path}/none.py:NGram", f"{file}:None"):
+        failed = run(folder / "a.txt", "--predictor", name)
+        assert (failed.exit_code, failed.stdout) == (1, "")
+        assert len(failed.stderr.splitlines()) == 1
