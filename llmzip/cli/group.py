@@ -29,6 +29,7 @@ _COMMANDS = {
     "models": "models:models",
     "bench": "bench:bench",
     "measure": "measure:measure",
+    "learn": "learn:learn",
     "cluster": "cluster:cluster",
     "warmup": "warmup:warmup",
     "completion": "completion:completion",
