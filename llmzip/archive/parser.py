@@ -87,6 +87,7 @@ def _decode_sole(c: _Cursor) -> SoleBlock:
     digest, tokenizer = c.take(SOLE_DIGEST_BYTES), c.take(SOLE_TOKENIZER_BYTES)
     size = c.varint(MAX_BLOCK)
     symbols = c.varint(size)
+    check, stream = c.word(), c.rest()
     if not symbols:
         raise DamagedArchiveError(_DAMAGED)
     model, meaning = numbers.MODELS.get(number), numbers.meaning(settings, symbols)
@@ -98,7 +99,7 @@ def _decode_sole(c: _Cursor) -> SoleBlock:
         raise UnsupportedArchiveError(
             f"the archive was made with another {model.model_id} than this llmzip knows; use the llmzip that wrote it"
         )
-    return SoleBlock(record, CodedBlock(size, symbols, lanes, c.word(), c.rest()), settings)
+    return SoleBlock(record, CodedBlock(size, symbols, lanes, check, stream), settings)
 
 
 def _decode_form(c: _Cursor) -> FormBlock:

@@ -236,7 +236,7 @@ def _explain(data: bytes, written: list[bytes], error: LLZError | None) -> None:
     try:
         for record, _, model, _ in read_records(io.BytesIO(data)):
             if isinstance(record, rec.EndRecord):
-                if whole.record() != record:
+                if not whole.is_what(record):
                     assert isinstance(error, DamagedArchiveError), "the end does not match"
                     return
                 whole = rec.WholeCheck()
@@ -362,7 +362,7 @@ def damaged(rng: Random, model: LoadedModel) -> Iterator[bytes]:
         yield data
 
 
-def _change(rng: Random, old: rec.Record) -> bytes:
+def _change(rng: Random, old: rec.AnyRecord) -> bytes:
     if isinstance(old, rec.ModelRecord) and rng.random() < 0.7:
         return rec.encode_record(_model(rng, old))
     if isinstance(old, rec.CodedBlock) and rng.random() < 0.9:

@@ -11,7 +11,7 @@ import archive as reference  # of scripts/reference_decoder, whose folder is on 
 import errors as reference_errors
 
 from llmzip.archive import records as rec
-from llmzip.archive.parser import read_records
+from llmzip.archive.parser import Placed, parse_record, pull, read_records
 from llmzip.archive.summary import summarise
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
@@ -49,20 +49,29 @@ def inputs(rng: Random) -> Iterator[bytes]:
             yield mutation.rechecked(rng, rng.choice(parsed), mutation.other_body if kind == 2 else mutation.other_field)
 
 
+def _written(placed: Placed, data: bytes, first: bool) -> bytes:
+    """The bytes of a record, written again; with the start of its frame before the first."""
+    if data[placed.span.start : placed.span.start + 1] == rec.TAG_SOLE and isinstance(placed.record, rec.CodedBlock):
+        return rec.MAGIC + rec.encode_record(pull(parse_record(), io.BytesIO(data[placed.span.start : placed.span.stop])))
+    if not placed.span:  # stands in a sole block
+        return b""
+    return (rec.frame_start() if first else b"") + rec.encode_record(placed.record)
+
+
 def records(data: bytes) -> str:
     """What is accepted is written the same again; pieces of any size make no difference; the list says what the parser says.
 
     And with no model to be had, content and class of error are those that the reference decoder finds.
     """
-    outcome, found = "accepted", list[list[rec.Record]]()
+    outcome, found, again = "accepted", list[list[rec.Record]](), b""
     try:
         for placed in read_records(io.BytesIO(data)):  # one by one: those before an error count as well
             if placed.frame == len(found):
                 found.append([])
+            again += _written(placed, data, first=not found[-1])
             found[-1].append(placed.record)
     except REFUSED as e:
         outcome = type(e).__name__
-    again = b"".join(rec.frame_start() + b"".join(map(rec.encode_record, frame)) for frame in found)
     same = data.startswith(again[: len(data)])
     if outcome == "accepted":
         same = data.startswith(again) and not data[len(again) :].strip(b"\0")  # zeros may follow

@@ -47,7 +47,7 @@ def inputs(rng: Random) -> Iterator[bytes]:
             yield mutation.rechecked(rng, mutation.frames(archive), _change)
 
 
-def _change(rng: Random, old: rec.Record) -> bytes:
+def _change(rng: Random, old: rec.AnyRecord) -> bytes:
     content = parity_frame.read(old.content) if isinstance(old, rec.ParityRecord) else None
     if content is None or rng.random() < 0.2:
         return rng.choice((mutation.other_body, mutation.other_field))(rng, old)
