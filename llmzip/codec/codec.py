@@ -127,6 +127,9 @@ class Codec:
                     if report:
                         report(done + int(share * size), writer.archive_bytes + stream)
 
+                if first := writer.before_next():
+                    streams.write(sink, first)
+                    streams.flush(sink)
                 streams.write(sink, writer.block(content, progress, begun))
                 streams.flush(sink)
                 progress(1.0, 0)

@@ -104,7 +104,7 @@ class FrameWriter:
         Raises:
             LLZError: the model cannot be had, or not be run. The frame cannot go on then.
         """
-        before = self._first_given()
+        before = self.before_next()
         may_be_sole = not self._whole.size
         self._whole.update(content)
         encoded = self._blocks.encode(
@@ -121,8 +121,8 @@ class FrameWriter:
             return b""
         return before + self._coded_block(model, block)
 
-    def _first_given(self) -> bytes:
-        """What can be given out of the first block now that it is known not to be the only one."""
+    def before_next(self) -> bytes:
+        """The records that can be given out as soon as another block is known to come, before it is coded: those of a first one that was held back."""
         if not self._first:
             return b""
         (sole, content, instead), self._first = self._first, None

@@ -29,6 +29,7 @@ from llmzip.archive.records import (
     sole_block,
 )
 from llmzip.archive.summary import summarise
+from llmzip.codec.block_codec import BlockCodec, EncodedBlock
 from llmzip.codec.codec import Codec
 from llmzip.codec.policy import Policy
 from llmzip.errors import LLZError
@@ -239,6 +240,29 @@ def test_processes_and_pieces_make_no_difference(number: int, tiny_model: Intege
     cut = io.BytesIO(archive[:-9])
     codec.resume_stream(io.BytesIO(TEXT[:500]), cut)
     assert cut.getvalue() == archive
+
+
+def test_the_first_block_is_out_before_the_second_is_coded(number: int, tiny_model: IntegerModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So an interrupted run need not code it again."""
+    codec, part = fixed_codec(tiny_model, policy=Policy.MODEL, block_bytes=300), io.BytesIO()
+    real, coded_blocks = BlockCodec.encode, list[bytes]()
+
+    def encode(self: BlockCodec, content: bytes, *args: Any, **options: Any) -> EncodedBlock:
+        if coded_blocks:
+            raise KeyboardInterrupt
+        coded_blocks.append(content)
+        return real(self, content, *args, **options)
+
+    monkeypatch.setattr(BlockCodec, "encode", encode)
+    with pytest.raises(KeyboardInterrupt):
+        codec.compress_stream(io.BytesIO(TEXT[:900]), part)
+    monkeypatch.undo()
+    done = part.getvalue()
+    assert done.startswith(frame_start())
+    assert len(done) > 100
+    codec.resume_stream(io.BytesIO(TEXT[:900]), part)
+    assert part.getvalue().startswith(done)
+    assert codec.decompress(part.getvalue()) == TEXT[:900]
 
 
 def test_parity(number: int, tiny_model: IntegerModel) -> None:
