@@ -34,10 +34,7 @@ class Document:
 
 
 class UnreadableError(LLZError):
-    """A document cannot be read. The ones after it can."""
-
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"{name}: {why}")
+    """A document cannot be read; the message names it. The ones after it can be."""
 
 
 Found = Document | UnreadableError
@@ -72,14 +69,14 @@ def _documents_of(file: str, text: str, group: str | None) -> Iterator[Found]:
         if kind is None:
             with reading(file) as source:
                 content = streams.read_all(source)
-            yield Document(shown, "", content) if content else UnreadableError(shown, "is empty")
+            yield Document(shown, "", content) if content else UnreadableError(f"{shown}: is empty")
             return
         for number, record in enumerate(kind(file), 1):
             yield _of_record(f"{shown}:{number}", record, text, group)
     except OSError as e:
-        yield UnreadableError(shown, f"cannot be read ({reason(e)})")
+        yield UnreadableError(f"{shown}: cannot be read ({reason(e)})")
     except LLZError as e:
-        yield e if isinstance(e, UnreadableError) else UnreadableError(shown, str(e))
+        yield e if isinstance(e, UnreadableError) else UnreadableError(f"{shown}: {e}")
 
 
 def _lines(file: str) -> Iterator[Any]:
@@ -99,27 +96,27 @@ def _rows(text: str, group: str | None) -> Callable[[str], Iterator[Any]]:
         try:
             parquet = importlib.import_module("pyarrow.parquet")
         except ImportError:
-            raise UnreadableError(display_name(file), "needs pyarrow; run: pip install pyarrow") from None
+            raise UnreadableError(f"{display_name(file)}: needs pyarrow; run: pip install pyarrow") from None
         try:
             table = parquet.ParquetFile(file)
             columns = [name for name in (text, group) if name in table.schema_arrow.names]
             for batch in table.iter_batches(_ROWS, columns=columns):
                 yield from batch.to_pylist()
         except (OSError, ValueError) as e:  # as pyarrow's own errors are
-            raise UnreadableError(display_name(file), f"is no Parquet file ({' '.join(str(e).split())[:80]})") from e
+            raise UnreadableError(f"{display_name(file)}: is no Parquet file ({' '.join(str(e).split())[:80]})") from e
 
     return rows
 
 
 def _of_record(name: str, record: Any, text: str, group: str | None) -> Found:
     if not isinstance(record, dict):
-        return UnreadableError(name, "is no JSON object")
+        return UnreadableError(f"{name}: is no JSON object")
     content = record.get(text)
     if not isinstance(content, str):
-        return UnreadableError(name, f"has no text in {text!r}; name its field with --field")
+        return UnreadableError(f"{name}: has no text in {text!r}; name its field with --field")
     of = record.get(group, "") if group else ""
     try:
         encoded = content.encode()
     except UnicodeEncodeError:
-        return UnreadableError(name, "is not Unicode: half of a surrogate pair stands alone")
-    return Document(name, str(of), encoded) if encoded else UnreadableError(name, "is empty")
+        return UnreadableError(f"{name}: is not Unicode: half of a surrogate pair stands alone")
+    return Document(name, str(of), encoded) if encoded else UnreadableError(f"{name}: is empty")
