@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 AUTO = "auto"  # in place of a model's name
+NEW, NEW_ID = "new", "new:small"  # in place of one: the network that starts from nothing, as users and as archives name it
 MOST_JOBS = 61 if os.name == "nt" else 256  # processes side by side; Windows waits for no more
 
 
@@ -114,7 +115,13 @@ class Options:
     def level_settings(self) -> Level:
         """Settings of the level, with those that the options replace."""
         level = LEVELS[self.level]
-        return replace(level, adapter=self.adapter or level.adapter, block_bytes=self.block_bytes or level.block_bytes)
+        block_bytes = self.block_bytes or (MAX_BLOCK if is_new(self.model) else level.block_bytes)
+        return replace(level, adapter=self.adapter or level.adapter, block_bytes=block_bytes)
+
+
+def is_new(model: str | None) -> bool:
+    """Whether a model of this name starts from nothing and is trained while it codes. Its blocks are as large as they may be."""
+    return model in (NEW, NEW_ID)
 
 
 def _only(known: frozenset[str], given: _Given) -> _Given:

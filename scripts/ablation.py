@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import LoadedModel, PretrainedModel
 from llmzip.entropy import compiled_frequencies
 from llmzip.entropy.frequencies import TOTAL_BITS, Logits, Votes, no_gradients, scratch
 from llmzip.models import resolve
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--quarters", action="store_true")
     parser.add_argument("--decode", action="store_true")
     options = parser.parse_args()
-    loaded = LoadedModel(options.model, resolve.load(options.model), Options())
+    loaded = PretrainedModel(options.model, resolve.load(options.model), Options())
     print(
         "| text | bytes | symbols | lanes | parts | stream | change | by quarter | encode | decode |\n|---|---|---|---|---|---|---|---|---|---|"
     )

@@ -13,6 +13,9 @@ from llmzip import parameters
 from llmzip.archive import lzma2, parser, records, wire
 from llmzip.archive.forms import MAX_SIDE, RUN, UTF_16LE, Item
 from llmzip.archive.numbers import MODELS
+from llmzip.codec.block_codec import BlockCodec
+from llmzip.codec.loaded_models import LoadedModels
+from llmzip.codec.policy import Policy
 from llmzip.errors import (
     DamagedArchiveError,
     LLZError,
@@ -22,6 +25,7 @@ from llmzip.errors import (
     NotReproducedError,
     UnsupportedArchiveError,
 )
+from llmzip.options import NEW, Options
 from llmzip.parameters import FROZEN, LEVELS, AttentionSpan, CorrectionParameters
 
 
@@ -55,6 +59,7 @@ def refused(tiny: bytes, protected: bytes) -> dict[str, Refused]:
         | _form_blocks()
         | _other_records()
         | _content(tiny)
+        | _new()
     )
     return made | _parity(protected) | _unsupported(tiny)
 
@@ -304,6 +309,30 @@ def _content(tiny: bytes) -> dict[str, Refused]:
         "bad-not-reproduced-form": Refused("a form block of a byte more than it says", NotReproducedError, whole(model, form)),
         "bad-other-model": Refused("a coded block of a model that is not to be had", ModelUnavailableError, whole(other[0], block)),
         "bad-other-tokenizer": Refused("a coded block of the model with another tokenizer", ModelMismatchError, whole(other[1], block)),
+    }
+
+
+def _new() -> dict[str, Refused]:
+    """Blocks of the network that starts from nothing, whose records are intact."""
+    content = b"again and again"
+    encoded = BlockCodec(LoadedModels(Options(model=NEW)), Policy.MODEL).encode(content, Options(model=NEW))
+    model, block = encoded.model, encoded.block
+    assert model and isinstance(block, records.CodedBlock)
+
+    def bad(what: str, error: type[LLZError], m: records.ModelRecord = model, b: records.CodedBlock = block) -> Refused:
+        whole = records.WholeCheck()
+        whole.update(content)
+        parts: list[records.Record] = [m, b, whole.record()]
+        return Refused(what, error, START + b"".join(map(records.encode_record, parts)))
+
+    flipped = bytes([block.stream[0] ^ 1]) + block.stream[1:]
+    window, other = replace(model, span=replace(model.span, window=2)), replace(model, tokenizer=bytes(records.TOKENIZER_BYTES))
+    return {
+        "bad-new-stream": bad("the network, one bit of the bitstream", NotReproducedError, b=replace(block, stream=flipped)),
+        "bad-new-lanes": bad("the network, two lanes", NotReproducedError, b=replace(block, lanes=2)),
+        "bad-new-symbols": bad("the network, a byte less than the size", NotReproducedError, b=replace(block, symbols=len(content) - 1)),
+        "bad-new-tokenizer": bad("the network with another tokenizer", ModelMismatchError, other),
+        "unsupported-new-window": bad("the network with a window", UnsupportedArchiveError, window),
     }
 
 

@@ -31,13 +31,13 @@ from llmzip.codec.block_codec import (
     coded_block,
 )
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels, PretrainedModel
 from llmzip.codec.policy import Policy
 from llmzip.models import resolve
 from llmzip.models.convert import IntegerModel, convert
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.models.sources import load_float_model
-from llmzip.options import Options
+from llmzip.options import NEW, Options
 from llmzip.parameters import (
     DEFAULT_LEVEL,
     DOWN,
@@ -92,6 +92,8 @@ GOOD = {
     "good-tiny-runs": ("so many runs that their list is packed", b"".join(TEXT[n : n + 9] + bytes(20 + n) for n in range(60))),
     "good-tiny-items": ("every kind of item, and what no encoder writes", b"ab" + bytes(3) + b"-" * 5 + "é€𐐷\n".encode("utf-16-be") * 2),
     "good-concatenated": ("three frames", TEXT[:600] + bytes(range(256)) + TEXT[:600]),
+    "good-new": ("the network that starts from nothing, some lines three times", TEXT[:700] * 2 + TEXT[300:700]),
+    "good-new-form": ("the network, text in UTF-16", TEXT[:200].decode().encode("utf-16-le")),
     "good-real-message": ("the real default model, one lane", MESSAGE),
     "good-real-sole": ("the same message as a sole block", MESSAGE),
     "good-real-form": ("the real default model, text in UTF-16", ("\ufeff" + MESSAGE.decode()).encode("utf-16-le")),
@@ -117,7 +119,7 @@ def contents() -> dict[str, bytes]:
 def codec_of(model_id: str, model: IntegerModel, **options: Any) -> Codec:
     """A codec that codes every block with one given model, so that small archives show every part of the format."""
     made = Options(**options)
-    return Codec(made, blocks=BlockCodec(LoadedModels(made, LoadedModel(model_id, model, made)), Policy.MODEL))
+    return Codec(made, blocks=BlockCodec(LoadedModels(made, PretrainedModel(model_id, model, made)), Policy.MODEL))
 
 
 def tiny_model() -> IntegerModel:
@@ -159,7 +161,9 @@ def good() -> dict[str, bytes]:
     )
     for name in ("utf-16", "windows", "runs"):
         made[f"good-tiny-{name}"] = codec_of("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
-    made |= _by_hand(LoadedModel("local:tiny", small, Options()))
+    made |= _by_hand(PretrainedModel("local:tiny", small, Options()))
+    for name in ("good-new", "good-new-form"):
+        made[name] = Codec(Options(model=NEW), blocks=BlockCodec(LoadedModels(Options(model=NEW)), Policy.MODEL)).compress(want[name])
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
     made["good-real-message"] = _in_records(MESSAGE, codec_of(DEFAULT_MODEL, real, adapter=FROZEN).compress(MESSAGE))
     made["good-real-sole"] = codec_of(DEFAULT_MODEL, real).compress(MESSAGE)

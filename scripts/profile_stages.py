@@ -23,7 +23,7 @@ import numpy as np
 
 from llmzip.adapter.adapter import Adapter
 from llmzip.adapter.neighbours import Neighbours
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import LoadedModel, PretrainedModel
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.kernels.arguments import TurnTables
 from llmzip.engine.kernels.attention import attend
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
-    loaded = LoadedModel(options.model, resolve.load(options.model), Options())
+    loaded = PretrainedModel(options.model, resolve.load(options.model), Options())
     engine = loaded.transformer
     if not isinstance(engine, CompiledTransformer):
         raise SystemExit("the compiled layers are not in use on this machine; there is nothing to measure")

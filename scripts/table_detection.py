@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from llmzip.archive.parser import read_records
 from llmzip.archive.records import CodedBlock, ModelRecord
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import PretrainedModel
 from llmzip.coding.block_coder import BlockCoder, _Decoding
 from llmzip.coding.lanes import LaneLayout
 from llmzip.errors import NotReproducedError
@@ -83,7 +83,7 @@ def main() -> None:
     )
     for _ in range(given.runs):
         name, other = altered(model, rng)
-        right, wrong = decode(LoadedModel(DEFAULT_MODEL, other, options).coder(record), block, symbols)
+        right, wrong = decode(PretrainedModel(DEFAULT_MODEL, other, options).coder(record), block, symbols)
         print(f"| `{name}` | {'all' if right is None else f'{right:,}'} | {'-' if wrong is None else f'{wrong:,}'} |", flush=True)
         after += [math.inf if wrong is None else wrong] * (right is not None)
     after.sort()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import PretrainedModel
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=30_000)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
-    loaded = LoadedModel(options.model, resolve.load(options.model), Options())
+    loaded = PretrainedModel(options.model, resolve.load(options.model), Options())
     coder = loaded.coder(loaded.record())
     print("| text | bytes | symbols | without, tokens/s | with | ratio |\n|---|---|---|---|---|---|")
     for file in options.files:

@@ -12,7 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import PretrainedModel
 from llmzip.models import resolve
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, nargs="+", default=[8192, 4096, 2048, 1024])
     options = parser.parse_args()
     data = options.file.read_bytes()[: options.bytes]
-    loaded = LoadedModel(DEFAULT_MODEL, resolve.load(DEFAULT_MODEL), Options())
+    loaded = PretrainedModel(DEFAULT_MODEL, resolve.load(DEFAULT_MODEL), Options())
     coder = loaded.coder(loaded.record())
     print("| block, bytes | symbols a lane | lanes | coded bytes | encode, tokens/s | decode, tokens/s | keys and values, MB |")
     print("|---|---|---|---|---|---|---|")

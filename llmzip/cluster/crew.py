@@ -22,7 +22,7 @@ from llmzip.codec.policy import Policy
 from llmzip.codec.pool import Work
 from llmzip.errors import LLZError, quoted
 from llmzip.models.store import CachedModel
-from llmzip.options import Options
+from llmzip.options import Options, is_new
 
 NODE = "ray.io/node-id"  # Ray's label
 Post = Callable[[Callable[[], None]], None]
@@ -210,7 +210,7 @@ class Crew:
     def _send(self, member: Member, export: list[Any]) -> None:
         work = member.work
         assert work
-        wanted = Wanted.named_by(work.model) if work.model else None
+        wanted = Wanted.named_by(work.model) if work.model and not is_new(work.model.model_id) else None
         answer = member.actor.call.remote("do", member.number, work.call, work.arguments, wanted, export)
         self._then(member, answer, functools.partial(self._done, sent=bool(export)))
 

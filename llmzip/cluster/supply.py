@@ -10,7 +10,7 @@ from llmzip.errors import ModelUnavailableError
 from llmzip.models import resolve, store, transfer
 from llmzip.models.store import CachedModel
 from llmzip.models.workspace import taking_turns
-from llmzip.options import AUTO, Options
+from llmzip.options import AUTO, Options, is_new
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ def own(options: Options) -> CachedModel:
 
     if options.model == AUTO:
         raise ModelUnavailableError(f"--model {AUTO} chooses among the models of one machine; name one for a cluster")
+    if is_new(options.model):
+        raise ModelUnavailableError(
+            f"--model {options.model} learns each block in one piece, which a cluster cannot share; leave --cluster out"
+        )
     return _whole(resolve.pull(options.model or DEFAULT_MODEL, options.quiet, offline=options.offline))
 
 
@@ -69,7 +73,7 @@ def for_archive(record: ModelRecord, options: Options) -> CachedModel:
     wanted = Wanted.named_by(record)
     if found := wanted.find():
         return _whole(found)
-    if options.model and options.model != AUTO:
+    if options.model and options.model != AUTO and not is_new(options.model):
         resolve.pull(options.model, options.quiet, offline=options.offline)  # the user says where it is
     else:
         resolve.load_for_archive(record.model_id, record.digest, record.tokenizer, options.quiet, options.offline)

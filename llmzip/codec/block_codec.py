@@ -5,7 +5,7 @@ A `BlockCodec` knows nothing of frames: whoever cuts content into blocks, or fin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -178,7 +178,8 @@ class BlockCodec:
 
         def sample(_: exact_threads.Report) -> bool:
             with self._lock:
-                return pays(choice.ready(), choice.level, text, packed)
+                model = choice.ready()
+                return model.samples and pays(model, choice.level, text, packed)
 
         return not is_dense(text) or exact_threads.run(sample)
 
@@ -232,7 +233,7 @@ class BlockCodec:
             with self._lock:
                 loaded = self.models.ready(model)
                 if announce:
-                    announce(model, record, lambda shapes, tell: tell(forecast_seconds(loaded, model, shapes)))
+                    announce(model, record, lambda shapes, tell: tell(loaded.forecast_seconds(model, shapes)))
                 return _decode(loaded, record, model, report)
 
         content = exact_threads.run(decode, progress)
@@ -270,10 +271,10 @@ def _encode(
 ) -> tuple[CodedBlock, ModelRecord]:
     level = options.level_settings()
     symbols = loaded.alphabet.encode(transcript.text if transcript else content)
-    lanes = min(options.lanes or level.lanes(len(symbols)), len(symbols))
+    lanes = loaded.lanes(options, len(symbols))
     candidates = [model or loaded.record(level)]
     if model is None and options.adapter is None and len(symbols) <= _FEW_SYMBOLS:  # learning may not pay on a short text
-        candidates = [replace(candidates[0], adapter=adapter) for adapter in level.adapter.subsets()]
+        candidates = [replace(candidates[0], adapter=adapter) for adapter in candidates[0].adapter.subsets()]
     attempts = {m.adapter: account.attempt() if account else None for m in candidates}
     coder = loaded.coder(candidates[0])
     streams = coder.encode_variants(symbols, lanes, attempts, _share(len(symbols), progress))
@@ -312,13 +313,6 @@ def _decode(loaded: LoadedModel, record: CodedBlock, model: ModelRecord, progres
     if isinstance(record, FormBlock):
         content = forms.restore(forms.read_side(record.side, record.packed, record.size, record.text), content, record.size)
     return content
-
-
-def forecast_seconds(loaded: LoadedModel, model: ModelRecord, shapes: Iterable[Shape]) -> float:
-    """About how long decoding such blocks will take."""
-    from llmzip.codec.forecast import Forecast
-
-    return Forecast(loaded, model).seconds(shapes)
 
 
 def _share(symbols: int, progress: Progress) -> Callable[[int, int], None]:

@@ -4,29 +4,111 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmzip.archive import records
 from llmzip.archive.records import ModelRecord
-from llmzip.errors import ModelMismatchError, ModelUnavailableError
-from llmzip.options import AUTO, Options
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS, Level
+from llmzip.errors import ModelMismatchError, ModelUnavailableError, ParameterError
+from llmzip.options import AUTO, NEW, Options, is_new
+from llmzip.parameters import DEFAULT_LEVEL, LEVELS, AdapterParameters, Level
 from llmzip.system import exact_threads
 
 if TYPE_CHECKING:
-    from llmzip.coding.alphabet import Alphabet
+    from llmzip.codec.forecast import Shape
     from llmzip.coding.block_coder import BlockCoder
     from llmzip.engine.engine import Engine
     from llmzip.models.convert import IntegerModel
     from llmzip.models.store import CachedModel
 
 _log = logging.getLogger(__name__)
+_Counts = Callable[[int, int], None]  # see `coding.session.Progress`
+
+
+class AnyAlphabet(Protocol):
+    """See `coding.alphabet.Alphabet`."""
+
+    size: int
+
+    def encode(self, data: bytes) -> NDArray[np.int32]:
+        """Symbols of `data`."""
+        ...
+
+    def decode(self, symbols: NDArray[np.int32]) -> bytes:
+        """The bytes that symbols stand for."""
+        ...
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Bytes each symbol stands for."""
+        ...
+
+
+class AnyCoder(Protocol):
+    """See `coding.block_coder.BlockCoder`."""
+
+    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: _Counts | None = None, ledger: Any = None) -> bytes:
+        """The bitstream of symbols."""
+        ...
+
+    def encode_variants(
+        self, symbols: NDArray[np.int32], lanes: int, adapters: Mapping[AdapterParameters, Any], progress: _Counts | None = None
+    ) -> list[bytes]:
+        """The bitstreams of symbols with each of these adapters."""
+        ...
+
+    def decode(self, stream: bytes, symbols: int, lanes: int, progress: _Counts | None = None) -> NDArray[np.int32]:
+        """The symbols of a bitstream."""
+        ...
 
 
 class LoadedModel:
-    """A model ready to code with: its identity, alphabet and engine."""
+    """A model ready to code with: pretrained, or trained while it codes.
+
+    Attributes:
+        model_id: as archives name it.
+        digest, tokenizer: as model records have them.
+        alphabet: of its symbols.
+        samples: whether a sample of a text tells how it does on all of it.
+    """
+
+    model_id: str
+    digest: bytes
+    tokenizer: bytes
+    alphabet: AnyAlphabet
+    samples = True
+
+    @property
+    def transformer(self) -> Engine:
+        """The engine of a pretrained model. Raises ParameterError if this is none."""
+        raise ParameterError(f"{self.model_id} is no pretrained model, and this needs one; name another with --model")
+
+    def prepare(self) -> None:
+        """Make the present thread ready to compute with the model. Raises InexactMachineError if its processor's mode is wrong."""
+        raise NotImplementedError
+
+    def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
+        """The archive's record of this model, predicting as `level` says."""
+        raise NotImplementedError
+
+    def lanes(self, options: Options, symbols: int) -> int:
+        """Lanes of a block of so many symbols."""
+        raise NotImplementedError
+
+    def coder(self, record: ModelRecord) -> AnyCoder:
+        """A coder with the parameters of `record`."""
+        raise NotImplementedError
+
+    def forecast_seconds(self, record: ModelRecord, shapes: Iterable[Shape]) -> float:
+        """About how long decoding such blocks will take."""
+        raise NotImplementedError
+
+
+class PretrainedModel(LoadedModel):
+    """A model with weights: its identity, alphabet and engine."""
 
     def __init__(self, model_id: str, model: IntegerModel, options: Options) -> None:
         from llmzip.adapter import probe
@@ -37,24 +119,33 @@ class LoadedModel:
         self.model_id, self._options = model_id, options
         self.digest = model.digest()[: records.DIGEST_BYTES]
         self.tokenizer = model.tokenizer.hash[: records.TOKENIZER_BYTES]
-        self.alphabet: Alphabet = Alphabet(model.tokenizer)
+        self.alphabet = Alphabet(model.tokenizer)
         with first_use.noticed(model.config, options.quiet):
-            self.transformer: Engine = build.build(model, options.device, options.threads, options.kernel)
-            probe.prove(self.transformer.threads)
+            self._engine: Engine = build.build(model, options.device, options.threads, options.kernel)
+            probe.prove(self._engine.threads)
+
+    @property
+    def transformer(self) -> Engine:
+        """The engine."""
+        return self._engine
 
     def prepare(self) -> None:
-        """Makes the present thread ready to compute with the model. Raises InexactMachineError if its processor's mode is wrong."""
+        """See `LoadedModel.prepare`."""
         from llmzip.engine import float_mode
 
         exact_threads.use_threads(self.transformer.threads)
         float_mode.check(self.transformer.threads)
 
     def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
-        """The archive's record of this model, predicting as `level` says."""
+        """See `LoadedModel.record`."""
         return ModelRecord(self.model_id, self.digest, self.tokenizer, level.span, level.adapter)
 
+    def lanes(self, options: Options, symbols: int) -> int:
+        """See `LoadedModel.lanes`."""
+        return min(options.lanes or options.level_settings().lanes(symbols), symbols)
+
     def coder(self, record: ModelRecord) -> BlockCoder:
-        """A coder with the parameters of `record`."""
+        """See `LoadedModel.coder`."""
         from llmzip.coding.block_coder import BlockCoder
 
         if record.adapter.corrections:
@@ -71,6 +162,12 @@ class LoadedModel:
             threads=self.transformer.threads,
             rows=self._options.rows,
         )
+
+    def forecast_seconds(self, record: ModelRecord, shapes: Iterable[Shape]) -> float:
+        """See `LoadedModel.forecast_seconds`."""
+        from llmzip.codec.forecast import Forecast
+
+        return Forecast(self, record).seconds(shapes)
 
 
 class LoadedModels:
@@ -100,7 +197,9 @@ class LoadedModels:
             from llmzip.models.registry import DEFAULT_MODEL
 
             name = self._named or DEFAULT_MODEL
-            self._own = self._load(lambda: resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
+            self._own = self._new(name) or self._load(
+                lambda: resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline)
+            )
             self._by_digest[self._own.digest] = self._own
         return self._own
 
@@ -113,7 +212,7 @@ class LoadedModels:
         from llmzip.models import resolve
         from llmzip.models.registry import DEFAULT_MODEL
 
-        if self._own is None:
+        if self._own is None and not is_new(self._named):
             cached = resolve.pull(self._named or DEFAULT_MODEL, self.options.quiet, offline=self.options.offline)
             if cached.tokenizer is not None:
                 return cached.digest[: records.DIGEST_BYTES], cached.tokenizer[: records.TOKENIZER_BYTES]
@@ -172,10 +271,20 @@ class LoadedModels:
         loaded.prepare()
         return loaded
 
+    def _new(self, name: str) -> LoadedModel | None:
+        """The model of this name that is trained while it codes; None if there is none."""
+        from llmzip.codec.new_model import NewModel
+
+        return NewModel(self.options) if is_new(name) else None
+
     def _load_named(self, record: ModelRecord) -> None:
         from llmzip.models import resolve
 
         options = self.options
+        new = self._new(NEW)
+        if new and new.digest == record.digest:
+            self._by_digest[record.digest] = new
+            return
         try:
             loaded = self._by_digest[record.digest] = self._load(
                 lambda: record.model_id,
@@ -184,7 +293,7 @@ class LoadedModels:
             if self._named and loaded.tokenizer != record.tokenizer:
                 self.own()  # it may have the same weights and the right tokenizer
         except ModelUnavailableError:
-            if not self._named:
+            if not self._named or is_new(self._named):
                 raise
             self.own()  # the user says where the model is
 
@@ -201,7 +310,7 @@ class LoadedModels:
         model = read()
         done()
         model_id = name()
-        loaded = LoadedModel(model_id, model, self.options)
+        loaded = PretrainedModel(model_id, model, self.options)
         done()
         seconds = tuple(after - before for before, after in pairwise(times))
         _log.info(f"{model_id}: libraries imported in %.2f s, model read in %.2f s, engine ready in %.2f s", *seconds)

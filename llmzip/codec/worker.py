@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmzip.archive.records import CodedBlock, ModelRecord
-from llmzip.codec.block_codec import BlockCodec, EncodedBlock, Progress, forecast_seconds, ignore_progress
+from llmzip.codec.block_codec import BlockCodec, EncodedBlock, Progress, ignore_progress
 from llmzip.codec.ledger import Ledger
 from llmzip.codec.loaded_models import LoadedModels
 from llmzip.codec.policy import Policy
@@ -105,4 +105,4 @@ def decode(blocks: BlockCodec, progress: Progress, record: CodedBlock, model: Mo
 
 def forecast(blocks: BlockCodec, progress: Progress, model: ModelRecord, shapes: list[Shape]) -> float:
     """Seconds that decoding such blocks will take here."""
-    return exact_threads.run(lambda _: forecast_seconds(blocks.models.ready(model), model, shapes))
+    return exact_threads.run(lambda _: blocks.models.ready(model).forecast_seconds(model, shapes))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from llmzip.errors import ModelUnavailableError, ParameterError, quoted
 from llmzip.models import names, notes
 from llmzip.models.registry import REGISTRY
-from llmzip.options import AUTO
+from llmzip.options import AUTO, is_new
 
 _KIND = "names"
 _SOUND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -33,7 +33,7 @@ def add(name: str, source: str, replace: bool = False) -> str:
     """
     if not _SOUND.fullmatch(name):
         raise ParameterError(f"{quoted(name)} cannot be a name; use letters, digits, dots, dashes and underscores, at most 64")
-    if name in REGISTRY or name == AUTO:
+    if name in REGISTRY or name == AUTO or is_new(name):
         raise ParameterError(f"{name} already means something to llmzip; choose another name")
     if not names.parse(source):
         names.check(source)

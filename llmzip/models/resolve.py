@@ -26,6 +26,7 @@ from llmzip.models.names import HubName
 from llmzip.models.registry import REGISTRY, RegisteredModel
 from llmzip.models.sources import family_of, load_float_model
 from llmzip.models.workspace import NotWritableError, taking_turns
+from llmzip.options import NEW_ID, is_new
 from llmzip.system import exact_threads
 
 _BRANCHES = "pins"  # notes of the commits that they stand for
@@ -66,7 +67,9 @@ def cache_id(name: str) -> str:
 
 
 def _public_id(name: str) -> str | None:
-    """The ID of a model that means the same everywhere, of the registry or the hub; None if it is none."""
+    """The ID of a model that means the same everywhere, of the registry or the hub, or without weights; None if it is none."""
+    if is_new(name):
+        return NEW_ID
     if name in REGISTRY:
         return name
     return notes.read(_BRANCHES, name).get("commit", name) if names.parse(name) else None

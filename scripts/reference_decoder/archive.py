@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import coding
 import form
-from errors import DamagedError, NotAnArchiveError, UnsupportedError
+import scratch
+from errors import DamagedError, NotAnArchiveError, NotReproducedError, UnsupportedError
 
 MAGIC = b"\x89LLZ"
 FORMAT_VERSION = 1
@@ -178,8 +179,7 @@ def coded_block(body, record, find_model, trace):
     check = fields.number(4)
     if record is None:
         raise DamagedError("a coded block before any model record")
-    content = coding.decode_block(record, find_model(record), size, symbols, lanes, fields.rest(), trace)
-    return coding.checked(content, check)
+    return coding.checked(decoded(record, find_model, size, symbols, lanes, fields.rest(), trace), check)
 
 
 def form_block(body, record, find_model, trace):
@@ -198,8 +198,17 @@ def form_block(body, record, find_model, trace):
     check = fields.number(4)
     if record is None:
         raise DamagedError("a form block before any model record")
-    decoded = coding.decode_block(record, find_model(record), text, symbols, lanes, fields.rest(), trace)
-    return coding.checked(form.content_of(items, decoded, size), check)
+    plain = decoded(record, find_model, text, symbols, lanes, fields.rest(), trace)
+    return coding.checked(form.content_of(items, plain, size), check)
+
+
+def decoded(record, find_model, size, symbols, lanes, bitstream, trace):
+    """The bytes of a coded block, by the network of section 14 or by a model."""
+    if not scratch.is_one(record):
+        return coding.decode_block(record, find_model(record), size, symbols, lanes, bitstream, trace)
+    if symbols != size:
+        raise NotReproducedError("a coded block is intact, but content of another size comes out")
+    return scratch.decode_bytes(size, lanes, bitstream)
 
 
 MODELS = {

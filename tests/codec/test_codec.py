@@ -355,7 +355,7 @@ def test_too_little_memory(tiny_model: IntegerModel, monkeypatch: pytest.MonkeyP
     archive = many.compress(TEXT)
     assert any(isinstance(r, rec.CodedBlock) for r in records(archive))
     own = many.blocks.models.own()
-    sizes = Sizes(own.alphabet.vocab, own.alphabet.size, tiny_model.config.width, 12, len(own.alphabet.encode(TEXT)))
+    sizes = Sizes(own.transformer.config.vocab, own.alphabet.size, tiny_model.config.width, 12, len(own.alphabet.encode(TEXT)))
     fixed = Adapter.memory(LEVELS[DEFAULT_LEVEL].adapter, sizes, own.transformer.threads) + block_coder._SYMBOL_BYTES * sizes.total
     fixed += session.logit_bytes(LaneLayout(sizes.total, 12), sizes.vocab)
     free = fixed + own.transformer.memory(2, SPAN, 2000, 256)[0]

@@ -21,7 +21,7 @@ from llmzip.cli.common import forecast
 from llmzip.cli.common.forecast import Forecaster, contents, duration
 from llmzip.codec.block_codec import Tell
 from llmzip.codec.forecast import Forecast, Shape
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.loaded_models import LoadedModel, PretrainedModel
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
@@ -33,7 +33,7 @@ BOMB = 1 << 24  # the most that a block may claim
 
 @pytest.fixture(scope="module")
 def loaded(tiny_model: IntegerModel) -> LoadedModel:
-    return LoadedModel("local:tiny", tiny_model, Options(threads=1))
+    return PretrainedModel("local:tiny", tiny_model, Options(threads=1))
 
 
 def expected_and_taken(loaded: LoadedModel, level: int, content: NDArray[np.int32], lanes: int) -> tuple[float, float]:
@@ -64,7 +64,7 @@ def test_forecasts_are_about_true(loaded: LoadedModel, level: int, symbols: int,
 @pytest.mark.slow
 @pytest.mark.parametrize(("level", "symbols", "lanes"), [(6, 600, 1), (9, 1200, 14), (1, 2000, 40), (4, 3600, 300)], ids=str)
 def test_forecasts_are_about_true_of_the_default_model(real_model: IntegerModel, level: int, symbols: int, lanes: int) -> None:
-    real = LoadedModel(DEFAULT_MODEL, real_model, Options(threads=1))
+    real = PretrainedModel(DEFAULT_MODEL, real_model, Options(threads=1))
     expected, took = expected_and_taken(real, level, np.resize(real.alphabet.encode(TEXT), symbols), lanes)
     assert took / 2 < expected < took * 2, (expected, took)
 

@@ -10,7 +10,7 @@ from llmzip.archive.parity.repair import repair
 from llmzip.archive.parser import read_records
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModels, PretrainedModel
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
 from llmzip.options import Options
@@ -25,7 +25,7 @@ FILES = sorted((ROOT / "tests" / "golden").glob("*.llz"))
 @pytest.fixture(scope="module")
 def golden_codec(tiny_model: IntegerModel, real_model: IntegerModel) -> Codec:
     models = [("local:tiny", tiny_model), ("local:tiny", make_golden.with_opening(tiny_model)), (DEFAULT_MODEL, real_model)]
-    loaded = [LoadedModel(name, model, Options()) for name, model in models]
+    loaded = [PretrainedModel(name, model, Options()) for name, model in models]
     return Codec(blocks=BlockCodec(LoadedModels(Options(), *loaded)))
 
 

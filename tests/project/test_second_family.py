@@ -6,7 +6,7 @@ import pytest
 
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModels, PretrainedModel
 from llmzip.codec.verification import golden, golden_text
 from llmzip.models import resolve
 from llmzip.models.convert import IntegerModel
@@ -26,7 +26,7 @@ def gemma() -> IntegerModel:
 
 def codec(model: IntegerModel, **options: object) -> Codec:
     given = Options(**options)  # type: ignore[arg-type]
-    return Codec(given, blocks=BlockCodec(LoadedModels(given, LoadedModel(NAME, model, given))))
+    return Codec(given, blocks=BlockCodec(LoadedModels(given, PretrainedModel(NAME, model, given))))
 
 
 def test_golden_archive_is_reproduced_and_decodes(gemma: IntegerModel) -> None:

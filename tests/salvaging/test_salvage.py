@@ -19,7 +19,7 @@ from llmzip.archive import records as rec
 from llmzip.archive.records import Block, CodedBlock, EndRecord, ModelRecord, StoredBlock, XzBlock, encode_record, frame_start
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModels, PretrainedModel
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, OutputLimitError, UnsupportedArchiveError
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options
@@ -63,7 +63,7 @@ class RememberingBlocks(BlockCodec):
 
 def remembering(model: IntegerModel, **options: Any) -> Codec:
     made = Options(**options)
-    return Codec(made, blocks=RememberingBlocks(LoadedModels(made, LoadedModel("local:tiny", model, made))))
+    return Codec(made, blocks=RememberingBlocks(LoadedModels(made, PretrainedModel("local:tiny", model, made))))
 
 
 @dataclass(frozen=True)

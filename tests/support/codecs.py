@@ -7,7 +7,7 @@ from typing import Any
 
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModels, PretrainedModel
 from llmzip.codec.policy import Policy
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options
@@ -19,7 +19,7 @@ TEXT = (ROOT / "examples" / "harbour.txt").read_bytes()
 def fixed_codec(model: IntegerModel, model_id: str = "local:tiny", policy: Policy = Policy.SMALLEST, **options: Any) -> Codec:
     """A codec with a model in hand instead of one looked up by name."""
     made = Options(**options)
-    return Codec(made, blocks=BlockCodec(LoadedModels(made, LoadedModel(model_id, model, made)), policy))
+    return Codec(made, blocks=BlockCodec(LoadedModels(made, PretrainedModel(model_id, model, made)), policy))
 
 
 def eager_codec(model: IntegerModel, **options: Any) -> Codec:

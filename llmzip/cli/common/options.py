@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from llmzip.errors import LLZError
-from llmzip.options import AUTO, MOST_JOBS
+from llmzip.options import AUTO, MOST_JOBS, NEW
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS
 from llmzip.system.file_names import STDIO, is_standard_output
 
@@ -55,8 +55,9 @@ def known_models(_context: click.Context, _option: click.Parameter, incomplete: 
 
 
 def _models_to_compress_with(context: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """For completion: `known_models`, and auto."""
-    return [CompletionItem(AUTO)] * (bool(incomplete) and AUTO.startswith(incomplete)) or known_models(context, option, incomplete)
+    """For completion: `known_models`, and the words that stand for a choice and for a model that starts from nothing."""
+    words = [CompletionItem(word) for word in (AUTO, NEW) if incomplete and word.startswith(incomplete)]
+    return words or known_models(context, option, incomplete)
 
 
 def named(context: click.Context, option: click.Parameter, value: Any) -> Any:
@@ -159,7 +160,7 @@ targets = options(
 _WHICH = "Registry ID, name given with `models add`, hf:OWNER/NAME@REVISION, or path of a .gguf file or a safetensors folder"
 model = click.option(
     "--model", metavar="ID", envvar="LLMZIP_MODEL", shell_complete=_models_to_compress_with,
-    help=f"{_WHICH}; {AUTO}: of the cached models, the one that makes FILE smallest.",
+    help=f"{_WHICH}; {AUTO}: of the cached models, the one that makes FILE smallest; {NEW}: none, a network learns FILE from nothing.",
 )  # fmt: skip
 one_model = click.option("--model", metavar="ID", envvar="LLMZIP_MODEL", callback=named, shell_complete=known_models, help=f"{_WHICH}.")
 several_models = click.option(

@@ -18,7 +18,7 @@ from llmzip.archive import records as rec
 from llmzip.archive.parser import read_records
 from llmzip.codec.block_codec import BlockCodec, coded_block
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModel, LoadedModels, PretrainedModel
 from llmzip.codec.transcription import transcribe
 from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder
 from llmzip.entropy.frequencies import TOTAL
@@ -45,7 +45,7 @@ def tiny_model() -> IntegerModel:
 def codec_of(model: IntegerModel, name: str = "local:tiny") -> Codec:
     """A codec that has this model, and fetches no other."""
     options = Options(offline=True)
-    return Codec(options, blocks=BlockCodec(LoadedModels(options, LoadedModel(name, model, options))))
+    return Codec(options, blocks=BlockCodec(LoadedModels(options, PretrainedModel(name, model, options))))
 
 
 def range_decoder(data: bytes) -> str:
@@ -113,7 +113,7 @@ class Messages:
     """Any bytes are some text with the right check, or a damaged message."""
 
     def __init__(self, model: IntegerModel) -> None:
-        self._model = LoadedModel("local:tiny", model, Options())
+        self._model = PretrainedModel("local:tiny", model, Options())
         self._codec = MessageCodec(models=LoadedModels(Options(), self._model))
 
     def __call__(self, messages: list[bytes]) -> str:

@@ -1,0 +1,126 @@
+"""The network that starts from nothing, as a model to code with."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmzip.archive import records
+from llmzip.archive.records import ModelRecord
+from llmzip.codec.loaded_models import LoadedModel
+from llmzip.errors import NotReproducedError, ParameterError, UnsupportedArchiveError
+from llmzip.options import NEW_ID, Options
+from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, AttentionSpan, Level
+from llmzip.system import exact_threads
+
+if TYPE_CHECKING:
+    from llmzip.codec.forecast import Shape
+
+# There are no weights, so the digest is that of a name. It changes when the network does.
+_DIGEST = hashlib.sha256(b"llmzip new:small 1").digest()
+_TOKENIZER = hashlib.sha256(b"bytes").digest()
+_SPAN = AttentionSpan(window=1, sinks=0)
+_Counts = Callable[[int, int], None]
+
+
+class ByteAlphabet:
+    """256 symbols, each of which is a byte."""
+
+    size = 256
+
+    def encode(self, data: bytes) -> NDArray[np.int32]:
+        """See `coding.alphabet.Alphabet.encode`."""
+        return np.frombuffer(data, np.uint8).astype(np.int32)
+
+    def decode(self, symbols: NDArray[np.int32]) -> bytes:
+        """See `coding.alphabet.Alphabet.decode`."""
+        return symbols.astype(np.uint8).tobytes()
+
+    def lengths(self) -> NDArray[np.int64]:
+        """See `coding.alphabet.Alphabet.lengths`."""
+        return np.ones(self.size, np.int64)
+
+
+class NewCoder:
+    """Codes blocks of bytes with a network that starts from nothing at each block."""
+
+    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: _Counts | None = None, ledger: Any = None) -> bytes:
+        """The bitstream of bytes, int32 [n]. Raises what `encode_variants` raises."""
+        return self.encode_variants(symbols, lanes, {FROZEN: ledger}, progress)[0]
+
+    def encode_variants(
+        self, symbols: NDArray[np.int32], lanes: int, adapters: Mapping[AdapterParameters, Any], progress: _Counts | None = None
+    ) -> list[bytes]:
+        """See `coding.block_coder.BlockCoder.encode_variants`. There is one variant.
+
+        Raises:
+            NotEnoughMemoryError: the network does not fit.
+            ParameterError: an observer wants to know what a pretrained model would tell.
+        """
+        from llmzip.scratch import coder
+
+        if any(adapters.values()):
+            raise ParameterError(f"what bits are spent on is told of pretrained models only, and {NEW_ID} is none")
+        return [coder.encode(symbols.astype(np.uint8).tobytes(), progress)]
+
+    def decode(self, stream: bytes, symbols: int, lanes: int, progress: _Counts | None = None) -> NDArray[np.int32]:
+        """See `coding.block_coder.BlockCoder.decode`.
+
+        Raises:
+            NotEnoughMemoryError: the network does not fit.
+            NotReproducedError: there are several lanes.
+        """
+        from llmzip.scratch import coder
+
+        if lanes != 1:
+            raise NotReproducedError(f"a block of {NEW_ID} has one lane")
+        return np.frombuffer(coder.decode(stream, symbols, progress), np.uint8).astype(np.int32)
+
+
+class NewModel(LoadedModel):
+    """See the module."""
+
+    samples = False  # a piece alone tells nothing of what was learned before it
+
+    def __init__(self, options: Options) -> None:
+        self.model_id = NEW_ID
+        self.digest, self.tokenizer = _DIGEST[: records.DIGEST_BYTES], _TOKENIZER[: records.TOKENIZER_BYTES]
+        self.alphabet = ByteAlphabet()
+        if (options.lanes or 1) > 1:
+            raise ParameterError(f"{NEW_ID} learns from each byte before the next, in one lane; leave --lanes out")
+
+    def prepare(self) -> None:
+        """See `LoadedModel.prepare`."""
+        from llmzip.engine import float_mode
+
+        exact_threads.use_threads(1)
+        float_mode.check(1)
+
+    def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
+        """See `LoadedModel.record`. All levels are the same."""
+        return ModelRecord(self.model_id, self.digest, self.tokenizer, _SPAN, FROZEN)
+
+    def lanes(self, options: Options, symbols: int) -> int:
+        """See `LoadedModel.lanes`."""
+        return 1
+
+    def coder(self, record: ModelRecord) -> NewCoder:
+        """See `LoadedModel.coder`. Raises UnsupportedArchiveError for parameters that mean nothing here."""
+        if (record.span, record.adapter) != (_SPAN, FROZEN):
+            raise UnsupportedArchiveError(f"the archive has parameters that {NEW_ID} does not know; use a newer version of llmzip")
+        return NewCoder()
+
+    def forecast_seconds(self, record: ModelRecord, shapes: Iterable[Shape]) -> float:
+        """See `LoadedModel.forecast_seconds`."""
+        from llmzip.scratch import coder
+
+        some = bytes(range(256)) * 8
+        coder.encode(some[:1])  # may be compiled
+        start = time.perf_counter()
+        coder.encode(some)
+        return (time.perf_counter() - start) / len(some) * sum(shape.symbols for shape in shapes)
