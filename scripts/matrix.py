@@ -37,6 +37,7 @@ import torch
 from numpy._core._multiarray_umath import __cpu_dispatch__ as NUMPY_DISPATCH
 
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import NEW
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from scripts.environments import NEWEST, ROOT, Environment, between, ends
@@ -310,6 +311,9 @@ def input_of(name: str, folder: Path) -> Input:
     """The input of a name, with its files in a folder."""
     text = (ROOT / "examples" / "harbour.txt").read_bytes()
     file, lanes = folder / f"{name.replace('/', '_')}.txt", 4
+    if name == NEW:
+        file.write_bytes(text[:4000] * 2 + RAW)
+        return Input(name, NEW, file, ())
     if name == "tiny":
         model, content, lanes = str(tiny.write_folder(folder / name)), text, 5
     elif name in families.FAMILIES:

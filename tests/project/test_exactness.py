@@ -20,6 +20,7 @@ import torch
 
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import NEW
 from tests.support.codecs import ROOT, TEXT, fixed_codec
 
 pytestmark = pytest.mark.slow
@@ -107,6 +108,17 @@ def test_same_archive(real: Case, name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_same_archive_tiny(small: Case, name: str) -> None:
     small.check(*CASES[name])
+
+
+@pytest.mark.parametrize("name", ["two threads", "everything held to AVX2", "numba for any x86-64"])
+def test_same_archive_new(tmp_path: Path, name: str) -> None:
+    """The network that starts from nothing."""
+    text = tmp_path / "text"
+    text.write_bytes(TEXT[:3000] * 2 + b"\xff\0 raw bytes too \x04\x05\r\n")
+    env, options = CASES[name]
+    archive, again = run(NEW, text, {}, [])["archive"], run(NEW, text, env, options)
+    assert again["archive"] == archive
+    assert again["decoded"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -2,7 +2,7 @@
 
     python exactness_worker.py MODEL TEXT [--decode ARCHIVE] [--option=value ...]
 
-MODEL is a registry ID or a folder. The archive's bytes must not depend on anything but MODEL, TEXT, --lanes and --parts:
+MODEL is a registry ID, a folder, or new. The archive's bytes must not depend on anything but MODEL, TEXT, --lanes and --parts:
 `--parts=all` has all of what learns, where a short text's encoder would choose. `--surroundings=NAME` codes in one of `surroundings`. Where nothing is exact, the answer says why.
 """
 
@@ -22,7 +22,7 @@ from llmzip.codec.loaded_models import LoadedModels
 from llmzip.codec.policy import Policy
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.errors import InexactMachineError
-from llmzip.options import Options
+from llmzip.options import Options, is_new
 from llmzip.parameters import LEVELS
 
 
@@ -48,12 +48,12 @@ def main() -> None:
     except InexactMachineError as e:
         print(json.dumps({"refused": str(e)}))
         return
-    transformer = codec.blocks.models.own().transformer
+    transformer = None if is_new(model) else codec.blocks.models.own().transformer
     result = {
         "archive": base64.b64encode(archive).decode(),
         "decoded": decoded,
-        "engine": transformer.name,
-        "compiled": isinstance(transformer, CompiledTransformer),
+        "engine": transformer.name if transformer else "compiled network",
+        "compiled": transformer is None or isinstance(transformer, CompiledTransformer),
         "aten": sys.modules["torch"].backends.cpu.get_cpu_capability() if "torch" in sys.modules else "",  # of the definition, too
         "versions": {d.name.replace("-", "_"): d.version for d in distributions()} | {"Python": platform.python_version()},
     }
