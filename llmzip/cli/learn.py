@@ -87,16 +87,20 @@ def _learn(file: str, given: dict[str, Any]) -> None:
 
 
 def _of_models(file: str, content: bytes, given: dict[str, Any]) -> list[Curve]:
-    """Two curves of each model: as it is, and learning."""
+    """Two curves of each model: as it is, and learning. A model that starts from nothing has one."""
     from llmzip.codec.codec import Codec
-    from llmzip.measuring.curves import of_model
+    from llmzip.measuring.curves import of_model, of_new
     from llmzip.models.registry import DEFAULT_MODEL
-    from llmzip.options import Options
+    from llmzip.options import Options, is_new
     from llmzip.parameters import FROZEN, LEVELS
 
     models = list(dict.fromkeys(given["models"])) or [DEFAULT_MODEL]
     curves = []
     for model, label in labels(models).items():
+        if is_new(model):
+            with progress(file, len(content), given["quiet"]) as report:
+                curves.append(of_new(content, label, report))
+            continue
         ways = {"frozen": FROZEN, "learning": None} if LEVELS[given["level"]].adapter != FROZEN else {"frozen": FROZEN}
         for way, adapter in ways.items():
             settings = settings_of(given, "level") | {"model": model, "lanes": 1, "adapter": adapter}

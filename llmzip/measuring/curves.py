@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from llmzip.codec.codec import Codec
 from llmzip.inspection.result import inspect
+from llmzip.options import NEW, Options
+from llmzip.scratch.coder import costs
+from llmzip.system import exact_threads
 
 Report = Callable[[int, int], None]
 
@@ -59,6 +62,25 @@ def of_model(codec: Codec, content: bytes, name: str, report: Report | None = No
     found = inspect(codec, content, report, most=1)
     ends = np.append(found.starts[1:], len(found.text)) * len(content) // max(len(found.text), 1)
     return Curve(name, ends.astype(np.int64), found.bits, found.archive)
+
+
+def of_new(content: bytes, name: str, report: Report | None = None) -> Curve:
+    """The curve of the network that starts from nothing.
+
+    Raises:
+        LLZError: as compressing does.
+    """
+    done = 0
+
+    def told(n: int, stream: int) -> None:
+        nonlocal done
+        done += n
+        if report:
+            report(done, stream)
+
+    with_model = Codec(Options(model=NEW))
+    bits = exact_threads.run(lambda _: costs(content, told))
+    return Curve(name, np.arange(1, len(content) + 1), bits, len(with_model.compress(content)))
 
 
 def of_compressor(compress: Callable[[bytes], bytes], content: bytes, name: str, at: NDArray[np.int64]) -> Curve:

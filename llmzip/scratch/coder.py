@@ -52,9 +52,20 @@ def decode(stream: bytes, size: int, progress: Progress | None = None) -> bytes:
     return content.tobytes()
 
 
-def compile_all() -> None:
-    """Compile what both directions need."""
-    decode(encode(b"a"), 1)
+def costs(content: bytes, progress: Progress | None = None) -> NDArray[np.float64]:
+    """Bits that each byte of a block costs, float64 [n]. Together they are its bitstream, to within a few bytes.
+
+    Raises:
+        NotEnoughMemoryError: as `encode`.
+    """
+    data, learned, bits = np.frombuffer(content, np.uint8), _fresh(len(content)), np.empty(len(content))
+    for first, last in _pieces(len(content)):
+        shares = np.empty((last - first, 8), np.int64)
+        interval.shares(learned, data, first, last, shares)
+        bits[first:last] = (16 - np.log2(shares)).sum(axis=1)
+        if progress:
+            progress(last - first, int(bits[:last].sum() / 8))
+    return bits
 
 
 def _fresh(size: int) -> state.State:

@@ -18,7 +18,7 @@ from llmzip.codec.codec import Codec
 from llmzip.measuring import curves, picture
 from llmzip.measuring.curves import Curve
 from llmzip.models.convert import IntegerModel
-from llmzip.options import Options
+from llmzip.options import NEW, Options
 from tests.support.codecs import TEXT, eager_codec
 
 Run = Callable[..., Result]
@@ -44,6 +44,14 @@ def test_the_area_is_the_archive(tiny_model: IntegerModel, options: dict[str, in
     assert (np.diff(curve.ends) > 0).all()
     at = curves.positions(900, 7)
     assert (curve.rates(at) * np.diff(at)).sum() == pytest.approx(8 * curve.area)
+
+
+def test_the_area_is_the_archive_of_what_starts_from_nothing() -> None:
+    curve = curves.of_new(TEXT[:5000], "new")
+    assert curve.archive == len(Codec(Options(model=NEW)).compress(TEXT[:5000]))
+    assert 0 < curve.archive - curve.area < 90
+    rates = curve.rates(curves.positions(5000, 4))
+    assert (np.diff(rates) < 0).all()  # it learns
 
 
 @pytest.mark.real

@@ -62,6 +62,21 @@ def decode(s, content, first, last, coder, stream, read):
 
 
 @jit
+def shares(s, content, first, last, out):
+    """Learn content[first:last] without coding it, and put the probability of each bit that came, of 65536, into out int64 [last - first, 8]."""
+    for at in range(first, last):
+        begin_byte(s, content, at)
+        node = i64(1)
+        for place in range(8):
+            bit = i64((content[at] >> (7 - place)) & 1)
+            p = predict(s, content, place, node)
+            out[at - first, place] = p if bit else 65536 - p
+            learn(s, at, node, bit)
+            node = 2 * node + bit
+        end_byte(s, at, i64(content[at]))
+
+
+@jit
 def _middle(low, high, p):
     """Where the part of the interval that stands for a 1 ends."""
     return low + (((high - low) * p) >> 16)
