@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from llmzip.errors import ParameterError
-from llmzip.parameters import DEFAULT_LEVEL, LEVELS, MAX_BLOCK, MAX_LANES, PERCENTAGES, AdapterParameters, Level
+from llmzip.parameters import DEFAULT_LEVEL, FROM_NOTHING, LEVELS, MAX_BLOCK, MAX_LANES, PERCENTAGES, AdapterParameters, Level
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -115,7 +115,7 @@ class Options:
     def level_settings(self) -> Level:
         """Settings of the level, with those that the options replace."""
         level = LEVELS[self.level]
-        block_bytes = self.block_bytes or (MAX_BLOCK if is_new(self.model) else level.block_bytes)
+        block_bytes = self.block_bytes or (FROM_NOTHING if is_new(self.model) else level).block_bytes
         return replace(level, adapter=self.adapter or level.adapter, block_bytes=block_bytes)
 
 

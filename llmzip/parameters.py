@@ -147,3 +147,5 @@ LEVELS: dict[int, Level] = {
     8: Level(AttentionSpan(4096), 16384, _learning(17)),
     9: Level(AttentionSpan(8156, local=False), None, _learning(18, _CORRECTIONS), block_bytes=1 << 22),
 }
+# Of what starts from nothing: it attends to nothing, and has neither lanes nor levels.
+FROM_NOTHING = Level(AttentionSpan(1, 0), None, FROZEN, MAX_BLOCK)

@@ -93,6 +93,7 @@ GOOD = {
     "good-tiny-items": ("every kind of item, and what no encoder writes", b"ab" + bytes(3) + b"-" * 5 + "é€𐐷\n".encode("utf-16-be") * 2),
     "good-concatenated": ("three frames", TEXT[:600] + bytes(range(256)) + TEXT[:600]),
     "good-new": ("the network that starts from nothing, some lines three times", TEXT[:700] * 2 + TEXT[300:700]),
+    "good-new-sole": ("the same as a sole block", TEXT[:700] * 2 + TEXT[300:700]),
     "good-new-form": ("the network, text in UTF-16", TEXT[:200].decode().encode("utf-16-le")),
     "good-real-message": ("the real default model, one lane", MESSAGE),
     "good-real-sole": ("the same message as a sole block", MESSAGE),
@@ -162,8 +163,9 @@ def good() -> dict[str, bytes]:
     for name in ("utf-16", "windows", "runs"):
         made[f"good-tiny-{name}"] = codec_of("local:tiny", small, adapter=full).compress(want[f"good-tiny-{name}"])
     made |= _by_hand(PretrainedModel("local:tiny", small, Options()))
-    for name in ("good-new", "good-new-form"):
+    for name in ("good-new-sole", "good-new-form"):
         made[name] = Codec(Options(model=NEW), blocks=BlockCodec(LoadedModels(Options(model=NEW)), Policy.MODEL)).compress(want[name])
+    made["good-new"] = _in_records(want["good-new"], made["good-new-sole"])
     made["good-concatenated"] = made["good-tiny"] + made["good-stored"] + made["good-tiny"]
     made["good-real-message"] = _in_records(MESSAGE, codec_of(DEFAULT_MODEL, real, adapter=FROZEN).compress(MESSAGE))
     made["good-real-sole"] = codec_of(DEFAULT_MODEL, real).compress(MESSAGE)

@@ -145,10 +145,9 @@ class _Bench:
         from llmzip.options import Options
 
         codec = Codec(Options(**settings_of(self._given) | {"model": model}))
-        start, cached = warm_up(codec), resolve.find_cached(model)
-        assert cached is not None  # it was just loaded
+        start, cached = warm_up(codec), resolve.find_cached(model)  # None for what starts from nothing
         download = REGISTRY[model].download if model in REGISTRY else None
-        cost = ModelCost(label or resolve.archive_id(model), download, cached.size(), start)
+        cost = ModelCost(label or resolve.archive_id(model), download, cached.size() if cached else 0, start)
         contenders = [llmzip_at(codec, level, label) for level in self._given["levels"]]
         self._report.ours |= {contender.name: cost for contender in contenders}
         return contenders

@@ -8,6 +8,7 @@ from llmzip.archive import records
 from llmzip.archive.summary import Summary
 from llmzip.cli.common import options as opt
 from llmzip.cli.common.summaries import show
+from llmzip.options import is_new
 from llmzip.parameters import DOWN, GATE_UP, VALUES, AdapterParameters
 
 
@@ -43,7 +44,7 @@ def _details(s: Summary) -> list[tuple[str, str]]:
                 "parameters",
                 f"arithmetic {m.arithmetic}, window {m.span.window}{'' if m.span.local else ' for all heads'}, sinks {m.span.sinks}",
             ),
-            ("learned", _learned(m.adapter)),
+            ("learned", "everything, from nothing" if is_new(m.model_id) else _learned(m.adapter)),
         ]
     lines += [
         ("blocks", f"{s.coded} coded, {s.packed} xz, {s.stored} stored"),

@@ -17,6 +17,7 @@ from llmzip.cli.common import options as opt
 from llmzip.cli.common.report import report_error
 from llmzip.errors import LLZError, ModelMismatchError, ModelUnavailableError, quoted
 from llmzip.models.registry import DEFAULT_MODEL
+from llmzip.options import is_new
 from llmzip.system.file_names import STDIO, FileError, display_name
 from llmzip.system.input_files import reading
 from llmzip.system.output_files import check_absent, writing
@@ -132,6 +133,8 @@ def models_info(model_id: str, as_json: bool) -> None:
     """Print everything known about a model, cached or not; ID may also be a path, or hf:OWNER/NAME@REVISION. Nothing is fetched."""
     from llmzip.models import catalogue, resolve
 
+    if is_new(model_id):
+        raise ModelUnavailableError(f"{model_id} starts from nothing, so nothing is kept of it; docs/new.md says what it is")
     entry = catalogue.entry(model_id)
     config = catalogue.config_of(entry)
     shape = {k: v for k, v in (config.as_dict() if config else {}).items() if k in _SHAPE}

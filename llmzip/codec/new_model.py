@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,21 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.archive import records
+from llmzip.archive.numbers import NEW_MODEL
 from llmzip.archive.records import ModelRecord
 from llmzip.codec.loaded_models import LoadedModel
 from llmzip.errors import NotReproducedError, ParameterError, UnsupportedArchiveError
 from llmzip.options import NEW_ID, Options
-from llmzip.parameters import DEFAULT_LEVEL, FROZEN, LEVELS, AdapterParameters, AttentionSpan, Level
+from llmzip.parameters import DEFAULT_LEVEL, FROM_NOTHING, FROZEN, LEVELS, AdapterParameters, Level
 from llmzip.system import exact_threads
 
 if TYPE_CHECKING:
     from llmzip.codec.forecast import Shape
 
-# There are no weights, so the digest is that of a name. It changes when the network does.
-_DIGEST = hashlib.sha256(b"llmzip new:small 1").digest()
-_TOKENIZER = hashlib.sha256(b"bytes").digest()
-_SPAN = AttentionSpan(window=1, sinks=0)
 _Counts = Callable[[int, int], None]
 
 
@@ -88,8 +83,7 @@ class NewModel(LoadedModel):
     samples = False  # a piece alone tells nothing of what was learned before it
 
     def __init__(self, options: Options) -> None:
-        self.model_id = NEW_ID
-        self.digest, self.tokenizer = _DIGEST[: records.DIGEST_BYTES], _TOKENIZER[: records.TOKENIZER_BYTES]
+        self.model_id, self.digest, self.tokenizer = NEW_MODEL
         self.alphabet = ByteAlphabet()
         if (options.lanes or 1) > 1:
             raise ParameterError(f"{NEW_ID} learns from each byte before the next, in one lane; leave --lanes out")
@@ -103,7 +97,7 @@ class NewModel(LoadedModel):
 
     def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
         """See `LoadedModel.record`. All levels are the same."""
-        return ModelRecord(self.model_id, self.digest, self.tokenizer, _SPAN, FROZEN)
+        return ModelRecord(self.model_id, self.digest, self.tokenizer, FROM_NOTHING.span, FROM_NOTHING.adapter)
 
     def lanes(self, options: Options, symbols: int) -> int:
         """See `LoadedModel.lanes`."""
@@ -111,7 +105,7 @@ class NewModel(LoadedModel):
 
     def coder(self, record: ModelRecord) -> NewCoder:
         """See `LoadedModel.coder`. Raises UnsupportedArchiveError for parameters that mean nothing here."""
-        if (record.span, record.adapter) != (_SPAN, FROZEN):
+        if (record.span, record.adapter) != (FROM_NOTHING.span, FROM_NOTHING.adapter):
             raise UnsupportedArchiveError(f"the archive has parameters that {NEW_ID} does not know; use a newer version of llmzip")
         return NewCoder()
 

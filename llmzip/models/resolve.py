@@ -151,6 +151,8 @@ def pull(name: str, quiet: bool = False, force: bool = False, offline: bool = Fa
         ModelUnavailableError: it cannot be fetched, or must not be because of `offline`.
         ModelMismatchError, ModelFormatError: what was fetched is wrong.
     """
+    if is_new(name):
+        raise ModelUnavailableError(f"{name} starts from nothing, so there is nothing to fetch or to keep; compress with it")
     if not force and (cached := ready(name)):
         return cached
     name = own_names.source_of(name)

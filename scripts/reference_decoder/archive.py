@@ -214,8 +214,10 @@ def decoded(record, find_model, size, symbols, lanes, bitstream, trace):
 MODELS = {
     1: ("smollm2-135m-instruct", "9012862c1a075ede2012", "221924eedf07"),
     2: ("gemma3-270m", "0a3553858a71b1cc632c", "7974fbff9184"),
+    3: ("new:small", "9f63ec5d6b87cf4ce540", "277089d91c0b"),
 }
 LEVELS = {  # window, symbols a lane, what there may be (the sum of 16, 32 and 64), capacity
+    0: (1, None, 0, None),
     1: (512, 1024, 0, None),
     2: (768, 1024, 16, None),
     3: (1024, 2048, 16, None),
@@ -240,7 +242,7 @@ def sole_block(body, find_model, trace):
     if number not in MODELS or level not in LEVELS or parts & ~LEVELS[level][2]:
         raise UnsupportedError(f"model {number} with parameters {parameters}")
     window, lane, _, capacity = LEVELS[level]
-    stated = bytes([4]) + varint(window) + bytes([4, (level == 9) * 4 + (parts >> 4 & 3) + (parts >> 6) * 8])
+    stated = bytes([4]) + varint(window) + bytes([4 if level else 0, (level == 9) * 4 + (parts >> 4 & 3) + (parts >> 6) * 8])
     stated += varint(32) if parts & 48 else b""
     stated += bytes([46, 3]) if parts & 16 else b""
     stated += bytes([capacity, 86]) if parts & 32 else b""
@@ -251,7 +253,7 @@ def sole_block(body, find_model, trace):
         raise UnsupportedError("a model record or a tokenizer that this document does not know")
     record = model_record(stated)
     lanes = 1 if lane is None else max(1, min(symbols // lane, 4096))
-    return coding.checked(coding.decode_block(record, find_model(record), size, symbols, lanes, fields.rest(), trace), check)
+    return coding.checked(decoded(record, find_model, size, symbols, lanes, fields.rest(), trace), check)
 
 
 def varint(value):

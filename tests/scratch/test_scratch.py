@@ -213,6 +213,11 @@ def test_at_the_prompt(tmp_path: Path) -> None:
             assert NEW_ID in result.output
     assert file.read_bytes() == TEXT
     assert runner.invoke(main, ["compress", "-f", "--model", NEW, "--lanes", "2", str(file)]).exit_code == 2
-    refused = runner.invoke(main, ["models", "add", NEW, str(file)])
-    assert refused.exit_code != 0
-    assert "new" in refused.output
+    for words in (["add", NEW, str(file)], ["pull", NEW], ["info", NEW]):
+        refused = runner.invoke(main, ["models", *words])
+        assert refused.exit_code != 0
+        assert "new" in refused.output
+        assert "Traceback" not in refused.output
+    measured = runner.invoke(main, ["bench", "--model", NEW, str(file)])
+    assert measured.exit_code == 0
+    assert NEW_ID in measured.output
