@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmzip.codec.loaded_models import LoadedModel, PretrainedModel
+from llmzip.codec.any_model import LoadedModel
+from llmzip.codec.loaded_models import PretrainedModel
 from llmzip.entropy import compiled_frequencies
 from llmzip.entropy.frequencies import TOTAL_BITS, Logits, Votes, no_gradients, scratch
 from llmzip.models import resolve

@@ -26,12 +26,13 @@ from typing import Any
 from llmzip.archive import records
 from llmzip.archive.forms import RUN, UTF_16BE, Item, Transcript
 from llmzip.archive.parser import read_records
+from llmzip.codec.any_model import LoadedModel
 from llmzip.codec.block_codec import (
     BlockCodec,
     coded_block,
 )
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels, PretrainedModel
+from llmzip.codec.loaded_models import LoadedModels, PretrainedModel
 from llmzip.codec.policy import Policy
 from llmzip.models import resolve
 from llmzip.models.convert import IntegerModel, convert

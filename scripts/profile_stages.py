@@ -23,7 +23,8 @@ import numpy as np
 
 from llmzip.adapter.adapter import Adapter
 from llmzip.adapter.neighbours import Neighbours
-from llmzip.codec.loaded_models import LoadedModel, PretrainedModel
+from llmzip.codec.any_model import LoadedModel
+from llmzip.codec.loaded_models import PretrainedModel
 from llmzip.engine.compiled import CompiledTransformer
 from llmzip.engine.kernels.arguments import TurnTables
 from llmzip.engine.kernels.attention import attend

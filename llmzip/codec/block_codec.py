@@ -24,10 +24,11 @@ from llmzip.archive.records import (
     frame_size,
     sole_block,
 )
+from llmzip.codec.any_model import LoadedModel
 from llmzip.codec.choosing import model_for
 from llmzip.codec.cutting import is_enough, skip_model, smallest_classic
 from llmzip.codec.density import is_dense
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModels
 from llmzip.codec.observer import AnyAccount
 from llmzip.codec.policy import Policy
 from llmzip.codec.sampling import pays

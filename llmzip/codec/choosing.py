@@ -6,7 +6,8 @@ import logging
 import time
 from fractions import Fraction
 
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.any_model import LoadedModel
+from llmzip.codec.loaded_models import LoadedModels
 from llmzip.codec.sampling import cost, pieces
 from llmzip.errors import LLZError
 from llmzip.options import AUTO

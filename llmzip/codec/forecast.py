@@ -19,7 +19,7 @@ import numpy as np
 
 from llmzip.adapter.adapter import Adapter, Sizes
 from llmzip.archive.records import ModelRecord
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.any_model import LoadedModel
 from llmzip.coding.lanes import LaneLayout
 from llmzip.engine.hidden import Hidden
 from llmzip.entropy.frequencies import DRAWS, TOTAL

@@ -11,7 +11,7 @@ from llmzip.entropy.frequencies import TOTAL_BITS, Logits, Votes, no_gradients, 
 
 if TYPE_CHECKING:
     from llmzip.archive.records import CodedBlock
-    from llmzip.codec.loaded_models import LoadedModel
+    from llmzip.codec.any_model import LoadedModel
 
 
 class Ledger:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmzip.archive.numbers import NEW_MODEL
 from llmzip.archive.records import ModelRecord
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.any_model import LoadedModel
 from llmzip.errors import NotReproducedError, ParameterError, UnsupportedArchiveError
 from llmzip.options import NEW_ID, Options
 from llmzip.parameters import DEFAULT_LEVEL, FROM_NOTHING, FROZEN, LEVELS, AdapterParameters, Level

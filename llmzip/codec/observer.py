@@ -8,7 +8,7 @@ from llmzip.adapter.observer import Observer
 
 if TYPE_CHECKING:
     from llmzip.archive.records import CodedBlock
-    from llmzip.codec.loaded_models import LoadedModel
+    from llmzip.codec.any_model import LoadedModel
 
 _Attempt = TypeVar("_Attempt", bound=Observer)
 

@@ -10,7 +10,7 @@ import numpy as np
 from llmzip.parameters import FROZEN, Level
 
 if TYPE_CHECKING:
-    from llmzip.codec.loaded_models import LoadedModel
+    from llmzip.codec.any_model import LoadedModel
 
 _PIECES, _PIECE = 4, 512  # number of pieces, and bytes of each
 _WORTH = 98  # percent of what xz takes. A sample costs some 2% more than the whole block, as each piece begins without context

@@ -14,7 +14,7 @@ from llmzip.entropy.likeliest import likeliest
 
 if TYPE_CHECKING:
     from llmzip.archive.records import CodedBlock
-    from llmzip.codec.loaded_models import LoadedModel
+    from llmzip.codec.any_model import LoadedModel
 
 
 class Rows(NamedTuple):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.adapter.adapter import Adapter, Sizes
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.any_model import LoadedModel
+from llmzip.codec.loaded_models import LoadedModels
 from llmzip.coding.directions import Encoding
 from llmzip.coding.lanes import LaneLayout
 from llmzip.coding.session import Direction, PredictionSession, tokens

@@ -16,13 +16,14 @@ import pytest
 import llmzip
 from llmzip import parameters
 from llmzip.archive import records as rec
+from llmzip.codec.any_model import LoadedModel
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
 from llmzip.codec.cutting import smallest_classic
 from llmzip.codec.density import is_dense, is_hopeless
 from llmzip.codec.held_back import HeldBack
 from llmzip.codec.ledger import Ledger
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModels
 from llmzip.codec.sampling import pays
 from llmzip.models.convert import IntegerModel
 from llmzip.options import Options

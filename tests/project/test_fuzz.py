@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmzip.archive import records as rec
-from llmzip.codec.loaded_models import LoadedModel
+from llmzip.codec.any_model import LoadedModel
 from llmzip.errors import DamagedMessageError
 from llmzip.message import text_forms
 from llmzip.models.convert import IntegerModel

@@ -16,9 +16,10 @@ import llmzip
 from llmzip.archive import lzma2
 from llmzip.archive import records as rec
 from llmzip.archive.parser import read_records
+from llmzip.codec.any_model import LoadedModel
 from llmzip.codec.block_codec import BlockCodec, coded_block
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels, PretrainedModel
+from llmzip.codec.loaded_models import LoadedModels, PretrainedModel
 from llmzip.codec.transcription import transcribe
 from llmzip.entropy.compiled_range_coder import CompiledRangeDecoder
 from llmzip.entropy.frequencies import TOTAL

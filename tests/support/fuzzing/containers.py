@@ -13,9 +13,10 @@ import errors as reference_errors
 from llmzip.archive import records as rec
 from llmzip.archive.parser import Placed, parse_record, pull, read_records
 from llmzip.archive.summary import summarise
+from llmzip.codec.any_model import LoadedModel
 from llmzip.codec.block_codec import BlockCodec
 from llmzip.codec.codec import Codec
-from llmzip.codec.loaded_models import LoadedModel, LoadedModels
+from llmzip.codec.loaded_models import LoadedModels
 from llmzip.errors import DamagedArchiveError, LLZError, ModelUnavailableError, NotAnArchiveError, UnsupportedArchiveError
 from llmzip.fileobj.incremental import PushReader
 from llmzip.options import Options
