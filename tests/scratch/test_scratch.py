@@ -155,7 +155,7 @@ def test_text_in_another_encoding() -> None:
     content = TEXT.decode().encode("utf-16-le")
     archive = llmzip.compress(content, model=NEW)
     assert llmzip.decompress(archive) == content
-    assert len(archive) < len(llmzip.compress(TEXT, model=NEW)) + 40
+    assert len(archive) < len(llmzip.compress(TEXT, model=NEW)) + 80  # a form block is no sole block
 
 
 def test_damage_is_noticed() -> None:

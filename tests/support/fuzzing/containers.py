@@ -6,6 +6,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from random import Random
+from unittest import mock
 
 import archive as reference  # of scripts/reference_decoder, whose folder is on the path
 import errors as reference_errors
@@ -112,7 +113,9 @@ def _agrees(data: bytes) -> None:
         raise reference_errors.ModelError
 
     try:
-        assert reference.decode_archive(data, find_model) == content, "the reference decoder finds other content"
+        with mock.patch.object(reference.scratch, "is_one", return_value=False):  # it would take seconds
+            decoded = reference.decode_archive(data, find_model)
+        assert decoded == content, "the reference decoder finds other content"
         assert not found, "the reference decoder finds no error"
     except reference_errors.DecodingError as e:
         assert e.kind == found, f"the reference decoder finds that it is {e.kind}"
