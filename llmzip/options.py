@@ -83,6 +83,8 @@ class Options:
             raise ParameterError(f"the level must lie between {min(LEVELS)} and {max(LEVELS)}, not {self.level}")
         if self.lanes is not None and not 1 <= self.lanes <= MAX_LANES:
             raise ParameterError(f"lanes must lie between 1 and {MAX_LANES}, not {self.lanes}")
+        if is_new(self.model) and (self.lanes or 1) > 1:
+            raise ParameterError(f"{self.model} learns from each byte before the next, in one lane; leave --lanes out")
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ParameterError(f"threads must lie between 1 and 1024, not {self.threads}")
         if self.block_bytes is not None and not 1 <= self.block_bytes <= MAX_BLOCK:
@@ -114,13 +116,12 @@ class Options:
 
     def level_settings(self) -> Level:
         """Settings of the level, with those that the options replace."""
-        level = LEVELS[self.level]
-        block_bytes = self.block_bytes or (FROM_NOTHING if is_new(self.model) else level).block_bytes
-        return replace(level, adapter=self.adapter or level.adapter, block_bytes=block_bytes)
+        level = FROM_NOTHING if is_new(self.model) else LEVELS[self.level]
+        return replace(level, adapter=self.adapter or level.adapter, block_bytes=self.block_bytes or level.block_bytes)
 
 
 def is_new(model: str | None) -> bool:
-    """Whether a model of this name starts from nothing and is trained while it codes. Its blocks are as large as they may be."""
+    """Whether a model of this name starts from nothing and is trained while it codes. It has one level, FROM_NOTHING."""
     return model in (NEW, NEW_ID)
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.archive.records import ModelRecord
 from llmzip.errors import ParameterError
-from llmzip.options import Options
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS, AdapterParameters, Level
 
 if TYPE_CHECKING:
-    from llmzip.codec.forecast import Shape
     from llmzip.engine.engine import Engine
 
-_Counts = Callable[[int, int], None]  # see `coding.session.Progress`
+Counts = Callable[[int, int], None]  # see `coding.session.Progress`
+
+
+class Shape(NamedTuple):
+    """What matters of a coded block to the time that decoding takes."""
+
+    symbols: int
+    lanes: int
 
 
 class AnyAlphabet(Protocol):
@@ -41,17 +46,17 @@ class AnyAlphabet(Protocol):
 class AnyCoder(Protocol):
     """See `coding.block_coder.BlockCoder`."""
 
-    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: _Counts | None = None, ledger: Any = None) -> bytes:
+    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Counts | None = None, ledger: Any = None) -> bytes:
         """The bitstream of symbols."""
         ...
 
     def encode_variants(
-        self, symbols: NDArray[np.int32], lanes: int, adapters: Mapping[AdapterParameters, Any], progress: _Counts | None = None
+        self, symbols: NDArray[np.int32], lanes: int, adapters: Mapping[AdapterParameters, Any], progress: Counts | None = None
     ) -> list[bytes]:
         """The bitstreams of symbols with each of these adapters."""
         ...
 
-    def decode(self, stream: bytes, symbols: int, lanes: int, progress: _Counts | None = None) -> NDArray[np.int32]:
+    def decode(self, stream: bytes, symbols: int, lanes: int, progress: Counts | None = None) -> NDArray[np.int32]:
         """The symbols of a bitstream."""
         ...
 
@@ -83,10 +88,6 @@ class LoadedModel:
 
     def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
         """The archive's record of this model, predicting as `level` says."""
-        raise NotImplementedError
-
-    def lanes(self, options: Options, symbols: int) -> int:
-        """Lanes of a block of so many symbols."""
         raise NotImplementedError
 
     def coder(self, record: ModelRecord) -> AnyCoder:

@@ -38,7 +38,7 @@ from llmzip.options import AUTO, Options
 from llmzip.system import exact_threads
 
 if TYPE_CHECKING:
-    from llmzip.codec.forecast import Shape
+    from llmzip.codec.any_model import Shape
 
 _T_co = TypeVar("_T_co", covariant=True)
 
@@ -272,10 +272,10 @@ def _encode(
 ) -> tuple[CodedBlock, ModelRecord]:
     level = options.level_settings()
     symbols = loaded.alphabet.encode(transcript.text if transcript else content)
-    lanes = loaded.lanes(options, len(symbols))
+    lanes = min(options.lanes or level.lanes(len(symbols)), len(symbols))
     candidates = [model or loaded.record(level)]
     if model is None and options.adapter is None and len(symbols) <= _FEW_SYMBOLS:  # learning may not pay on a short text
-        candidates = [replace(candidates[0], adapter=adapter) for adapter in candidates[0].adapter.subsets()]
+        candidates = [replace(candidates[0], adapter=adapter) for adapter in level.adapter.subsets()]
     attempts = {m.adapter: account.attempt() if account else None for m in candidates}
     coder = loaded.coder(candidates[0])
     streams = coder.encode_variants(symbols, lanes, attempts, _share(len(symbols), progress))

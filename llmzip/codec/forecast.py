@@ -19,7 +19,7 @@ import numpy as np
 
 from llmzip.adapter.adapter import Adapter, Sizes
 from llmzip.archive.records import ModelRecord
-from llmzip.codec.any_model import LoadedModel
+from llmzip.codec.any_model import LoadedModel, Shape
 from llmzip.coding.lanes import LaneLayout
 from llmzip.engine.hidden import Hidden
 from llmzip.entropy.frequencies import DRAWS, TOTAL
@@ -37,13 +37,6 @@ _LESSONS = 3  # steps of learning that are timed
 _STATES = 64  # different ones of the symbols kept
 
 _log = logging.getLogger(__name__)
-
-
-class Shape(NamedTuple):
-    """What matters of a coded block here."""
-
-    symbols: int
-    lanes: int
 
 
 class _Times(NamedTuple):

@@ -9,15 +9,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llmzip.archive import records
+from llmzip.archive.numbers import NEW_MODEL
 from llmzip.archive.records import ModelRecord
 from llmzip.codec.any_model import LoadedModel
+from llmzip.codec.new_model import NewModel
 from llmzip.errors import ModelMismatchError, ModelUnavailableError
-from llmzip.options import AUTO, NEW, Options, is_new
+from llmzip.options import AUTO, Options, is_new
 from llmzip.parameters import DEFAULT_LEVEL, LEVELS, Level
 from llmzip.system import exact_threads
 
 if TYPE_CHECKING:
-    from llmzip.codec.forecast import Shape
+    from llmzip.codec.any_model import Shape
     from llmzip.coding.block_coder import BlockCoder
     from llmzip.engine.engine import Engine
     from llmzip.models.convert import IntegerModel
@@ -58,10 +60,6 @@ class PretrainedModel(LoadedModel):
     def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
         """See `LoadedModel.record`."""
         return ModelRecord(self.model_id, self.digest, self.tokenizer, level.span, level.adapter)
-
-    def lanes(self, options: Options, symbols: int) -> int:
-        """See `LoadedModel.lanes`."""
-        return min(options.lanes or options.level_settings().lanes(symbols), symbols)
 
     def coder(self, record: ModelRecord) -> BlockCoder:
         """See `LoadedModel.coder`."""
@@ -116,8 +114,10 @@ class LoadedModels:
             from llmzip.models.registry import DEFAULT_MODEL
 
             name = self._named or DEFAULT_MODEL
-            self._own = self._new(name) or self._load(
-                lambda: resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline)
+            self._own = (
+                NewModel()
+                if is_new(name)
+                else self._load(lambda: resolve.archive_id(name), lambda: resolve.load(name, self.options.quiet, self.options.offline))
             )
             self._by_digest[self._own.digest] = self._own
         return self._own
@@ -190,19 +190,12 @@ class LoadedModels:
         loaded.prepare()
         return loaded
 
-    def _new(self, name: str) -> LoadedModel | None:
-        """The model of this name that is trained while it codes; None if there is none."""
-        from llmzip.codec.new_model import NewModel
-
-        return NewModel(self.options) if is_new(name) else None
-
     def _load_named(self, record: ModelRecord) -> None:
         from llmzip.models import resolve
 
         options = self.options
-        new = self._new(NEW)
-        if new and new.digest == record.digest:
-            self._by_digest[record.digest] = new
+        if record.digest == NEW_MODEL.digest:
+            self._by_digest[record.digest] = NewModel()
             return
         try:
             loaded = self._by_digest[record.digest] = self._load(

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.archive.numbers import NEW_MODEL
 from llmzip.archive.records import ModelRecord
-from llmzip.codec.any_model import LoadedModel
+from llmzip.codec.any_model import Counts, LoadedModel, Shape
 from llmzip.errors import NotReproducedError, ParameterError, UnsupportedArchiveError
-from llmzip.options import NEW_ID, Options
+from llmzip.options import NEW_ID
 from llmzip.parameters import DEFAULT_LEVEL, FROM_NOTHING, FROZEN, LEVELS, AdapterParameters, Level
 from llmzip.system import exact_threads
-
-if TYPE_CHECKING:
-    from llmzip.codec.forecast import Shape
-
-_Counts = Callable[[int, int], None]
 
 
 class ByteAlphabet:
@@ -44,12 +39,12 @@ class ByteAlphabet:
 class NewCoder:
     """Codes blocks of bytes with a network that starts from nothing at each block."""
 
-    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: _Counts | None = None, ledger: Any = None) -> bytes:
+    def encode(self, symbols: NDArray[np.int32], lanes: int, progress: Counts | None = None, ledger: Any = None) -> bytes:
         """The bitstream of bytes, int32 [n]. Raises what `encode_variants` raises."""
         return self.encode_variants(symbols, lanes, {FROZEN: ledger}, progress)[0]
 
     def encode_variants(
-        self, symbols: NDArray[np.int32], lanes: int, adapters: Mapping[AdapterParameters, Any], progress: _Counts | None = None
+        self, symbols: NDArray[np.int32], lanes: int, adapters: Mapping[AdapterParameters, Any], progress: Counts | None = None
     ) -> list[bytes]:
         """See `coding.block_coder.BlockCoder.encode_variants`. There is one variant.
 
@@ -63,7 +58,7 @@ class NewCoder:
             raise ParameterError(f"what bits are spent on is told of pretrained models only, and {NEW_ID} is none")
         return [coder.encode(symbols.astype(np.uint8).tobytes(), progress)]
 
-    def decode(self, stream: bytes, symbols: int, lanes: int, progress: _Counts | None = None) -> NDArray[np.int32]:
+    def decode(self, stream: bytes, symbols: int, lanes: int, progress: Counts | None = None) -> NDArray[np.int32]:
         """See `coding.block_coder.BlockCoder.decode`.
 
         Raises:
@@ -78,15 +73,13 @@ class NewCoder:
 
 
 class NewModel(LoadedModel):
-    """See the module."""
+    """The network as a model: it has neither weights nor an engine, and one level."""
 
     samples = False  # a piece alone tells nothing of what was learned before it
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self) -> None:
         self.model_id, self.digest, self.tokenizer = NEW_MODEL
         self.alphabet = ByteAlphabet()
-        if (options.lanes or 1) > 1:
-            raise ParameterError(f"{NEW_ID} learns from each byte before the next, in one lane; leave --lanes out")
 
     def prepare(self) -> None:
         """See `LoadedModel.prepare`."""
@@ -96,12 +89,8 @@ class NewModel(LoadedModel):
         float_mode.check(1)
 
     def record(self, level: Level = LEVELS[DEFAULT_LEVEL]) -> ModelRecord:
-        """See `LoadedModel.record`. All levels are the same."""
+        """See `LoadedModel.record`. There is one level."""
         return ModelRecord(self.model_id, self.digest, self.tokenizer, FROM_NOTHING.span, FROM_NOTHING.adapter)
-
-    def lanes(self, options: Options, symbols: int) -> int:
-        """See `LoadedModel.lanes`."""
-        return 1
 
     def coder(self, record: ModelRecord) -> NewCoder:
         """See `LoadedModel.coder`. Raises UnsupportedArchiveError for parameters that mean nothing here."""

@@ -12,7 +12,7 @@ from llmzip.codec.cutting import read_blocks
 from llmzip.codec.frame_writer import Done, FrameWriter
 from llmzip.codec.loaded_models import LoadedModels
 from llmzip.errors import DamagedArchiveError, LLZError, NotAnArchiveError
-from llmzip.options import AUTO, Options, is_new
+from llmzip.options import AUTO, Options
 
 
 class OtherPartError(LLZError):
@@ -65,8 +65,7 @@ def _replayed(part: BinaryIO, blocks: Iterator[bytes], models: LoadedModels, opt
             raise OtherPartError
         since.append(content)
         if isinstance(record, CodedBlock):
-            lanes = options.lanes or (1 if is_new(options.model) else options.level_settings().lanes(record.symbols))
-            if record.lanes != min(lanes, record.symbols):
+            if record.lanes != min(options.lanes or options.level_settings().lanes(record.symbols), record.symbols):
                 raise OtherPartError
             for one in since:
                 done.whole.update(one)
@@ -97,8 +96,6 @@ def _of_size(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 def _is_own(record: ModelRecord, models: LoadedModels, options: Options) -> bool:
     """Whether these options could have given this model record."""
-    if is_new(options.model):
-        return record == models.own().record()
     level = options.level_settings()
     adapters = [level.adapter] if options.adapter else level.adapter.subsets()
     if record.span != level.span or record.adapter not in adapters:

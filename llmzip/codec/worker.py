@@ -21,7 +21,7 @@ from llmzip.options import Options
 from llmzip.system import exact_threads, processors
 
 if TYPE_CHECKING:
-    from llmzip.codec.forecast import Shape
+    from llmzip.codec.any_model import Shape
 
 FROM_TERMINAL = [number for name in ("SIGINT", "SIGHUP") if (number := getattr(signal, name, None))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmzip.codec.codec import Codec
+from llmzip.codec.cutting import read_blocks
 from llmzip.inspection.result import inspect
 from llmzip.options import NEW, Options
 from llmzip.scratch.coder import costs
@@ -78,9 +80,10 @@ def of_new(content: bytes, name: str, report: Report | None = None) -> Curve:
         if report:
             report(done, stream)
 
-    with_model = Codec(Options(model=NEW))
-    bits = exact_threads.run(lambda _: costs(content, told))
-    return Curve(name, np.arange(1, len(content) + 1), bits, len(with_model.compress(content)))
+    codec = Codec(Options(model=NEW))
+    blocks = read_blocks(io.BytesIO(content), codec.options.level_settings().block_bytes)
+    bits = exact_threads.run(lambda _: np.concatenate([costs(block, told) for block in blocks]))
+    return Curve(name, np.arange(1, len(content) + 1), bits, len(codec.compress(content)))
 
 
 def of_compressor(compress: Callable[[bytes], bytes], content: bytes, name: str, at: NDArray[np.int64]) -> Curve:

@@ -15,7 +15,7 @@ from llmzip.system import memory
 Progress = Callable[[int, int], None]  # called with the number of bytes just coded, and the bytes of bitstream so far
 _TOP, _BYTES = 0xFFFFFFFF, 4  # of the coder's interval
 _PIECE = 4096  # bytes between two calls of progress
-_SPARE = 16  # bytes of bitstream a piece's bytes may take beyond 2 for each bit
+_MOST = 8 * _BYTES  # bytes of bitstream that a byte takes at most: after a bit the interval is whole again by then
 
 
 def encode(content: bytes, progress: Progress | None = None) -> bytes:
@@ -25,7 +25,7 @@ def encode(content: bytes, progress: Progress | None = None) -> bytes:
         NotEnoughMemoryError: what the network learns does not fit.
     """
     data, learned = np.frombuffer(content, np.uint8), _fresh(len(content))
-    coder, room, parts = np.array([0, _TOP], np.int64), np.empty(16 * _PIECE + _SPARE, np.uint8), []
+    coder, room, parts = np.array([0, _TOP], np.int64), np.empty(_MOST * _PIECE, np.uint8), []
     done = 0
     for first, last in _pieces(len(content)):
         written = interval.encode(learned, data, first, last, coder, room, 0)

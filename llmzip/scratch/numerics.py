@@ -27,6 +27,7 @@ LEAST = 2.0**-13  # of a probability that is learned, and of its complement
 COUNTED = 255  # occurrences after which a probability moves no slower
 DIRECT_BITS, MATCH_BITS, CURVE_BITS = 22, 20, 16  # log2 of the sizes of tables
 LEAST_BITS, MOST_BITS = 16, 22  # log2 of slots a context
+LAST_LEVEL = 31  # of a match's length
 LONGEST = 400  # bytes that are compared to find a match
 MULTIPLIER, SPREAD, FINISH = 0x9E3779B1, 0x3D4D51CB, 0x85EBCA6B
 SLOT_RATES = (40960, 25206, 18204, 14246, 11702, 9929, 8623, 6553)  # of 65536, by the bits that a slot has seen

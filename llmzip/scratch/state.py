@@ -31,7 +31,7 @@ class State(NamedTuple):
         lines: where the present line and the one before it begin; the latter -1 if there is none; int64 [2].
         inputs: float32 [PADDED]; at: slots in use, int64 [CONTEXTS]; chosen: int64 [SETS], with what a byte adds to such places, by_byte, int64 [4]; sums: of the sets, float32 [SETS].
         direct_at: int64 [DIRECT]; match_in: entries of match_p in use or -1, int64 [matches].
-        found: probability of the mixer and place on its curves, float32 [3]; curve_at: int64 [3].
+        mixed: the last mixer's probability, float32 [1]; curve_at: numbers of the two curves, and their point that learns, int64 [3].
         parts: room of a sum, float32 [COLUMNS].
     """
 
@@ -60,7 +60,7 @@ class State(NamedTuple):
     sums: Floats
     direct_at: NDArray[np.int64]
     match_in: NDArray[np.int64]
-    found: Floats
+    mixed: Floats
     curve_at: NDArray[np.int64]
     parts: Floats
 
@@ -86,6 +86,6 @@ def fresh(size: int, curve: Floats) -> State:
         curves=np.tile(curve, (2, 1 << sn.CURVE_BITS, 1)), stretched=sn.stretched(), rates=sn.rates(),
         hashes=np.zeros(c, np.uint32), words=np.zeros(4, np.uint32), lines=np.array([0, -1], i64),
         inputs=np.zeros(sn.PADDED, f32), at=np.zeros(c, i64), chosen=np.zeros(s, i64), by_byte=np.zeros(4, i64), sums=np.zeros(s, f32),
-        direct_at=np.zeros(sn.DIRECT, i64), match_in=np.full(m, -1, i64), found=np.zeros(3, f32), curve_at=np.zeros(3, i64),
+        direct_at=np.zeros(sn.DIRECT, i64), match_in=np.full(m, -1, i64), mixed=np.zeros(1, f32), curve_at=np.zeros(3, i64),
         parts=np.zeros(sn.COLUMNS, f32),
     )  # fmt: skip

@@ -19,9 +19,9 @@ from llmzip import parameters
 from llmzip.archive.records import CodedBlock, ModelRecord, Record, WholeCheck, encode_record, frame_start
 from llmzip.cli.common import forecast
 from llmzip.cli.common.forecast import Forecaster, contents, duration
-from llmzip.codec.any_model import LoadedModel
+from llmzip.codec.any_model import LoadedModel, Shape
 from llmzip.codec.block_codec import Tell
-from llmzip.codec.forecast import Forecast, Shape
+from llmzip.codec.forecast import Forecast
 from llmzip.codec.loaded_models import PretrainedModel
 from llmzip.models.convert import IntegerModel
 from llmzip.models.registry import DEFAULT_MODEL

@@ -95,8 +95,8 @@ def test_check_values() -> None:
     assert ", ".join(shown[:3]) in section
     assert ", ".join(shown[3:]) in section
     assert f"`{coder.encode(b'abracadabra, abracadabra').hex()}`" in section
-    assert f"`{NewModel(Options()).digest.hex()}`" in FORMAT
-    assert f"`{NewModel(Options()).tokenizer.hex()}`" in FORMAT
+    assert f"`{NewModel().digest.hex()}`" in FORMAT
+    assert f"`{NewModel().tokenizer.hex()}`" in FORMAT
 
 
 def test_the_table_does_not_depend_on_a_library() -> None:
@@ -163,7 +163,7 @@ def test_damage_is_noticed() -> None:
     archive[len(archive) // 2] ^= 4
     with pytest.raises(llmzip.DamagedArchiveError):
         llmzip.decompress(bytes(archive))
-    model = NewModel(Options())
+    model = NewModel()
     block = CodedBlock(10, 10, 1, 0, b"anything")
     with pytest.raises(llmzip.NotReproducedError):
         Codec().blocks.decode(block, model.record())
@@ -176,6 +176,25 @@ def test_what_it_is_not_for() -> None:
         MessageCodec(Options(model=NEW)).encode([b"hello"])
     with pytest.raises(ParameterError, match="pretrained"):
         Codec(Options(model=NEW, explain=True)).compress(TEXT)
+
+
+def test_other_archives_are_read_whatever_the_lanes() -> None:
+    """Options of an encoder do not keep its codec from reading what the network wrote."""
+    archive = llmzip.compress(TEXT[:3000], model=NEW)
+    assert Codec(Options(lanes=3)).decompress(archive) == TEXT[:3000]
+    assert Codec(Options(level=9)).decompress(archive) == TEXT[:3000]
+
+
+def test_no_byte_takes_more_room_than_there_is() -> None:
+    """Not even bits that were thought all but impossible: a bit moves at most the whole interval out."""
+    content = bytes(5000) + Random(3).randbytes(5000) + b"\xff" * 5000 + Random(4).randbytes(200)
+    stream = coder.encode(content)
+    assert coder.decode(stream, len(content)) == content
+    for low in (0, 1, 0x00FFFFFF, 0x7FFFFFFF, 0xFFFFFFFE):
+        shifts, high = 0, low + 1
+        while not (low ^ high) >> 24:
+            low, high, shifts = low << 8 & 0xFFFFFFFF, high << 8 & 0xFFFFFFFF | 255, shifts + 1
+        assert shifts <= 4
 
 
 def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from llmzip.archive.records import CodedBlock, EndRecord, ModelRecord
 from llmzip.errors import LLZError
 
 if TYPE_CHECKING:
+    from llmzip.codec.any_model import Shape
     from llmzip.codec.block_codec import Tell
-    from llmzip.codec.forecast import Shape
 
 _WORTH_SAYING = 20.0  # seconds; a shorter decode is not announced
 _FEW = 500  # so few symbols take less on any machine, so nothing is timed
@@ -66,7 +66,7 @@ class Forecaster:
             self._ahead = [(m, b) for m, b in self._ahead if m != model]
         if sum(b.symbols for b in blocks) < _FEW:
             return
-        from llmzip.codec.forecast import Shape
+        from llmzip.codec.any_model import Shape
 
         size = sum(b.size for b in blocks)
         forecast([Shape(b.symbols, b.lanes) for b in blocks], lambda seconds: self._say(size, seconds))

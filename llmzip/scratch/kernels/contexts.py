@@ -14,7 +14,7 @@ jit = compiled(error_model="numpy")
 u32, i64 = np.uint32, np.int64
 MULTIPLIER = u32(sn.MULTIPLIER)
 ORDERS, MATCHES = np.array(sn.ORDERS, np.int64), np.array(sn.MATCHES, np.int64)
-CONTEXTS, LONGEST, LEVELS = sn.CONTEXTS, sn.LONGEST, 31
+CONTEXTS, LONGEST, LAST_LEVEL = sn.CONTEXTS, sn.LONGEST, sn.LAST_LEVEL
 MATCH_SHIFT = u32(32 - sn.MATCH_BITS)
 
 
@@ -98,7 +98,7 @@ def _find_matches(s, content, at):
 @jit
 def level(length):
     """A match's length in 32 steps."""
-    return length if length < 16 else min(16 + ((length - 16) >> 3), i64(LEVELS))
+    return length if length < 16 else min(16 + ((length - 16) >> 3), i64(LAST_LEVEL))
 
 
 @jit

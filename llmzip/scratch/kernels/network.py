@@ -109,7 +109,7 @@ def predict(s, content, bit, node):
     place = t + MIDDLE
     whole = i64(place)
     part = place - f32(whole)
-    s.found[0] = p
+    s.mixed[0] = p
     s.curve_at[0] = s.direct_at[1]
     s.curve_at[1] = u32(last * FINISH) >> CURVE_SHIFT
     s.curve_at[2] = whole + 1 if part >= HALF else whole
@@ -151,7 +151,7 @@ def learn(s, at, node, bit):
         c = s.curves[k, s.curve_at[k]]
         c[s.curve_at[2]] += (y - c[s.curve_at[2]]) * NEAR
     rate = LAST_RATE + RATE / (ONE + f32(at) / SLOWS)
-    step = ((y - s.found[0]) * FINAL_SHARE) * rate
+    step = ((y - s.mixed[0]) * FINAL_SHARE) * rate
     for k in range(SETS):
         s.final[node, k] += step * s.sums[k]
     x = s.inputs
